@@ -1,0 +1,116 @@
+"""The configuration: one frozen dataclass is the command line, the record and what every step reads.
+
+The defaults are the preset `patches`; presets.py holds what the other presets change. Each field's docstring is
+its --help. This module imports nothing of the project.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Config:
+    """A photo and a reference become a photorealistic result."""
+
+    content: Path
+    """the photograph whose structure is kept"""
+    style: Path
+    """the reference photograph whose colours, light and mood are taken"""
+    masks: tuple[str, ...] = ("none",)
+    """region masks: CONTENT_MASK STYLE_MASK (files, or folders with a legend.toml), or none (one region)"""
+    output: Path = Path("out.png")
+    """the picture to write (.png .jpg .tif .webp); its record is written beside it as .json"""
+    preset: Literal["auto", "instant", "photoreal", "patches", "released", "search"] = "auto"
+    """named settings that all other options start from; auto is photoreal with VGG weights, else patches"""
+    size: int = 512
+    """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
+    strength: float = 1.0
+    """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
+
+    weights: Path | None = None
+    """VGG weights (.pth or .safetensors, torchvision names); default: torch hub cache, then download"""
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    """the network whose features the Gram and content terms compare"""
+    pooling: Literal["max", "average"] = "max"
+    """max as in the released code, or average (Gatys et al. 2015)"""
+    download: bool = True
+    """fetch VGG weights when they are neither given nor cached"""
+
+    content_weight: float = 0.0
+    """content: squared distance of the content layer's features"""
+    content_layer: str = "relu4_2"
+    """the layer of the content term"""
+    gram_weight: float = 0.0
+    """style by Gram matrices per region (Luan et al. 2017, eq. 3); needs VGG weights"""
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    """the layers of the Gram term"""
+    feature_scale: Literal["relative", "released"] = "relative"
+    """feature distances over the target's own norm (any encoder), or in the released code's units"""
+    patch_weight: float = 1.0
+    """style by patch distributions per region (sliced Wasserstein); training-free"""
+    patch_size: int = 5
+    """side of the patches in pixels"""
+    patch_levels: int = 5
+    """most pyramid levels, each half the one before"""
+    patch_bank: int = 96
+    """random filters a level"""
+    patch_draws: int = 24
+    """filters drawn from the bank at each step"""
+    structure_weight: float = 0.005
+    """structure: 1 - local correlation of the luma with the photo's"""
+    structure_window: int = 7
+    """side of the correlation's window in pixels"""
+    variation_weight: float = 0.0
+    """total variation of all three channels"""
+    photorealism_weight: float = 0.25
+    """matting energy at the stage's own resolution"""
+    photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25)
+    """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
+    photorealism_epsilon: float = 1e-7
+    """ridge of the matting Laplacian in squared image units"""
+    energies: Literal["mean", "sum"] = "mean"
+    """photorealism and variation a pixel, or summed over the picture as the released code does"""
+
+    start: Literal["colour", "content", "noise", "file"] = "colour"
+    """where the optimisation starts: the photo recoloured per region, the photo, noise, or --start-file"""
+    start_file: Path | None = None
+    """the picture that --start file begins with"""
+    feather: int = 8
+    """radius in pixels, at 256 px, over which region borders follow the photo's edges; 0 keeps them hard"""
+    coarsest: int = 128
+    """long side of the first stage; stages double it until --size (a value >= --size: one stage)"""
+    iterations: tuple[int, ...] = (120, 100, 50)
+    """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none"""
+    first_pass: int = 0
+    """evaluations without photorealism before the first stage (the released code's stage one)"""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """Adam (clamped to [0, 1] after each step) or L-BFGS without line search, as released"""
+    learning_rate: float = 0.03
+    """Adam's first step size in image units; it decays to a tenth over each stage"""
+    history: int = 10
+    """pairs of gradients L-BFGS remembers"""
+    averaging: float = 0.0
+    """weight of the past in an exponential average of the iterates; 0: the last iterate"""
+
+    smooth_radius: int = 0
+    """radius of the local affine smoothing of the result in pixels; 0: off (released: 15)"""
+    smooth_edge: float = 0.01
+    """the smoothing's colour scale in image units: a smaller value stops at fainter edges"""
+
+    seed: int = 612
+    """seed of every random draw (neuralstyle_seg.lua: 612)"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where to compute; auto takes CUDA where there is one"""
+    deterministic: bool = False
+    """same record, same bytes on CUDA too (slower); the CPU always is"""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice. Another number may change the last bits"""
+    save_every: int = 0
+    """write the unfinished picture beside the output every N evaluations; 0: never"""
+    plot: bool = False
+    """draw the loss curves beside the output"""
+    metrics: bool = True
+    """score the result for its record (seconds); see `photostyle score`"""
+    quiet: bool = False
+    """print nothing but errors"""

@@ -1,0 +1,12 @@
+"""The two ways a run can fail, told apart because the command's exit code tells them apart."""
+
+
+class PhotostyleError(ValueError):
+    """Bad input or option (exit code 2).
+
+    One line: which file, what was found, what was expected, what to do.
+    """
+
+
+class ComputationError(RuntimeError):
+    """The computation failed on good input: not a number, memory, disk (exit code 1)."""

@@ -1,0 +1,105 @@
+"""Linear filters on images: resizing, box means, local affine regression (the guided filter's core).
+
+Everything here is a function of tensors, on any device, and knows nothing of style transfer.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Rec. 709 luma of the gamma-encoded values, as ITU-R BT.709-6 item 3.2 defines it.
+LUMA = (0.2126, 0.7152, 0.0722)
+
+
+def luma(image: Tensor) -> Tensor:
+    """Rec. 709 luma of sRGB values. (3, H, W) -> (H, W), same range."""
+    return torch.einsum("c,chw->hw", image.new_tensor(LUMA), image)
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize (C, H, W) to (C, height, width): triangle filter, antialiased when shrinking.
+
+    A convex combination of pixels, so the range of the values is kept.
+    """
+    if image.shape[-2:] == (height, width):
+        return image
+    scaled = F.interpolate(
+        image[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
+    return scaled[0].contiguous()
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """(height, width) of (..., H, W)."""
+    return image.shape[-2], image.shape[-1]
+
+
+def fit_within(height: int, width: int, long_side: int) -> tuple[int, int]:
+    """The size with the given long side and the same aspect, never larger than the original, never below 1."""
+    longest = max(height, width)
+    if longest <= long_side:
+        return height, width
+    return max(1, round(height * long_side / longest)), max(1, round(width * long_side / longest))
+
+
+def halve(image: Tensor, times: int = 1) -> Tensor:
+    """Average 2x2 blocks `times` times; an odd last row or column is dropped. (C, H, W) -> (C, H/2, W/2)."""
+    for _ in range(times):
+        image = F.avg_pool2d(image, 2)
+    return image
+
+
+def box_mean(image: Tensor, radius: int) -> Tensor:
+    """Mean over the (2r+1)x(2r+1) window clipped to the picture. (C, H, W) -> (C, H, W).
+
+    Two one-dimensional passes: the window's pixel count factorises, so clipping stays exact.
+    """
+    size = 2 * radius + 1
+    rows = F.avg_pool2d(image[None], (size, 1), 1, (radius, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, size), 1, (0, radius), count_include_pad=False)[0]
+
+
+def invert_symmetric(matrix: Tensor) -> Tensor:
+    """Inverse of symmetric 3x3 matrices by the adjugate. (3, 3, ...) -> (3, 3, ...).
+
+    Batched LAPACK is slower by an order of magnitude on hundreds of thousands of tiny systems.
+    """
+    a, b, c = matrix[0, 0], matrix[0, 1], matrix[0, 2]
+    d, e, f = matrix[1, 1], matrix[1, 2], matrix[2, 2]
+    m00, m01, m02 = d * f - e * e, c * e - b * f, b * e - c * d
+    m11, m12, m22 = a * f - c * c, b * c - a * e, a * d - b * b
+    determinant = a * m00 + b * m01 + c * m02
+    rows = (torch.stack((m00, m01, m02)), torch.stack((m01, m11, m12)), torch.stack((m02, m12, m22)))
+    return torch.stack(rows) / determinant
+
+
+def local_affine_maps(guide: Tensor, target: Tensor, radius: int, ridge: float | Tensor) -> Tensor:
+    """Least-squares affine map of the guide's colours to the target in the window around each pixel.
+
+    guide (3, H, W), target (C, H, W) -> (C, 4, H, W): three slopes and an offset,
+    argmin over a, b of mean_window (target - a.guide - b)^2 + ridge |a|^2: He, Sun & Tang, "Guided Image
+    Filtering" (ECCV 2010), eq. 14-15. ridge is in squared image units, one number or one a pixel (H, W).
+    Computed in float64 and returned in the guide's type: a covariance is a difference of nearly equal numbers.
+    """
+    g, t = guide.double(), target.double()
+    mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
+    moments = box_mean((g[:, None] * g[None]).flatten(0, 1), radius).unflatten(0, (3, 3))
+    covariance = moments - mean_g[:, None] * mean_g[None]
+    covariance.diagonal(dim1=0, dim2=1).add_(torch.as_tensor(ridge).to(g)[..., None])
+    cross = box_mean((t[:, None] * g[None]).flatten(0, 1), radius).unflatten(0, (len(t), 3))
+    cross -= mean_t[:, None] * mean_g[None]
+    slopes = torch.einsum("cjhw,jkhw->ckhw", cross, invert_symmetric(covariance))
+    offset = mean_t - torch.einsum("ckhw,khw->chw", slopes, mean_g)
+    return torch.cat((slopes, offset[:, None]), 1).to(guide.dtype)
+
+
+def apply_affine_maps(maps: Tensor, image: Tensor) -> Tensor:
+    """Each pixel through its own affine map. maps (C, 4, H, W), image (3, H, W) -> (C, H, W)."""
+    return torch.einsum("ckhw,khw->chw", maps[:, :3], image) + maps[:, 3]
+
+
+def guided_filter(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
+    """Smooth the target along the guide's edges: He, Sun & Tang (ECCV 2010), eq. 16. Shapes as above."""
+    maps = local_affine_maps(guide, target, radius, ridge)
+    smooth = box_mean(maps.flatten(0, 1), radius).unflatten(0, maps.shape[:2])
+    return apply_affine_maps(smooth, guide)

@@ -1,0 +1,249 @@
+"""Which region takes its style from which, and the regions at the size of every layer.
+
+Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 restrict the content's labels to
+the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from torch import Tensor
+from torch.nn import functional
+
+from photostyle.filters import fit_within
+from photostyle.masks import MaskSet
+
+# A region under this share of its picture has no statistics of its own. In the published pairs the labels
+# that only the content has cover 0.1 to 0.4 %: traces of a brush, not regions.
+FLOOR = 0.003
+
+# How far apart two colours of compressed masks are still one label, in 8-bit RGB. In each mask JPEG moves a
+# flat colour by up to 7.2 (nine published mask colours and thirty random ones, quality 20 and up), a
+# histogram of 5 bits a channel by up to 7; the published colours are 221 apart.
+REACH = 30.0
+
+# Long side in pixels at which colour statistics are taken: the default size of a transfer.
+STATISTICS_SIDE = 512
+
+WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
+
+Colour = tuple[int, int, int]
+Gaussian = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean (3,), covariance (3, 3), in Lab
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A label of the content and the style region it takes its style from; shares of the picture, 0 to 1."""
+
+    name: str
+    colour: Colour
+    partner: str
+    content_share: float
+    style_share: float
+    orphan: bool
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """The regions of two pictures side by side: content[k] takes its style from style[k].
+
+    content: (K, H, W), style: (K, h, w), float32, the content's regions of sum ≤ 1 a pixel; a style region
+    that serves two content regions occurs twice. names, colours: the K content labels. pairs: one for every
+    label of the content's mask, in its order, also for those too small for a row of their own. notes: what
+    was decided for the user, a line each.
+    """
+
+    content: Tensor
+    style: Tensor
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+
+def pair_regions(content: Tensor, content_masks: MaskSet, style: Tensor, style_masks: MaskSet) -> Guidance:
+    """Pair the regions of content (3, H, W) and style (3, h, w), sRGB in [0, 1], masks at their sizes.
+
+    * A content label under FLOOR of its picture joins the content region nearest in colour statistics.
+    * One that the style lacks, or has under FLOOR, takes the style region nearest in them.
+    * No style mask: every region takes the whole style. No content mask: the content takes all regions of the
+      style together. Style regions that nobody takes are unused.
+    * Where colours were clustered (`exact` is False), labels within REACH pair that are each other's nearest.
+
+    Pixels outside every region stay outside. The order of labels changes nothing but the order of rows.
+    """
+    united = style_masks if content_masks.names != WHOLE else _union(style_masks)
+    ours, theirs = _Side(content, content_masks), _Side(style, united)
+    labels = _same_labels(content_masks, united)
+    rows = ours.usable
+    partners = {
+        row: labels[row] if labels.get(row) in theirs.usable else theirs.nearest(ours.gaussians[row])
+        for row in rows
+    }
+    hosts = [k if k in rows else ours.nearest(ours.gaussians[k]) for k in range(len(ours.names))]
+    pairs = tuple(_pair(ours, theirs, k, host, partners[host], labels.get(k)) for k, host in enumerate(hosts))
+    slots = torch.tensor([rows.index(host) for host in hosts], device=ours.masks.device)
+    return Guidance(
+        content=torch.zeros_like(ours.masks[rows]).index_add_(0, slots, ours.masks),
+        style=theirs.masks[[partners[row] for row in rows]],
+        names=tuple(ours.names[row] for row in rows),
+        colours=tuple(ours.colours[row] for row in rows),
+        pairs=pairs,
+        notes=_notes(pairs, content_masks, style_masks, bool(labels)),
+    )
+
+
+def resize_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """Exact area average of (K, H, W) onto (K, height, width); a region keeps its share of the picture."""
+    if masks.shape[-2:] == (height, width):
+        return masks
+    down = _cells(masks.shape[-2], height, masks)
+    across = _cells(masks.shape[-1], width, masks)
+    return down @ (masks @ across.T)
+
+
+def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Regions (K, H, W) at every layer of an encoder's plan (encoders.Encoder.plan), by layer name.
+
+    As the released code walks the network (neuralstyle_seg.lua): at a convolution a 3×3 mean with zeros
+    around the picture, so that a mask reaches as far as the features do and darkens at the border; at a pool
+    the area average on ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1".
+    """
+    carried = {}
+    for step, name in plan:
+        if step == "pool":
+            masks = resize_masks(masks, -(-masks.shape[-2] // 2), -(-masks.shape[-1] // 2))
+        else:
+            masks = functional.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=True)
+            carried[name.replace("relu", "conv")] = masks
+        carried[name] = masks
+    return carried
+
+
+def _cells(pixels: int, cells: int, like: Tensor) -> Tensor:
+    """(cells, pixels): the part of each cell that each pixel fills, the side being cut into equal cells."""
+    edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
+    left = torch.arange(pixels, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], left + 1) - torch.maximum(edges[:-1, None], left)
+    return (overlap.clamp(min=0) * cells / pixels).to(like)
+
+
+class _Side:
+    """One picture's regions with their shares and colour statistics."""
+
+    def __init__(self, image: Tensor, regions: MaskSet) -> None:
+        self.image, self.masks = image, regions.masks
+        self.names, self.colours = regions.names, regions.colours
+        self.shares: list[float] = regions.masks.mean((1, 2), dtype=torch.float64).tolist()
+
+    @cached_property
+    def usable(self) -> list[int]:
+        """Regions with statistics of their own; the largest alone where all are under FLOOR."""
+        above = [k for k, share in enumerate(self.shares) if share >= FLOOR]
+        return above or [max(range(len(self.names)), key=lambda k: (self.shares[k], self.names[k]))]
+
+    @cached_property
+    def gaussians(self) -> list[Gaussian]:
+        """Mean and covariance of each region's Lab colours, computed only where there is an orphan."""
+        height, width = self.image.shape[-2:]
+        size = fit_within(height, width, STATISTICS_SIDE)
+        lab = rgb2lab(resize_masks(self.image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
+        weights = resize_masks(self.masks, *size).double().cpu().numpy().reshape(len(self.names), -1)
+        return [_gaussian(lab, weight) for weight in weights]
+
+    def nearest(self, gaussian: Gaussian) -> int:
+        """The usable region nearest in colour statistics; of two as near, the first by name."""
+        return min(self.usable, key=lambda k: (_wasserstein(self.gaussians[k], gaussian), self.names[k]))
+
+
+def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
+    total = max(weight.sum(), np.finfo(np.float64).tiny)  # an empty region changes nothing wherever it goes
+    mean = lab @ weight / total
+    centred = lab - mean[:, None]
+    return mean, (centred * weight) @ centred.T / total
+
+
+def _wasserstein(one: Gaussian, other: Gaussian) -> float:
+    """2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, eq. 4)."""
+    values, vectors = np.linalg.eigh(one[1])
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ other[1] @ root).clip(0)).sum()
+    squared = ((one[0] - other[0]) ** 2).sum() + np.trace(one[1]) + np.trace(other[1]) - 2 * cross
+    return float(np.sqrt(max(squared, 0.0)))
+
+
+def _union(regions: MaskSet) -> MaskSet:
+    """All regions as the one of a picture without a mask."""
+    masks, colours = regions.masks.sum(0, keepdim=True), regions.colours[:1]
+    return replace(regions, masks=masks, names=WHOLE, colours=colours)
+
+
+def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
+    """Content region → style region, for labels that are the same in both masks."""
+    if style.names == WHOLE:
+        return dict.fromkeys(range(len(content.names)), 0)
+    if content.exact and style.exact:
+        return {k: style.names.index(name) for k, name in enumerate(content.names) if name in style.names}
+    distances = _colour_distances(content, style)
+    nearest, back = distances.argmin(1), distances.argmin(0)
+    return {
+        k: int(other) for k, other in enumerate(nearest) if back[other] == k and distances[k, other] <= REACH
+    }
+
+
+def _colour_distances(content: MaskSet, style: MaskSet) -> NDArray[np.float64]:
+    ours, theirs = np.array(content.colours, np.float64), np.array(style.colours, np.float64)
+    distances: NDArray[np.float64] = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    return distances
+
+
+def _pair(ours: _Side, theirs: _Side, k: int, host: int, partner: int, label: int | None) -> Pair:
+    return Pair(
+        name=ours.names[k],
+        colour=ours.colours[k],
+        partner=theirs.names[partner],
+        content_share=ours.shares[k],
+        style_share=theirs.shares[partner],
+        orphan=host != k or label != partner,
+        reason=_reason(ours, theirs, k, host, partner, label),
+    )
+
+
+def _reason(ours: _Side, theirs: _Side, k: int, host: int, partner: int, label: int | None) -> str:
+    if host != k:
+        share = f"only {ours.shares[k]:.2%} of the content"
+        return f"{share}, joins {ours.names[host]}, nearest in colour statistics"
+    if label is None:
+        return "not in the style's mask, nearest in colour statistics"
+    if label != partner:
+        return f"its own is only {theirs.shares[label]:.2%} of the style, nearest in colour statistics"
+    if WHOLE in (ours.names, theirs.names):
+        return "no mask"
+    return "same label" if ours.names[k] == theirs.names[partner] else "nearest label colour"
+
+
+def _notes(
+    pairs: Sequence[Pair], content_masks: MaskSet, style_masks: MaskSet, any_common: bool
+) -> tuple[str, ...]:
+    """What was decided for the user: nothing where every label found itself."""
+    notes = []
+    if content_masks.names == WHOLE != style_masks.names:
+        notes.append("the content has no mask: it takes its style from all regions of the style together")
+    elif style_masks.names == WHOLE != content_masks.names:
+        notes.append("the style has no mask: every region takes its style from the whole of it")
+    elif unused := [name for name in style_masks.names if name not in {pair.partner for pair in pairs}]:
+        notes.append("regions of the style that no region takes: " + ", ".join(unused))
+    if not any_common:
+        notes.append("no label is in both masks: all regions pair by colour statistics")
+    notes += [
+        f"{pair.name} takes its style from {pair.partner}: {pair.reason}"
+        for pair in pairs
+        if pair.reason not in ("same label", "no mask")
+    ]
+    return tuple(notes)

@@ -1,0 +1,159 @@
+"""Style without a network: the distributions of small patches, region by region, compared by sliced Wasserstein.
+
+A patch distribution is seen through random unit filters; along each, the optimal transport between two
+one-dimensional distributions is the monotone map that carries quantile to quantile (Elnekave & Weiss, "Generating
+Natural Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from photostyle.filters import halve
+
+BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
+KNOTS = 2048  # of a style region's stored quantile function
+LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
+LEAST_SIDE = 16  # pixels: a pyramid level smaller than this holds too few patches to be a distribution
+
+
+class PatchStyle:
+    """Sliced Wasserstein-2 distance between the patches of matched regions, over pyramid levels.
+
+    style (3, h, w) and style_masks (K, h, w) give the targets once; content_masks (K, H, W) tell where they apply.
+    Calling it with an image (3, H, W) gives sum_levels sum_k share_k W2^2 (a scalar), averaged over the drawn filters.
+    """
+
+    def __init__(
+        self,
+        style: Tensor,
+        style_masks: Tensor,
+        content_masks: Tensor,
+        *,
+        patch_size: int,
+        levels: int,
+        bank: int,
+        seed: int,
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        usable = min(_usable_levels(style, patch_size), _usable_levels(content_masks, patch_size), levels)
+        self.levels = [
+            _Level(
+                halve(style, level),
+                halve(style_masks, level),
+                halve(content_masks, level),
+                unit_filters(bank, patch_size, generator).to(style),
+            )
+            for level in range(usable)
+        ]
+
+    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        total: Tensor = image.new_zeros(())
+        for level, indices in zip(self.levels, drawn, strict=True):
+            total = total + level.distance(image, indices)
+            image = halve(image)
+        return total
+
+    def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
+        """Which filters of each level's bank to look through next."""
+        return [torch.randperm(len(level.filters), generator=generator)[:count] for level in self.levels]
+
+
+def unit_filters(count: int, patch_size: int, generator: torch.Generator) -> Tensor:
+    """Directions drawn evenly from the unit sphere of patches: (count, 3, k, k), float32."""
+    filters = torch.randn(count, 3, patch_size, patch_size, generator=generator)
+    return filters / filters.flatten(1).norm(dim=1)[:, None, None, None]
+
+
+def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
+    """Where the optimal transport to the target carries each value, row by row.
+
+    values (R, n), weights (n,), quantiles (R, KNOTS): the target's quantile function at even steps of [0, 1].
+    Returns (R, n). The rank of a value is read from a weighted histogram: a seventh of the cost of a sort, and equal
+    values stay equal where a sort would spread them arbitrarily over the target (grain in a flat sky).
+    """
+    low = values.amin(1, keepdim=True)
+    width = ((values.amax(1, keepdim=True) - low) / BINS).clamp(min=1e-12)
+    position = (values - low) / width
+    bins = position.long().clamp(max=BINS - 1)
+    rows = torch.arange(len(values), device=values.device)[:, None] * BINS
+    mass = values.new_zeros(len(values) * BINS)
+    # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
+    mass.scatter_add_(0, (bins + rows).flatten(), weights.expand_as(values).flatten())
+    cdf = F.pad(mass.view(len(values), BINS).cumsum(1), (1, 0)) / weights.sum()
+    edges = _interpolate(quantiles, cdf)
+    # Inside a bin the map is linear between its edges: exact for a density constant there.
+    left = edges.gather(1, bins)
+    return left + (edges.gather(1, bins + 1) - left) * (position - bins)
+
+
+def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted quantiles of each row at KNOTS even steps of [0, 1]. values (R, n), weights (n,) -> (R, KNOTS)."""
+    ordered, order = values.sort(dim=1)
+    sorted_weights = weights[order]
+    # A value stands at the middle of its own mass: symmetric, so reversing the axis reverses the function.
+    ranks = (sorted_weights.cumsum(1) - sorted_weights / 2) / weights.sum()
+    steps = torch.linspace(0, 1, KNOTS, dtype=values.dtype, device=values.device)
+    upper = torch.searchsorted(ranks, steps.expand(len(values), -1).contiguous())
+    upper = upper.clamp(1, max(1, values.shape[1] - 1)).clamp(max=values.shape[1] - 1)
+    lower = (upper - 1).clamp(min=0)
+    low, high = ranks.gather(1, lower), ranks.gather(1, upper)
+    share = ((steps - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    return torch.lerp(ordered.gather(1, lower), ordered.gather(1, upper), share)
+
+
+class _Level:
+    """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
+
+    def __init__(self, style: Tensor, style_masks: Tensor, content_masks: Tensor, filters: Tensor) -> None:
+        self.filters = filters.contiguous(memory_format=torch.channels_last)
+        patch = filters.shape[-1]
+        projections = self._project(style, self.filters)
+        self.regions: list[tuple[Tensor, Tensor, Tensor, float]] = []
+        covered = float(content_masks.sum())
+        for ours, theirs in zip(content_masks, style_masks, strict=True):
+            where, weights = _support(ours, patch)
+            there, their_weights = _support(theirs, patch)
+            if len(where) and len(there):
+                targets = quantile_function(projections[:, there], their_weights)
+                self.regions.append((where, weights, targets, float(ours.sum()) / covered))
+
+    @staticmethod
+    def _project(image: Tensor, filters: Tensor) -> Tensor:
+        batch = image[None].contiguous(memory_format=torch.channels_last)
+        return F.conv2d(batch, filters)[0].flatten(1)
+
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
+        projections = self._project(image, self.filters[drawn])
+        total = image.new_zeros(())
+        for where, weights, targets, share in self.regions:
+            values = projections[:, where]
+            with torch.no_grad():
+                # The transport plan is optimal, so to first order the distance does not see it move (envelope theorem).
+                goal = transport(values, weights, targets[drawn])
+            total = total + share * ((values - goal).square() @ weights).mean() / weights.sum()
+        return total
+
+
+def _interpolate(table: Tensor, at: Tensor) -> Tensor:
+    """Read rows of a table spaced evenly over [0, 1] at given places, linearly. (R, n), (R, m) -> (R, m)."""
+    position = at.clamp(0, 1) * (table.shape[1] - 1)
+    lower = position.long().clamp(max=table.shape[1] - 2)
+    return torch.lerp(table.gather(1, lower), table.gather(1, lower + 1), position - lower)
+
+
+def _support(mask: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """Flat indices of the patches that a region has a say in, and how much: by the patch's centre pixel."""
+    inner = mask[patch // 2 : mask.shape[0] - (patch - 1) // 2, patch // 2 : mask.shape[1] - (patch - 1) // 2]
+    flat = inner.flatten()
+    where = (flat > LEAST_WEIGHT).nonzero()[:, 0]
+    return where, flat[where]
+
+
+def _usable_levels(image: Tensor, patch_size: int) -> int:
+    shorter, levels = min(image.shape[-2:]), 0
+    while shorter >> levels >= max(LEAST_SIDE, patch_size):
+        levels += 1
+    return levels

@@ -1,0 +1,75 @@
+"""Named settings: what each preset changes of the configuration's defaults, and why.
+
+`Config`'s own defaults are the preset `patches`.
+"""
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.weights import locate
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "patches": {},
+    # The canvas by itself: no evaluation of anything.
+    "instant": {"iterations": (0,), "patch_weight": 0.0, "metrics": False},
+    # Gram and patches fail in different places (colours / meaning): the sum of both. Weights by experiment on the
+    # published pairs with a quarter-width VGG-19; relative distances carry them to the full one.
+    "photoreal": {"gram_weight": 0.05, "content_weight": 0.005},
+    # Low resolution, minutes for dozens of runs.
+    "search": {"size": 128, "iterations": (120,)},
+    # The released code (neuralstyle_seg.lua, deepmatting_seg.lua, README): 700 px, noise, 1000 evaluations without
+    # and 1000 with the matting term, smoothing 15/0.01. On ImageNet-normalised features content is 5 * 57^2 and
+    # style 100 * 57^4 (an input 57 times smaller than Caffe's); TV 1e-3 on the 256 scale is 65.5 on [0, 1].
+    "released": {
+        "size": 700,
+        "coarsest": 700,
+        "start": "noise",
+        "first_pass": 1000,
+        "iterations": (1000,),
+        "optimiser": "lbfgs",
+        "history": 20,
+        "feature_scale": "released",
+        "energies": "sum",
+        "content_weight": 1.6e4,
+        "gram_weight": 1e9,
+        "patch_weight": 0.0,
+        "structure_weight": 0.0,
+        "variation_weight": 65.5,
+        "photorealism_weight": 1e4,
+        "photorealism_coarse": (),
+        "smooth_radius": 15,
+        "smooth_edge": 0.01,
+    },
+}
+
+
+def resolve_preset(name: str, weights: Path | None, encoder: str, download: bool) -> str:
+    """The preset that a name stands for: `auto` is `photoreal` where VGG weights are to be had, else `patches`."""
+    if name != "auto":
+        if name not in PRESETS:
+            raise PhotostyleError(f'no preset "{name}"; there are: auto, {", ".join(PRESETS)}')
+        return name
+    return "patches" if locate(weights, encoder, download) is None else "photoreal"
+
+
+def configure(preset: str = "auto", **settings: Any) -> Config:
+    """A configuration from a preset and what differs from it.
+
+    Paths may be strings. Raises PhotostyleError on an unknown preset or setting.
+    """
+    known = {field.name: field for field in fields(Config)}
+    if unknown := settings.keys() - known.keys():
+        raise PhotostyleError(f"no setting named {', '.join(sorted(unknown))}; see photostyle.Config")
+    missing = {f.name for f in known.values() if f.default is MISSING} - settings.keys()
+    if missing:
+        raise PhotostyleError(f"configure() needs {' and '.join(sorted(missing))}")
+    for name in ("content", "style", "output", "weights", "start_file"):
+        if settings.get(name) is not None:
+            settings[name] = Path(settings[name])
+    name = resolve_preset(
+        preset, settings.get("weights"), settings.get("encoder", "vgg19"), settings.get("download", True)
+    )
+    return Config(**{"preset": name, **PRESETS[name], **settings})

@@ -1,0 +1,242 @@
+"""The whole story in one function: start reading here."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from photostyle import weights as weight_files
+from photostyle.canvas import first_canvas
+from photostyle.colour import region_colour_maps
+from photostyle.config import Config
+from photostyle.encoders import Encoder
+from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.filters import fit_within, resize, size_of
+from photostyle.guidance import Guidance, pair_regions, resize_masks
+from photostyle.images import Picture, read_image
+from photostyle.masks import MaskSet, read_masks, whole_picture
+from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
+from photostyle.optimise import Diverged, Step, optimise
+from photostyle.render import enlarge, render
+from photostyle.schedule import Stage, schedule
+
+COLOUR_SIDE = 512  # long side at which colour statistics are taken: 10^5 pixels fix a mean and a covariance
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: the picture at the photo's size and everything a record needs."""
+
+    image: Tensor  # (3, H, W), sRGB in [0, 1], on the CPU
+    photo: Picture
+    reference: Picture
+    guidance: Guidance
+    masks: tuple[MaskSet, MaskSet]
+    mask_paths: tuple[str, str]  # absolute, or "none"
+    weights: weight_files.Weights | None
+    device: str
+    threads: int
+    trace: list[dict[str, Any]] = field(default_factory=list)  # one entry an evaluation
+    notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
+    ended: str = "done"  # "done", "interrupted", or why the computation failed
+
+
+def transfer(
+    config: Config,
+    watch: Callable[[Step], None] = lambda step: None,
+    say: Callable[[str], None] = lambda note: None,
+) -> Result:
+    """Give a photo the colours, light and mood of a reference, region by region.
+
+    watch is called after every evaluation, say with each note as it arises. A KeyboardInterrupt or a divergence
+    ends the optimisation early: the result then holds the best picture so far and `ended` says why.
+    Raises PhotostyleError for bad input or options and ComputationError where there is no picture at all.
+    """
+    check(config)
+    device = prepare_torch(config)
+    photo, reference = read_image(config.content), read_image(config.style)
+    masks = _read_both_masks(config, photo, reference)
+    guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
+    notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
+    for note in notes:
+        say(note)
+    loaded = _load_weights(config, say)
+    full = _scene(photo, reference, guidance, device)
+
+    canvas, trace, ended = None, [], "done"
+    maps = _colour_maps(full)
+    try:
+        for stage in schedule(config, photo.height, photo.width):
+            scene = at_stage(full, stage)
+            if canvas is None:
+                canvas = first_canvas(config, scene.content, scene.content_masks, maps)
+            elif canvas.shape != scene.content.shape:
+                canvas = enlarge(scene.content, canvas)
+            encoder = _encoder(config, loaded, device)
+            for step in optimise(canvas, Objective(config, stage, scene, encoder), stage, config):
+                canvas = step.image
+                trace.append(_entry(step))
+                watch(step)
+    except KeyboardInterrupt:
+        ended = "interrupted"
+    except Diverged as error:
+        canvas, ended = error.image, str(error)
+    except torch.OutOfMemoryError as error:
+        raise ComputationError(_out_of_memory(config, error)) from error
+
+    if canvas is None:
+        canvas = first_canvas(config, full.content, full.content_masks, maps)
+    picture = render(
+        full.content,
+        canvas,
+        strength=config.strength,
+        smooth_radius=config.smooth_radius,
+        smooth_edge=config.smooth_edge,
+    )
+    return Result(
+        picture.cpu(),
+        photo,
+        reference,
+        guidance,
+        masks,
+        _mask_paths(config),
+        loaded,
+        str(device),
+        torch.get_num_threads(),
+        trace,
+        notes,
+        ended,
+    )
+
+
+def check(config: Config) -> None:
+    """Validate the options at the door. Raises PhotostyleError."""
+    for name, least in (
+        ("size", 32),
+        ("coarsest", 32),
+        ("patch_size", 2),
+        ("patch_levels", 1),
+        ("patch_draws", 1),
+        ("structure_window", 3),
+        ("history", 1),
+        ("first_pass", 0),
+        ("save_every", 0),
+        ("smooth_radius", 0),
+        ("feather", 0),
+        ("threads", 0),
+    ):
+        if (value := getattr(config, name)) < least:
+            raise PhotostyleError(f"--{name.replace('_', '-')} is {value}; it must be at least {least}")
+    for name in ("strength", "averaging"):
+        if not 0 <= (value := getattr(config, name)) <= 1:
+            raise PhotostyleError(f"--{name} is {value}; it must lie between 0 and 1")
+    if config.averaging == 1:
+        raise PhotostyleError("--averaging is 1, which would keep the start for ever; use 0.99 or less")
+    if config.patch_draws > config.patch_bank:
+        raise PhotostyleError(
+            f"--patch-draws is {config.patch_draws} but --patch-bank holds {config.patch_bank} filters; draw fewer"
+        )
+    if not config.iterations or min(config.iterations) < 0:
+        raise PhotostyleError(
+            f"--iterations is {config.iterations or 'empty'}; give counts of 0 or more, coarse to fine"
+        )
+    for name in ("learning_rate", "photorealism_epsilon", "smooth_edge"):
+        if not (value := getattr(config, name)) > 0:
+            raise PhotostyleError(f"--{name.replace('_', '-')} is {value}; it must be positive")
+
+
+def prepare_torch(config: Config) -> torch.device:
+    """Set threads and determinism and choose the device: CUDA where asked for or, under auto, where there is one.
+
+    Raises PhotostyleError where CUDA is asked for and absent.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = False
+    found = torch.cuda.is_available()
+    if config.device == "cuda" and not found:
+        raise PhotostyleError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    return torch.device("cuda" if config.device != "cpu" and found else "cpu")
+
+
+def at_stage(full: Scene, stage: Stage) -> Scene:
+    """The scene at a stage's size. The style picture gets the stage's long side too, but is never enlarged."""
+    style_size = fit_within(*size_of(full.style), stage.long_side)
+    return Scene(
+        resize(full.content, stage.height, stage.width),
+        resize(full.style, *style_size),
+        resize_masks(full.content_masks, stage.height, stage.width),
+        resize_masks(full.style_masks, *style_size),
+    )
+
+
+def _scene(photo: Picture, reference: Picture, guidance: Guidance, device: torch.device) -> Scene:
+    tensors = (photo.pixels, reference.pixels, guidance.content, guidance.style)
+    return Scene(*(tensor.to(device) for tensor in tensors))
+
+
+def _read_both_masks(config: Config, photo: Picture, reference: Picture) -> tuple[MaskSet, MaskSet]:
+    if config.masks == ("none",):
+        return whole_picture(photo.height, photo.width), whole_picture(reference.height, reference.width)
+    if len(config.masks) != 2:
+        raise PhotostyleError(
+            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none; {len(config.masks)} given"
+        )
+
+    def read(name: str, picture: Picture) -> MaskSet:
+        if name == "none":
+            return whole_picture(picture.height, picture.width)
+        return read_masks(Path(name), picture.path, picture.height, picture.width)
+
+    return read(config.masks[0], photo), read(config.masks[1], reference)
+
+
+def _mask_paths(config: Config) -> tuple[str, str]:
+    ours, theirs = config.masks if len(config.masks) == 2 else ("none", "none")
+    absolute = [name if name == "none" else str(Path(name).absolute()) for name in (ours, theirs)]
+    return absolute[0], absolute[1]
+
+
+def _load_weights(config: Config, say: Callable[[str], None]) -> weight_files.Weights | None:
+    if not needs_encoder(config):
+        return None
+    return weight_files.find(config.weights, config.encoder, download=config.download, progress=say)
+
+
+def _encoder(config: Config, loaded: weight_files.Weights | None, device: torch.device) -> Encoder | None:
+    if loaded is None:
+        return None
+    return Encoder(loaded.state, config.encoder, layers=feature_layers(config), pooling=config.pooling).to(
+        device
+    )
+
+
+def _colour_maps(full: Scene) -> Tensor:
+    """One Monge-Kantorovich map a region, from area-reduced copies."""
+    ours = fit_within(*size_of(full.content), COLOUR_SIDE)
+    theirs = fit_within(*size_of(full.style), COLOUR_SIDE)
+    return region_colour_maps(
+        resize(full.content, *ours),
+        resize_masks(full.content_masks, *ours),
+        resize(full.style, *theirs),
+        resize_masks(full.style_masks, *theirs),
+    )
+
+
+def _entry(step: Step) -> dict[str, Any]:
+    return {"stage": step.stage.number, "iteration": step.iteration, "seconds": step.seconds, **step.losses}
+
+
+def _out_of_memory(config: Config, error: Exception) -> str:
+    return f"out of memory at --size {config.size}; try a smaller --size ({str(error).splitlines()[0]})"
+
+
+def stages_of(result: Result) -> Iterator[dict[str, Any]]:
+    """Per stage: its number, evaluations and seconds, from the trace."""
+    for number in sorted({entry["stage"] for entry in result.trace}):
+        entries = [entry for entry in result.trace if entry["stage"] == number]
+        yield {"stage": number, "evaluations": len(entries), "seconds": entries[-1]["seconds"]}

@@ -1,0 +1,5 @@
+"""Photorealistic style transfer from the command line: the same as `photostyle run`."""
+
+from photostyle.cli import script
+
+script("run")

@@ -1,0 +1,789 @@
+import hashlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms
+
+from photostyle import images
+from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.images import (
+    MAX_PIXELS,
+    SRGB_PROFILE,
+    check_output,
+    read_colours,
+    read_grey,
+    read_image,
+    read_indices,
+    sha256_of,
+    write_bytes_atomically,
+    write_image,
+)
+
+HEIGHT, WIDTH = 40, 50
+
+
+def noise(channels: int, dtype: type = np.uint8, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(channels).integers(0, top, (height, width, channels), dtype, endpoint=True)
+
+
+def smooth(channels: int = 3) -> np.ndarray:
+    """What JPEG stores well: a gradient, so that only the handling of the file can go wrong."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    planes = [40 + 3 * y, 60 + 3 * x, 90 + 2 * y, 20 + y][:channels]
+    return np.stack(planes, -1).astype(np.uint8)
+
+
+def values(path: Path) -> np.ndarray:
+    """(H, W, 3) float64 of what was read."""
+    return read_image(path).pixels.permute(1, 2, 0).double().numpy()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png16(samples: np.ndarray, *extra: bytes) -> bytes:
+    """A 16-bit PNG by the specification, the five filters in turn: nothing that is installed writes one."""
+    height, width, channels = samples.shape
+    step = 2 * channels
+    rows = samples.astype(">u2").view(np.uint8).reshape(height, width * step).astype(int)
+    data = b""
+    for y, row in enumerate(rows):
+        up = rows[y - 1] if y else np.zeros_like(row)
+        left, corner = (np.concatenate([np.zeros(step, int), r[:-step]]) for r in (row, up))
+        nearest = np.argmin(np.abs(np.stack([up - corner, left - corner, left + up - 2 * corner])), axis=0)
+        paeth = np.choose(nearest, [left, up, corner])
+        guess = (0 * row, left, up, (left + up) // 2, paeth)[y % 5]
+        data += bytes([y % 5]) + ((row - guess) % 256).astype(np.uint8).tobytes()
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + b"".join(extra)
+        + chunk(b"IDAT", zlib.compress(data))
+        + chunk(b"IEND", b"")
+    )
+
+
+# formats
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_eight_bits_are_read_exactly(tmp_path: Path, suffix: str, mode: str) -> None:
+    samples, path = noise(len(mode)), tmp_path / f"a.{suffix}"
+    Image.fromarray(samples).save(path, lossless=True, exact=True)
+    picture = read_image(path)
+    assert picture.pixels.dtype == torch.float32 and picture.pixels.is_contiguous()
+    assert (picture.height, picture.width, picture.depth, picture.notes) == (HEIGHT, WIDTH, 8, ())
+    assert picture.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    np.testing.assert_array_equal(values(path), np.float32(samples[..., :3] / 255))
+    if mode == "RGBA":
+        assert picture.alpha is not None and picture.alpha.dtype == np.uint8
+        np.testing.assert_array_equal(picture.alpha, samples[..., 3])
+    else:
+        assert picture.alpha is None
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_eight_bit_tiff_is_read_in_every_lossless_compression(tmp_path: Path, compression: str) -> None:
+    Image.fromarray(noise(3)).save(tmp_path / "a.tif", compression=compression)
+    np.testing.assert_array_equal(values(tmp_path / "a.tif"), np.float32(noise(3) / 255))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_lossy_files_are_read_to_their_quality(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(smooth()).save(tmp_path / f"a.{suffix}", quality=95)
+    # Chroma has half the size: at the border a gradient of 3 levels a pixel is off by up to 3, and blue takes
+    # 1.8 times the error of its chroma (JFIF 1.02).
+    np.testing.assert_allclose(values(tmp_path / f"a.{suffix}"), smooth() / 255, atol=8 / 255)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    samples = noise(2)
+    Image.fromarray(samples).save(tmp_path / "la.png")
+    Image.fromarray(samples[..., 0]).save(tmp_path / "l.jpg", quality=100)
+    picture = read_image(tmp_path / "la.png")
+    np.testing.assert_array_equal(values(tmp_path / "la.png"), np.float32(samples[..., [0, 0, 0]] / 255))
+    np.testing.assert_array_equal(picture.alpha, samples[..., 1])
+    assert np.ptp(values(tmp_path / "l.jpg"), axis=2).max() == 0
+
+
+def test_a_palette_is_expanded_with_its_transparency(tmp_path: Path) -> None:
+    indices = noise(1)[..., 0] % 3
+    palette = np.array([[250, 10, 20], [30, 240, 50], [60, 70, 230]], np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 128]))
+    np.testing.assert_array_equal(values(tmp_path / "a.png"), np.float32(palette[indices] / 255))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").alpha, np.array([255, 0, 128])[indices])
+
+
+def test_black_and_white_is_zero_and_one(tmp_path: Path) -> None:
+    bits = noise(1)[..., 0] > 127
+    Image.fromarray(bits).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(values(tmp_path / "a.png")[..., 1], bits)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_read_exactly(tmp_path: Path, channels: int, suffix: str) -> None:
+    samples, path = noise(channels, np.uint16), tmp_path / f"a.{suffix}"
+    if suffix == "png":
+        path.write_bytes(png16(samples))
+    else:
+        extra = ["unassalpha"] if channels in (2, 4) else None
+        photometric = "rgb" if channels > 2 else "minisblack"
+        planes = samples if channels > 1 else samples[..., 0]
+        tifffile.imwrite(path, planes, photometric=photometric, extrasamples=extra, compression="zlib")
+    picture = read_image(path)
+    assert picture.depth == 16
+    colours = samples[..., [0, 0, 0]] if channels < 3 else samples[..., :3]
+    np.testing.assert_array_equal(np.rint(values(path) * 65535), colours)
+    if channels in (2, 4):
+        assert picture.alpha is not None and picture.alpha.dtype == np.uint16
+        np.testing.assert_array_equal(picture.alpha, samples[..., -1])
+
+
+def test_sixteen_bit_tiff_in_planes_and_white_is_zero_are_read(tmp_path: Path) -> None:
+    samples = noise(3, np.uint16)
+    planes = np.moveaxis(samples, -1, 0)
+    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "negative.tif", 65535 - samples[..., 0], photometric="miniswhite")
+    np.testing.assert_array_equal(np.rint(values(tmp_path / "planes.tif") * 65535), samples)
+    np.testing.assert_array_equal(np.rint(values(tmp_path / "negative.tif")[..., 0] * 65535), samples[..., 0])
+
+
+def test_colours_multiplied_by_alpha_are_divided_again(tmp_path: Path) -> None:
+    samples = noise(4, np.uint16) | 0x4000
+    multiplied = samples.copy()
+    multiplied[..., :3] = np.rint(samples[..., :3] * (samples[..., 3:] / 65535))
+    tifffile.imwrite(tmp_path / "a.tif", multiplied, photometric="rgb", extrasamples=["assocalpha"])
+    # Alpha is at least a quarter: rounding by half a level grows to 2 in the quotient, which is rounded too.
+    np.testing.assert_allclose(np.rint(values(tmp_path / "a.tif") * 65535), samples[..., :3], atol=2.5)
+
+
+def test_a_transparent_colour_of_a_sixteen_bit_png_becomes_alpha(tmp_path: Path) -> None:
+    samples = noise(3, np.uint16)
+    key = chunk(b"tRNS", struct.pack(">3H", *samples[5, 7]))
+    (tmp_path / "a.png").write_bytes(png16(samples, key))
+    alpha = read_image(tmp_path / "a.png").alpha
+    assert alpha is not None and alpha[5, 7] == 0 and (alpha == 65535).sum() == alpha.size - 1
+
+
+def test_the_first_of_several_pictures_is_used_and_said(tmp_path: Path) -> None:
+    first, second = Image.fromarray(noise(3)), Image.fromarray(255 - noise(3))
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
+    first.save(tmp_path / "frames.webp", save_all=True, append_images=[second], lossless=True)
+    tifffile.imwrite(tmp_path / "deep.tif", np.stack([noise(3, np.uint16)] * 2), photometric="rgb")
+    for name in ("pages.tif", "frames.webp", "deep.tif"):
+        picture = read_image(tmp_path / name)
+        assert picture.notes == (f"{tmp_path / name} holds 2 pictures: the first is used",)
+    np.testing.assert_array_equal(values(tmp_path / "pages.tif"), np.float32(noise(3) / 255))
+
+
+# orientation
+
+UPRIGHT = {  # EXIF 2.32, 4.6.4: which corner of the scene the file's first row and column are
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("kind", ["png", "webp", "tif", "png16", "tif16"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_turn_is_undone_for_colours_and_alpha(tmp_path: Path, orientation: int, kind: str) -> None:
+    samples = noise(4, np.uint16 if kind.endswith("16") else np.uint8)
+    path = tmp_path / f"a.{kind.removesuffix('16')}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if kind == "png16":
+        path.write_bytes(png16(samples, chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))))
+    elif kind == "tif16":
+        tag = (0x0112, "H", 1, orientation, True)
+        tifffile.imwrite(path, samples, photometric="rgb", extrasamples=["unassalpha"], extratags=[tag])
+    else:
+        Image.fromarray(samples).save(path, exif=exif, lossless=True, exact=True)
+    expected = UPRIGHT[orientation](samples)
+    np.testing.assert_array_equal(np.rint(values(path) * np.iinfo(samples.dtype).max), expected[..., :3])
+    np.testing.assert_array_equal(read_image(path).alpha, expected[..., 3])
+
+
+def test_a_jpeg_s_turn_is_undone(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    np.testing.assert_allclose(values(tmp_path / "a.jpg"), np.rot90(smooth(), -1) / 255, atol=6 / 255)
+
+
+# colour profiles
+
+# Columns are the XYZ of red, green and blue, adapted to D50: the colorants of Adobe's and Apple's profiles.
+ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
+DISPLAY_P3 = np.array(
+    [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]
+)
+# B. Lindbloom's sRGB to XYZ (D50) matrix: independent of the profile that Little CMS makes.
+SRGB = np.array(
+    [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
+)
+ADOBE_GAMMA = 563 / 256
+# The two sRGB matrices differ by 1e-4, their inverses by three times that, and the toe's slope is 12.92.
+MATRIX_ERROR = 4e-3
+
+
+def fixed(*numbers: float) -> bytes:
+    return b"".join(struct.pack(">i", round(n * 65536)) for n in numbers)
+
+
+def gamma_curve(gamma: float) -> bytes:
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+
+
+def sampled_curve(gamma: float) -> bytes:
+    points = np.rint(np.linspace(0, 1, 1024) ** gamma * 65535).astype(">u2")
+    return b"curv\0\0\0\0" + struct.pack(">I", len(points)) + points.tobytes()
+
+
+def parametric_curve(kind: int, *numbers: float) -> bytes:
+    return b"para\0\0\0\0" + struct.pack(">HH", kind, 0) + fixed(*numbers)
+
+
+def profile(tags: dict[bytes, bytes], space: bytes = b"RGB ") -> bytes:
+    """An ICC version 2 display profile with these tags."""
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(4 + 4 + 2 + 1 + 67),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1, 0.8249),
+        **tags,
+    }
+    table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, tag in tags.items():
+        table += struct.pack(">4sII", name, start + len(data), len(tag))
+        data += tag + bytes(-len(tag) % 4)
+    head = struct.pack(">I4sI4s4s4s", start + len(data), b"none", 0x02400000, b"mntr", space, b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + fixed(0.9642, 1, 0.8249) + bytes(48)
+    return head + struct.pack(">I", len(tags)) + table + data
+
+
+def rgb_profile(primaries: np.ndarray, curve: bytes) -> bytes:
+    columns = {
+        c + b"XYZ": b"XYZ \0\0\0\0" + fixed(*primaries[:, i]) for i, c in enumerate((b"r", b"g", b"b"))
+    }
+    return profile(columns | {c + b"TRC": curve for c in (b"r", b"g", b"b")})
+
+
+def encoded(linear: np.ndarray) -> np.ndarray:
+    """IEC 61966-2-1."""
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def analytic(rgb: np.ndarray, primaries: np.ndarray, gamma: float) -> np.ndarray:
+    return encoded(rgb**gamma @ (np.linalg.inv(SRGB) @ primaries).T)
+
+
+def save(path: Path, samples: np.ndarray, icc: bytes) -> Path:
+    if samples.dtype == np.uint8:
+        Image.fromarray(samples.squeeze()).save(path, icc_profile=icc)
+    elif path.suffix == ".tif":
+        photometric = "rgb" if samples.shape[-1] == 3 else "minisblack"
+        tifffile.imwrite(path, samples.squeeze(), photometric=photometric, iccprofile=icc)
+    else:
+        path.write_bytes(png16(samples, chunk(b"iCCP", b"icc\0\0" + zlib.compress(icc))))
+    return path
+
+
+def test_eight_bits_in_adobe_rgb_become_srgb(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", noise(3), rgb_profile(ADOBE_RGB, gamma_curve(ADOBE_GAMMA)))
+    expected = analytic(noise(3) / 255, ADOBE_RGB, ADOBE_GAMMA)
+    # Little CMS computes a linear value to 14 bits and rounds the result to 8.
+    np.testing.assert_allclose(values(path), expected, atol=1.5 / 255)
+    assert np.abs(noise(3) / 255 - expected).max() > 0.1
+    assert read_image(path).notes == (f'{path} was converted to sRGB from its colour profile "test"',)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_in_adobe_rgb_become_srgb_exactly(tmp_path: Path, suffix: str) -> None:
+    samples = noise(3, np.uint16)
+    path = save(tmp_path / f"a.{suffix}", samples, rgb_profile(ADOBE_RGB, gamma_curve(ADOBE_GAMMA)))
+    expected = analytic(samples / 65535, ADOBE_RGB, ADOBE_GAMMA)
+    np.testing.assert_allclose(values(path), expected, atol=MATRIX_ERROR)
+
+
+def test_sixteen_bits_differ_where_eight_would_not(tmp_path: Path) -> None:
+    samples = np.full((HEIGHT, WIDTH, 3), 30000, np.uint16)
+    samples[:, :, 0] += np.arange(WIDTH, dtype=np.uint16)
+    path = save(tmp_path / "a.tif", samples, rgb_profile(DISPLAY_P3, gamma_curve(2.2)))
+    assert (np.diff(values(path)[0, :, 0]) > 0).all()
+
+
+CURVES = {
+    "identity": b"curv\0\0\0\0" + struct.pack(">I", 0),
+    "sampled": sampled_curve(1.8),
+    "para0": parametric_curve(0, 1.8),
+    "para1": parametric_curve(1, 2.4, 1.4, -0.4),
+    "para2": parametric_curve(2, 2.4, 1.3, -0.4, 0.1),
+    "para3": parametric_curve(3, 2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+    "para4": parametric_curve(4, 2.2, 0.9, 0.05, 0.3, 0.1, 0.02, 0.01),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_every_tone_curve_gives_what_little_cms_gives(tmp_path: Path, curve: str) -> None:
+    icc = rgb_profile(DISPLAY_P3, CURVES[curve])
+    levels = noise(3) // 2 + 64  # inside sRGB for most colours; clipping is tested with Adobe RGB
+    sixteen = save(tmp_path / "a.tif", levels.astype(np.uint16) * 257, icc)
+    eight = ImageCms.profileToProfile(
+        Image.fromarray(levels),
+        ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,  # the default compensates black points
+    )
+    # The oracle rounds to 8 bits and computes with 14, which the toe amplifies for colours at sRGB's border.
+    error = np.abs(values(sixteen) - np.asarray(eight) / 255)
+    assert np.quantile(error, 0.99) < 1 / 255 and error.max() < 4 / 255
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_grey_profile_is_applied(tmp_path: Path, dtype: type) -> None:
+    samples = noise(1, dtype)
+    path = save(tmp_path / "a.png", samples, profile({b"kTRC": gamma_curve(1.75)}, b"GRAY"))
+    top = np.iinfo(dtype).max
+    expected = encoded((samples / top) ** 1.75)
+    # 16 bits: float32 tables. 8 bits: Little CMS rounds on the way, and the toe's slope is 12.92.
+    tolerance = 2 / 255 if dtype == np.uint8 else 2e-5
+    np.testing.assert_allclose(values(path), np.repeat(expected, 3, -1), atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_rgb_profile_in_a_grey_file_is_applied_to_grey(tmp_path: Path, dtype: type) -> None:
+    samples = noise(1, dtype)
+    path = save(tmp_path / "a.png", samples, rgb_profile(ADOBE_RGB, gamma_curve(ADOBE_GAMMA)))
+    expected = encoded((samples / np.iinfo(dtype).max) ** ADOBE_GAMMA)
+    np.testing.assert_allclose(values(path), np.repeat(expected, 3, -1), atol=1.5 / 255)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_an_srgb_profile_leaves_the_pixels_as_they_are(tmp_path: Path, dtype: type) -> None:
+    samples = noise(3, dtype)
+    path = save(tmp_path / "a.png", samples, SRGB_PROFILE)
+    np.testing.assert_array_equal(values(path), np.float32(samples / np.iinfo(dtype).max))
+    assert read_image(path).notes == ()
+
+
+def test_a_profile_within_a_level_of_srgb_is_srgb(tmp_path: Path) -> None:
+    x = np.linspace(0, 1, 1024)
+    linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+    points = np.rint(linear * 0.994 * 65535).astype(">u2")  # 0.6 % darker: 0.6 levels (÷ 2.4) in white
+    icc = rgb_profile(SRGB, b"curv\0\0\0\0" + struct.pack(">I", 1024) + points.tobytes())
+    path = save(tmp_path / "a.png", noise(3), icc)
+    moved = ImageCms.profileToProfile(
+        Image.open(path), ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
+    )
+    assert (np.asarray(moved) != noise(3)).any()
+    np.testing.assert_array_equal(values(path), np.float32(noise(3) / 255))
+
+
+def test_a_profile_of_other_channels_or_of_rubbish_is_said_and_not_used(tmp_path: Path) -> None:
+    grey = save(tmp_path / "grey.png", noise(3), profile({b"kTRC": gamma_curve(1.8)}, b"GRAY"))
+    rubbish = save(tmp_path / "rubbish.png", noise(3), bytes(16) + b"RGB XYZ " + bytes(200))
+    for path in (grey, rubbish):
+        np.testing.assert_array_equal(values(path), np.float32(noise(3) / 255))
+        (note,) = read_image(path).notes
+        assert note.startswith(str(path)) and note.endswith("it is taken as sRGB")
+
+
+def lookup_profile() -> bytes:
+    """A table profile whose colours are the channels rotated: 2³ nodes, lut16Type (ICC.1:2022, 10.10)."""
+    nodes = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+    xyz = np.rint(np.roll(nodes, 1, axis=1) @ SRGB.T * 32768).clip(0, 65535).astype(">u2")
+    ends = np.array([0, 65535] * 3, ">u2").tobytes()
+    head = b"mft2\0\0\0\0" + bytes([3, 3, 2, 0]) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1) + struct.pack(">HH", 2, 2)
+    table = {b"A2B0": head + ends + xyz.tobytes() + ends}
+    curves = {c + b"TRC": gamma_curve(2.2) for c in (b"r", b"g", b"b")}  # which the table takes precedence of
+    return profile(
+        table | curves | {c + b"XYZ": b"XYZ \0\0\0\0" + fixed(0.3, 0.3, 0.3) for c in (b"r", b"g", b"b")}
+    )
+
+
+def test_sixteen_bits_through_a_table_profile_are_converted_with_eight_and_it_is_said(tmp_path: Path) -> None:
+    samples = noise(3, np.uint16)
+    path = save(tmp_path / "a.tif", samples, lookup_profile())
+    expected = encoded(np.roll(samples / 65535, 1, axis=-1))
+    # Half a level of 8 bits at the way in, by sRGB's slope of 12.92 in the dark, and one at the way out.
+    error = np.abs(values(path) - expected)
+    assert np.quantile(error, 0.9) < 1.5 / 255 and error.max() < 8 / 255
+    (note,) = read_image(path).notes
+    assert "lookup table, which is applied with 8 bits" in note
+    assert read_image(path).depth == 16
+
+
+def test_cmyk_without_a_profile_is_read_and_said(tmp_path: Path) -> None:
+    ink = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
+    ink[:, :20] = (0, 255, 255, 0)
+    ink[:, 20:40] = (255, 255, 255, 255)
+    Image.frombytes("CMYK", (WIDTH, HEIGHT), ink.tobytes()).save(tmp_path / "a.jpg", quality=100)
+    colours = values(tmp_path / "a.jpg")
+    np.testing.assert_allclose(colours[10, 5], (1, 0, 0), atol=3 / 255)  # magenta and yellow ink: red
+    np.testing.assert_allclose(colours[10, 30], (0, 0, 0), atol=3 / 255)
+    np.testing.assert_allclose(colours[10, 45], (1, 1, 1), atol=3 / 255)  # no ink: paper
+    (note,) = read_image(tmp_path / "a.jpg").notes
+    assert "CMYK" in note and "approximate" in note
+
+
+# errors
+
+
+def refused(path: Path, *words: str) -> None:
+    """One line that names the file and says these words; no warning leaks."""
+    with pytest.raises(PhotostyleError) as caught:
+        read_image(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("not a picture\n" * 20)
+    Image.fromarray(noise(3)).save(tmp_path / "a.gif")
+    refused(tmp_path / "nothing.png", "does not exist", "check the name")
+    refused(tmp_path, "is a folder")
+    refused(tmp_path / "empty.png", "empty (0 bytes)")
+    refused(tmp_path / "text.png", "not a readable picture", "PNG, JPEG, TIFF or WebP")
+    refused(tmp_path / "a.gif", "not a readable picture")
+
+
+def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    Image.fromarray(noise(3)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Path, "read_bytes", denied)  # the superuser, as whom tests may run, may read anything
+    refused(tmp_path / "a.png", "Permission denied", "check its permissions")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif", "png16", "tif16"])
+def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind.removesuffix('16')}"
+    if kind == "png16":
+        path.write_bytes(png16(noise(3, np.uint16)))
+    elif kind == "tif16":
+        tifffile.imwrite(path, noise(3, np.uint16), photometric="rgb", compression="zlib")
+    else:
+        Image.fromarray(noise(3)).save(path)
+    whole, data = values(path), path.read_bytes()
+    for length in [*range(1, len(data), len(data) // 60), *range(len(data) - 20, len(data))]:
+        path.write_bytes(data[:length])
+        try:
+            cut = values(path)
+        except PhotostyleError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+        else:  # a PNG without its last, empty chunk is whole
+            np.testing.assert_array_equal(cut, whole)
+            assert length >= len(data) - 20
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+@pytest.mark.parametrize("pillow_s_limit", [Image.MAX_IMAGE_PIXELS, None])
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pillow_s_limit: int | None
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_s_limit)
+    side = int(MAX_PIXELS**0.5) + 1
+    if kind == "png":
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+        data += chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    else:
+        Image.fromarray(noise(3)).save(tmp_path / "small.tif")
+        data = (tmp_path / "small.tif").read_bytes()
+        for tag, old in ((256, WIDTH), (257, HEIGHT)):  # width and height in the file's directory
+            entry = struct.pack("<HHII", tag, 4, 1, old)
+            assert data.count(entry) == 1
+            data = data.replace(entry, struct.pack("<HHII", tag, 4, 1, side))
+    (tmp_path / f"bomb.{kind}").write_bytes(data)
+    refused(tmp_path / f"bomb.{kind}", "178,956,970 pixels", "scale it down")
+
+
+def test_a_large_photo_under_the_limit_gives_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH - 1)
+    Image.fromarray(noise(3)).save(tmp_path / "a.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(tmp_path / "a.png").notes == ()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (31, 400), (400, 31)])
+def test_a_photo_under_32_pixels_a_side_is_refused(tmp_path: Path, height: int, width: int) -> None:
+    Image.fromarray(noise(3, height=height, width=width)).save(tmp_path / "a.png")
+    refused(tmp_path / "a.png", f"{width}x{height}", "at least 32 pixels")
+    assert read_image(tmp_path / "a.png", minimum=1).width == width
+
+
+def test_pixels_of_other_types_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "float.tif", np.zeros((40, 40, 3), np.float32), photometric="rgb")
+    tifffile.imwrite(tmp_path / "long.tif", np.zeros((40, 40), np.uint32))
+    tifffile.imwrite(tmp_path / "signed.tif", np.zeros((40, 40), np.int16))
+    ink = np.zeros((40, 40, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "cmyk.tif", ink, photometric="separated")
+    Image.new("LAB", (40, 40)).save(tmp_path / "lab.tif")
+    refused(tmp_path / "float.tif", "32-bit floating-point TIFF", "export it as a 16-bit integer TIFF")
+    refused(tmp_path / "long.tif", "32-bit integer TIFF")
+    refused(tmp_path / "signed.tif", "16-bit signed integer TIFF")
+    refused(tmp_path / "cmyk.tif", "SEPARATED", "export it as RGB")
+    refused(tmp_path / "lab.tif", "type LAB", "save it as RGB")
+
+
+def test_a_compression_that_needs_another_package_is_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, np.uint16), photometric="rgb")
+    data = (tmp_path / "a.tif").read_bytes()
+    entry = struct.pack("<HHIHH", 259, 3, 1, 1, 0)  # Compression: none
+    assert data.count(entry) == 1
+    (tmp_path / "a.tif").write_bytes(data.replace(entry, struct.pack("<HHIHH", 259, 3, 1, 5, 0)))  # LZW
+    refused(tmp_path / "a.tif", "LZW", "pip install imagecodecs", "ZIP")
+
+
+# masks
+
+
+def test_a_mask_s_colours_are_its_own(tmp_path: Path) -> None:
+    colours = noise(3)
+    icc = rgb_profile(ADOBE_RGB, gamma_curve(ADOBE_GAMMA))
+    Image.fromarray(colours).save(tmp_path / "rgb.png", icc_profile=icc)
+    Image.fromarray(np.dstack([colours, noise(1)])).save(tmp_path / "rgba.png")
+    (tmp_path / "deep.png").write_bytes(png16(colours.astype(np.uint16) * 257))
+    for name in ("rgb.png", "rgba.png", "deep.png"):
+        read = read_colours(tmp_path / name)
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, colours)
+
+
+def test_grey_and_palette_masks_are_read_as_colours(tmp_path: Path) -> None:
+    grey = noise(1)[..., 0]
+    Image.fromarray(grey).save(tmp_path / "l.png")
+    Image.fromarray(np.dstack([grey, grey])).save(tmp_path / "la.png")
+    Image.fromarray(grey > 99).save(tmp_path / "1.png")
+    palette = Image.fromarray(grey % 4)
+    palette.putpalette([9, 8, 7, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.save(tmp_path / "p.png", transparency=0)
+    for name in ("l.png", "la.png"):
+        np.testing.assert_array_equal(read_colours(tmp_path / name), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(read_colours(tmp_path / "1.png")[..., 2], 255 * (grey > 99))
+    expected = np.array([[9, 8, 7], [255, 0, 0], [0, 255, 0], [0, 0, 255]])[grey % 4]
+    np.testing.assert_array_equal(read_colours(tmp_path / "p.png"), expected)
+
+
+def test_a_mask_is_turned_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(3)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_colours(tmp_path / "a.png"), np.rot90(noise(3), -1))
+
+
+def test_a_soft_mask_keeps_its_bits(tmp_path: Path) -> None:
+    eight, sixteen = noise(1)[..., 0], noise(1, np.uint16)
+    Image.fromarray(eight).save(tmp_path / "8.png")
+    Image.fromarray(np.dstack([eight] * 3)).save(tmp_path / "rgb.png")
+    (tmp_path / "16.png").write_bytes(png16(sixteen))
+    for name in ("8.png", "rgb.png"):
+        np.testing.assert_array_equal(read_grey(tmp_path / name), np.float32(eight / 255))
+    np.testing.assert_array_equal(read_grey(tmp_path / "16.png"), np.float32(sixteen[..., 0] / 65535))
+    Image.fromarray(noise(3)).save(tmp_path / "colours.png")
+    with pytest.raises(PhotostyleError, match=r"colours\.png has colours; a soft mask is grey"):
+        read_grey(tmp_path / "colours.png")
+
+
+def test_a_label_map_gives_its_numbers(tmp_path: Path) -> None:
+    numbers = noise(1)[..., 0]
+    Image.fromarray(numbers).save(tmp_path / "l.png")
+    palette = Image.fromarray(numbers)
+    palette.putpalette(noise(3, height=256, width=1).tobytes())
+    palette.save(tmp_path / "p.png")
+    (tmp_path / "16.png").write_bytes(png16(numbers[..., None] + np.uint16(1000)))
+    for name in ("l.png", "p.png"):
+        assert read_indices(tmp_path / name).dtype == np.int32
+        np.testing.assert_array_equal(read_indices(tmp_path / name), numbers)
+    np.testing.assert_array_equal(read_indices(tmp_path / "16.png"), numbers.astype(int) + 1000)
+    Image.fromarray(noise(3)).save(tmp_path / "rgb.png")
+    with pytest.raises(PhotostyleError, match=r"rgb\.png has 3 channels; a label map has one"):
+        read_indices(tmp_path / "rgb.png")
+
+
+def test_a_mask_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(noise(3))
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[image])
+    with pytest.raises(PhotostyleError, match="holds 2 pictures; a mask is one"):
+        read_colours(tmp_path / "a.tif")
+
+
+# writing
+
+
+def pixels(dtype: type = np.uint8) -> torch.Tensor:
+    return torch.from_numpy(noise(3, dtype).transpose(2, 0, 1).astype(np.float32) / np.iinfo(dtype).max)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "tiff", "webp", "PNG"])
+def test_what_was_read_is_written_back_exactly(tmp_path: Path, suffix: str) -> None:
+    Image.fromarray(noise(4)).save(tmp_path / "a.png")
+    photo = read_image(tmp_path / "a.png")
+    digest = write_image(tmp_path / f"b.{suffix}", photo.pixels, alpha=photo.alpha)
+    assert digest == sha256_of(tmp_path / f"b.{suffix}")
+    again = read_image(tmp_path / f"b.{suffix}")
+    assert torch.equal(again.pixels, photo.pixels) and again.notes == () and again.depth == 8
+    np.testing.assert_array_equal(again.alpha, photo.alpha)
+
+
+def test_sixteen_bits_are_written_back_exactly_as_tiff(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png16(noise(4, np.uint16)))
+    photo = read_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.tif", photo.pixels, alpha=photo.alpha, depth=photo.depth)
+    again = read_image(tmp_path / "b.tif")
+    assert again.depth == 16 and torch.equal(again.pixels, photo.pixels)
+    np.testing.assert_array_equal(again.alpha, photo.alpha)
+
+
+def test_alpha_of_the_other_depth_is_scaled(tmp_path: Path) -> None:
+    deep = noise(1, np.uint16)[..., 0]
+    write_image(tmp_path / "a.png", pixels(), alpha=deep, depth=16)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").alpha, np.rint(deep / 257))
+    flat = noise(1)[..., 0]
+    write_image(tmp_path / "a.tif", pixels(), alpha=flat, depth=16)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif").alpha, flat.astype(int) * 257)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg"])
+def test_jpeg_is_written_at_quality_95_without_subsampling(tmp_path: Path, suffix: str) -> None:
+    ours, reference = tmp_path / f"a.{suffix}", tmp_path / "reference.jpg"
+    write_image(ours, pixels())
+    Image.fromarray(noise(3)).save(reference, quality=95, subsampling="4:4:4")
+    with Image.open(ours) as image, Image.open(reference) as expected:
+        assert image.quantization == expected.quantization
+        assert {layer[1:3] for layer in image.layer} == {(1, 1)}  # no component is subsampled
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_files_are_tagged_as_srgb(tmp_path: Path, name: str) -> None:
+    write_image(tmp_path / name, pixels())
+    with Image.open(tmp_path / name) as image:
+        assert image.info["icc_profile"] == SRGB_PROFILE
+    described = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(SRGB_PROFILE)))
+    assert "sRGB" in described
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+def test_the_same_pixels_give_the_same_bytes(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write_image(tmp_path / name, pixels(), depth=16)
+    stamp = struct.pack(">6H", 1999, 9, 9, 9, 9, 9)
+    later = images._dated(SRGB_PROFILE[:24] + stamp + SRGB_PROFILE[36:])
+    monkeypatch.setattr(images, "SRGB_PROFILE", later)  # as if imported at another time
+    assert write_image(tmp_path / name, pixels(), depth=16) == first
+
+
+def test_eight_bits_are_rounded_half_to_even_and_clipped(tmp_path: Path) -> None:
+    levels = torch.tensor([-3.0, 0.5, 1.5, 2.4, 2.6, 254.5, 255.5, 400.0])
+    write_image(tmp_path / "a.png", (levels / 255).repeat(3, 4, 1))
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 2, 2, 3, 254, 255, 255]
+
+
+def test_an_encoder_that_fails_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Image.Image, target: io.BytesIO, **options: object) -> None:
+        target.write(b"half a pict")
+        raise OSError("encoder error")
+
+    (tmp_path / "a.png").write_bytes(b"old")
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(PhotostyleError, match=r"a\.png cannot be encoded \(encoder error\)"):
+        write_image(tmp_path / "a.png", pixels())
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_disk_that_fails_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    (tmp_path / "a.bin").write_bytes(b"old")
+    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
+    expected = ComputationError if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected) as caught:
+        write_bytes_atomically(tmp_path / "a.bin", b"new")
+    if isinstance(error, OSError):
+        assert "a.bin cannot be written (No space left on device)" in str(caught.value)
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_file_is_written_whole_with_the_user_s_permissions(tmp_path: Path) -> None:
+    (tmp_path / "real.bin").write_bytes(b"old")
+    (tmp_path / "link.bin").symlink_to(tmp_path / "real.bin")
+    digest = write_bytes_atomically(tmp_path / "link.bin", b"new")
+    assert digest == hashlib.sha256(b"new").hexdigest()
+    assert (tmp_path / "link.bin").is_symlink() and (tmp_path / "real.bin").read_bytes() == b"new"
+    (tmp_path / "plain.bin").write_bytes(b"")
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain.bin", "real.bin")]
+    assert modes[0] == modes[1]
+
+
+def test_pixels_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    broken = pixels()
+    broken[1, 2, 3] = torch.nan
+    with pytest.raises(ComputationError, match="not numbers"):
+        write_image(tmp_path / "a.png", broken)
+    with pytest.raises(PhotostyleError, match=r"16383.*use \.png or \.tif"):
+        write_image(tmp_path / "a.webp", torch.zeros(3, 1, 16384))
+    assert names(tmp_path) == []
+
+
+def test_an_output_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder.png").mkdir()
+    for name, words in {
+        "a.gif": r'ends in "\.gif"; expected one of \.png \.jpg \.jpeg \.tif \.tiff \.webp',
+        "a": 'ends in ""',
+        "folder.png": "is a folder",
+        "none/a.png": "the folder .*none does not exist",
+        "a.jpg": r"alpha: use \.png, \.webp or \.tif",
+    }.items():
+        with pytest.raises(PhotostyleError, match=words):
+            check_output(tmp_path / name, alpha=True, depth=8)
+    assert check_output(tmp_path / "a.jpg", alpha=False, depth=8) == ()
+    assert check_output(tmp_path / "a.TIF", alpha=True, depth=16) == ()
+    (note,) = check_output(tmp_path / "a.png", alpha=True, depth=16)
+    assert "use .tif to keep 16" in note
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PhotostyleError, match="read-only"):
+        check_output(tmp_path / "a.png", alpha=False, depth=8)

@@ -1,0 +1,355 @@
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from photostyle import masks as masks_module
+from photostyle.errors import PhotostyleError
+from photostyle.images import read_image
+from photostyle.masks import MaskSet, read_masks, whole_picture
+
+PHOTO = Path("photo.jpg")
+BLACK, WHITE, BLUE, GREEN = (0, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 0)
+HEIGHT, WIDTH = 60, 80
+
+
+def painted(*colours: tuple[int, int, int], height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """Vertical stripes of equal width, (H, W, 3) uint8."""
+    stripe = np.arange(width) * len(colours) // width
+    return np.broadcast_to(np.array(colours, np.uint8)[stripe], (height, width, 3)).copy()
+
+
+def discs(scale: int) -> np.ndarray:
+    """Blue and black discs on white, smooth-edged where `scale` > 1: drawn so much larger and averaged."""
+    y, x = np.mgrid[0 : 120 * scale, 0 : 160 * scale] / scale
+    picture = np.full((*y.shape, 3), 255.0)
+    picture[(y - 60) ** 2 + (x - 50) ** 2 < 40**2] = BLUE
+    picture[(y - 60) ** 2 + (x - 100) ** 2 < 45**2] = BLACK
+    return picture.reshape(120, scale, 160, scale, 3).mean((1, 3)).round().astype(np.uint8)
+
+
+def read(path: Path, height: int = HEIGHT, width: int = WIDTH) -> MaskSet:
+    """Read, and check what every mask set promises."""
+    found = read_masks(path, PHOTO, height, width)
+    assert found.masks.shape == (len(found.names), height, width) and found.masks.dtype == torch.float32
+    assert len(set(found.names)) == len(found.names) == len(found.colours) >= 1
+    assert found.masks.min() >= 0 and found.masks.sum(0).max() <= 1 + 1e-6  # float32 rounding of a division
+    assert (found.masks.amax((1, 2)) > 0).all()
+    return found
+
+
+def refused(path: Path, *words: str, height: int = HEIGHT, width: int = WIDTH) -> None:
+    with pytest.raises(PhotostyleError) as caught:
+        read_masks(path, PHOTO, height, width)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def save(path: Path, picture: np.ndarray, **options: object) -> Path:
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+def test_no_masks_mean_one_region_everywhere() -> None:
+    whole = whole_picture(3, 5)
+    assert whole.names == ("all",) and torch.equal(whole.masks, torch.ones(1, 3, 5))
+
+
+# colour masks
+
+
+def test_each_colour_of_a_mask_is_a_region_named_by_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", painted(WHITE, BLACK, BLUE, (18, 52, 86)))
+    found = read(path)
+    assert found.names == ("#000000", "#0000ff", "#123456", "#ffffff")
+    assert found.colours == (BLACK, BLUE, (18, 52, 86), WHITE)
+    assert found.exact and found.notes == ()
+    for mask, stripe in zip(found.masks, (1, 2, 3, 0), strict=True):
+        assert torch.equal(mask[0], (torch.arange(WIDTH) * 4 // WIDTH == stripe).float())
+
+
+def test_rgb_rgba_grey_and_palette_masks_are_one_mask(tmp_path: Path) -> None:
+    picture = painted(BLACK, (128, 128, 128), WHITE)
+    alpha = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH, 1).astype(np.uint8)
+    paths = [
+        save(tmp_path / "rgb.png", picture),
+        save(tmp_path / "rgba.png", np.concatenate([picture, alpha], -1)),
+        save(tmp_path / "grey.png", picture[..., 0]),
+        tmp_path / "palette.png",
+    ]
+    Image.fromarray(picture).quantize(3).save(paths[3])
+    first, *others = [read(path) for path in paths]
+    assert first.names == ("#000000", "#808080", "#ffffff")
+    for other in others:
+        assert other.names == first.names and torch.equal(other.masks, first.masks)
+
+
+def test_black_is_a_region_like_any_other(tmp_path: Path) -> None:
+    found = read(save(tmp_path / "a.png", painted(BLACK)))
+    assert found.names == ("#000000",) and (found.masks == 1).all()
+
+
+def test_a_colour_is_a_region_from_one_percent_of_the_mask_on(tmp_path: Path) -> None:
+    picture = painted(WHITE)
+    picture.reshape(-1, 3)[: HEIGHT * WIDTH // 100] = BLUE
+    assert read(save(tmp_path / "a.png", picture)).names == ("#0000ff", "#ffffff")
+    picture[0, 0] = WHITE
+    found = read(save(tmp_path / "b.png", picture))
+    assert found.names == ("#ffffff",) and (found.masks == 1).all()
+
+
+def test_the_edge_of_a_smoothly_drawn_mask_invents_no_region(tmp_path: Path) -> None:
+    smooth, sharp = (read(save(tmp_path / f"{s}.png", discs(s)), 120, 160) for s in (8, 1))
+    assert len(np.unique(discs(8).reshape(-1, 3), axis=0)) > 50
+    assert smooth.names == sharp.names == ("#000000", "#0000ff", "#ffffff") and smooth.exact
+    # They may differ where the smooth one is mixed: a pixel goes to the nearest pure one, not the majority.
+    mixed = torch.from_numpy((discs(8) != discs(1)).any(-1))
+    assert torch.equal(smooth.masks[:, ~mixed], sharp.masks[:, ~mixed])
+    assert (smooth.masks.sum(0) == 1).all()
+
+
+def test_a_stray_pixel_takes_the_label_nearest_in_space_not_in_colour(tmp_path: Path) -> None:
+    picture = painted(BLUE, WHITE)
+    picture[30, 10] = (250, 250, 250)
+    found = read(save(tmp_path / "a.png", picture))
+    assert found.masks[found.names.index("#0000ff"), 30, 10] == 1
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_a_jpeg_mask_has_the_regions_it_was_painted_with(tmp_path: Path, quality: int) -> None:
+    found = read(save(tmp_path / "a.jpg", discs(8), quality=quality), 120, 160)
+    assert not found.exact and "gathered into 3 regions" in found.notes[0]
+    for colour in (WHITE, BLACK, BLUE):
+        nearest = min(np.abs(np.subtract(colour, other)).max() for other in found.colours)
+        assert nearest <= 3  # JPEG's YCbCr is 8-bit: blue takes 1.8 times the half level of its chroma
+    truth = read(save(tmp_path / "a.png", discs(1)), 120, 160)
+    order = [int(np.abs(np.subtract(colour, truth.colours)).sum(1).argmin()) for colour in found.colours]
+    # Wrong only along the edges: the discs' outlines are some 500 pixels long, of 19,200.
+    assert (found.masks != truth.masks[order]).any(0).float().mean() < 500 / 19200
+
+
+def test_a_png_that_was_a_jpeg_has_one_region_for_colours_a_level_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = painted(BLACK, (200, 30, 30), height=120, width=160)
+    picture += (rng.random(picture.shape) < 0.1).astype(np.uint8)
+    picture[::20] = rng.integers(0, 256, picture[::20].shape)  # more colours than a palette has
+    found = read(save(tmp_path / "a.png", picture), 120, 160)
+    assert set(found.names) == {"#000000", "#c81e1e"} and not found.exact
+
+
+def test_the_numbers_of_a_label_map_without_a_legend_stay_apart(tmp_path: Path) -> None:
+    numbers = painted((0, 0, 0), (1, 1, 1), (2, 2, 2))[..., 0]
+    assert read(save(tmp_path / "a.png", numbers)).names == ("#000000", "#010101", "#020202")
+
+
+@pytest.mark.parametrize("photo", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_a_photograph_is_no_mask(tmp_path: Path, photo: str) -> None:
+    picture = getattr(data, photo)()
+    path = save(tmp_path / "a.png", picture)
+    refused(path, str(path), "no colour mask", "75%", height=picture.shape[0], width=picture.shape[1])
+
+
+def test_a_mask_of_a_camera_s_size_takes_seconds(tmp_path: Path) -> None:
+    picture = np.kron(discs(8), np.ones((12, 12, 1), np.uint8))
+    path = save(tmp_path / "a.png", picture, compress_level=1)
+    start = time.process_time()
+    assert len(read(path, 1440, 1920).names) == 3
+    assert time.process_time() - start < 5  # under 1 s on an idle core for these 2.8 megapixels
+
+
+# sizes
+
+
+def test_a_mask_of_nearly_the_photo_s_shape_is_resized_and_it_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", painted(BLUE, WHITE, height=59))
+    found = read(path)
+    assert found.notes == (f"{path} is 80x59, photo.jpg is 80x60: the mask was resized",)
+    assert torch.equal(found.masks[0, 0], (torch.arange(WIDTH) < WIDTH // 2).float())
+
+
+def test_a_larger_mask_gives_each_pixel_the_label_in_its_middle(tmp_path: Path) -> None:
+    small = painted(BLUE, WHITE, GREEN, BLACK)
+    large = np.zeros((3 * HEIGHT, 3 * WIDTH, 3), np.uint8)
+    large[1::3, 1::3] = small
+    third = read(save(tmp_path / "a.png", large))
+    assert torch.equal(third.masks, read(save(tmp_path / "b.png", small)).masks)
+
+
+def test_a_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", painted(BLUE, WHITE, height=57))
+    refused(path, f"{path} is 80x57, photo.jpg is 80x60", "export the mask at the photo's size")
+    refused(save(tmp_path / "b.png", painted(BLUE, WHITE, height=80, width=60)), "60x80")
+
+
+# legends
+
+
+def documented(kind: str) -> str:
+    """The example in the module's docstring."""
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", str(masks_module.__doc__), re.M)
+    (example,) = [block for block in blocks if f'kind = "{kind}"' in block]
+    return re.sub(r"^    ", "", example, flags=re.M)
+
+
+def test_the_documented_label_map_is_read(tmp_path: Path) -> None:
+    (tmp_path / "legend.toml").write_text(documented("labels"))
+    numbers = np.where(np.arange(WIDTH) < 20, 2, 17) * np.ones((HEIGHT, 1))
+    save(tmp_path / "labels.png", numbers.astype(np.uint8))
+    found = read(tmp_path)
+    assert found.names == ("sky", "old wall")
+    assert found.colours == ((0x78, 0xB4, 0xFF), (0xB4, 0x64, 0x28))
+    assert found.exact and found.notes == ()
+    assert torch.equal(found.masks[0, 0], (torch.arange(WIDTH) < 20).float())
+    assert torch.equal(read(tmp_path / "labels.png").masks, found.masks)
+
+
+def test_the_documented_soft_set_is_read_at_8_and_16_bits(tmp_path: Path) -> None:
+    (tmp_path / "legend.toml").write_text(documented("soft"))
+    sky = np.tile(np.linspace(0, 65535, WIDTH).round().astype(np.uint16), (HEIGHT, 1))
+    save(tmp_path / "sky.png", sky)
+    save(tmp_path / "ground.png", np.full((HEIGHT, WIDTH), 0, np.uint8) + np.uint8(51) * (sky < 32768))
+    found = read(tmp_path)
+    assert found.names == ("sky", "ground") and found.notes == ()
+    np.testing.assert_array_equal(found.masks[0].numpy(), np.float32(sky / 65535))
+    np.testing.assert_array_equal(found.masks[1].numpy(), np.float32(0.2) * (sky < 32768))
+
+
+def test_a_file_that_the_legend_beside_it_does_not_name_is_a_colour_mask(tmp_path: Path) -> None:
+    (tmp_path / "legend.toml").write_text(documented("labels"))
+    numbers = painted((2, 2, 2), (17, 17, 17))[..., 0]
+    assert read(save(tmp_path / "other.png", numbers)).names == ("#020202", "#111111")
+
+
+def test_a_palette_is_a_label_map_by_its_indices(tmp_path: Path) -> None:
+    (tmp_path / "legend.toml").write_text(documented("labels").replace("17", "0"))
+    image = Image.fromarray(
+        np.where(np.arange(WIDTH) < 20, 2, 0).astype(np.uint8) * np.ones((HEIGHT, 1), np.uint8)
+    )
+    image.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
+    image.save(tmp_path / "labels.png")
+    assert read(tmp_path).masks.mean((1, 2)).tolist() == [0.25, 0.75]
+
+
+def test_values_without_a_name_are_in_no_region_and_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "legend.toml").write_text(documented("labels"))
+    numbers = painted((2, 2, 2), (17, 17, 17), (255, 255, 255), (255, 255, 255))[..., 0]
+    save(tmp_path / "labels.png", numbers)
+    found = read(tmp_path)
+    assert found.masks.sum(0).mean() == 0.5
+    assert "50.0% of its pixels have values" in found.notes[0]
+
+
+def soft(folder: Path, **levels: float) -> Path:
+    """A soft set of constant masks."""
+    lines = [f'{name} = {{ file = "{name}.png", colour = "#000000" }}' for name in levels]
+    (folder / "legend.toml").write_text('kind = "soft"\n[regions]\n' + "\n".join(lines))
+    for name, level in levels.items():
+        save(folder / f"{name}.png", np.full((HEIGHT, WIDTH), round(255 * level), np.uint8))
+    return folder
+
+
+def test_soft_masks_that_sum_to_more_than_one_are_divided_and_it_is_said(tmp_path: Path) -> None:
+    found = read(soft(tmp_path, a=1, b=0.6))
+    np.testing.assert_allclose(found.masks[:, 0, 0], (1 / 1.6, 0.6 / 1.6), rtol=1e-6)
+    assert "100.0% of the pixels" in found.notes[0] and "divided" in found.notes[0]
+
+
+def test_sums_above_one_by_rounding_are_no_news(tmp_path: Path) -> None:
+    found = read(soft(tmp_path, a=128 / 255, b=128 / 255))
+    assert found.notes == () and found.masks.sum(0).max() <= 1
+
+
+def test_an_empty_region_is_dropped_and_an_empty_set_refused(tmp_path: Path) -> None:
+    found = read(soft(tmp_path, a=0.5, b=0))
+    assert found.names == ("a",)
+    assert found.notes == (f"{tmp_path / 'legend.toml'}: b covers no pixel and was dropped",)
+    refused(soft(tmp_path, a=0, b=0), "legend.toml describes masks that cover no pixel")
+
+
+def test_soft_masks_are_resized_smoothly(tmp_path: Path) -> None:
+    found = read_masks(soft(tmp_path, a=0.4, b=0.6), PHOTO, 30, 40)
+    np.testing.assert_allclose(found.masks[:, 3, 5], (102 / 255, 153 / 255), rtol=1e-5)
+    assert "resized" in found.notes[0]
+    stripes = np.tile(np.arange(WIDTH) % 4 == 1, (HEIGHT, 1)) * np.uint8(255)
+    save(tmp_path / "a.png", stripes)
+    save(tmp_path / "b.png", 255 - stripes)
+    quarter = read_masks(tmp_path, PHOTO, 15, 20).masks
+    # Samples between pixels 1 and 2 would give 0.5; the triangle over 8 pixels gives their mean.
+    np.testing.assert_allclose(quarter[0, 2:-2, 2:-2], 0.25, atol=1e-3)
+
+
+def test_a_faulty_legend_is_refused_with_the_entry(tmp_path: Path) -> None:
+    legend = tmp_path / "legend.toml"
+    refused(tmp_path, "is a folder without legend.toml")
+    for text, *words in [
+        ("kind = ", "is no TOML file"),
+        ("", "kind = None", '"labels" or "soft"'),
+        ('kind = "hard"', "kind = 'hard'"),
+        ('kind = "soft"', "the keys kind; expected kind, regions"),
+        (documented("labels").replace("file =", "flie ="), "flie"),
+        (documented("labels").replace('"labels.png"', "3"), "file = 3"),
+        ('kind = "soft"\nregions = {}', "names no regions"),
+        (documented("labels").replace("value = 2", 'value = "2"'), "sky", "value = 2"),
+        (documented("labels").replace("#78b4ff", "blue"), "sky", 'colour = "#78b4ff"'),
+        (documented("labels").replace("17", "2"), "gives 2 to", "another region"),
+        (documented("soft").replace("ground.png", "sky.png"), "gives 'sky.png' to"),
+    ]:
+        legend.write_text(text)
+        refused(tmp_path, str(legend), *words)
+
+
+def test_a_missing_or_odd_file_is_refused_with_the_legend_and_the_entry(tmp_path: Path) -> None:
+    soft(tmp_path, a=0.5, b=0.5)
+    (tmp_path / "b.png").unlink()
+    refused(tmp_path, "legend.toml, b:", "b.png does not exist")
+    save(tmp_path / "b.png", painted(BLUE, WHITE))
+    refused(tmp_path, "legend.toml, b:", "b.png has colours")
+    save(tmp_path / "b.png", np.zeros((50, 50), np.uint8))
+    refused(tmp_path, "legend.toml", "b.png is 50x50", "a.png is 80x60")
+
+
+def test_the_hash_covers_every_file_read(tmp_path: Path) -> None:
+    before = read(soft(tmp_path, a=0.5, b=0.5)).sha256
+    after = [read(soft(tmp_path, **levels)).sha256 for levels in ({"a": 0.5, "b": 0.4}, {"a": 0.4, "b": 0.5})]
+    assert len({before, *after}) == 3
+    legend = tmp_path / "legend.toml"
+    legend.write_text(legend.read_text() + "\n")
+    assert read(tmp_path).sha256 != after[1]
+
+
+# the published masks
+
+PUBLISHED = {  # pair: regions of the content, of the style; counted by eye
+    1: (3, 3),
+    3: (2, 3),
+    7: (2, 2),
+    8: (2, 2),
+    13: (1, 1),
+    16: (2, 2),
+    20: (2, 2),
+    30: (4, 5),
+    33: (2, 2),
+    42: (3, 3),
+    51: (4, 4),
+    57: (1, 1),
+}
+PRIMARIES = np.array(np.meshgrid(*[[0, 255]] * 3)).reshape(3, -1).T
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("pair", PUBLISHED)
+def test_the_published_masks_have_their_regions_and_no_grey(shared: Path, pair: int) -> None:
+    sides = (("input", f"in{pair}.png"), ("style", f"tar{pair}.png"))
+    for (side, name), count in zip(sides, PUBLISHED[pair], strict=True):
+        photo = read_image(shared / "dpst" / side / name)
+        found = read(shared / "dpst" / "segmentation" / name, photo.height, photo.width)
+        assert len(found.names) == count
+        for colour in found.colours:  # no grey: what was painted is black, white and the primaries
+            assert np.abs(PRIMARIES - colour).max(1).min() <= 1
+        assert (found.masks.sum(0) == 1).all()
