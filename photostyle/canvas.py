@@ -12,7 +12,7 @@ from photostyle.images import read_image
 FEATHER_SIDE = 256  # long side at which masks are fitted to the photo's edges, in pixels
 # Ridge of the feather in squared image units: edges well above a step of 0.02 (five 8-bit levels) are followed.
 FEATHER_RIDGE = 4e-4
-NOISE = 1e-4 * 256 / 255  # std of the released start, randn * 1e-4 on its 256 scale around the mean colour
+NOISE = 1e-4 / 256  # std of the released start: randn * 1e-4 around the mean colour, on its 256 scale
 IMAGENET_MEAN = (
     0.485,
     0.456,

@@ -1,37 +1,39 @@
 """The command line: parse, call, say, write. Nothing else in the package prints or chooses file names."""
 
 import dataclasses
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from torch import Tensor
-from tqdm import tqdm
 
 from photostyle import report
+from photostyle.arguments import parse, parse_config
 from photostyle.canvas import feather, recolour
 from photostyle.colour import region_colour_maps
 from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.filters import size_of
 from photostyle.guidance import Guidance, pair_regions
 from photostyle.images import check_output, read_image, write_image
-from photostyle.masks import mask_size, read_masks, whole_picture
+from photostyle.masks import mask_size, read_masks
 from photostyle.metrics import STYLE_LAYERS, score
 from photostyle.optimise import Step
-from photostyle.presets import PRESETS, resolve_preset
+from photostyle.progress import Progress
 from photostyle.record import check_inputs, config_from_json, make_record, read_record, write_record
 from photostyle.schedule import schedule
-from photostyle.transfer import Result, check, transfer
+from photostyle.transfer import Result, check, read_both_masks, transfer
 from photostyle.version import __version__
 from photostyle.weights import find, locate
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-LINES_A_STAGE = 5  # progress lines where standard error is no terminal
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
@@ -60,8 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, BAD_INPUT)
     except ComputationError as error:
         return _complain(error, FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _complain("out of memory; use a smaller --size, or a smaller photo", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted before there was a picture; nothing was written", INTERRUPTED)
+    except SystemExit as stop:  # tyro has printed the help
+        return int(stop.code or DONE)
 
 
 def script(command: str) -> None:
@@ -74,46 +82,50 @@ def run(arguments: Sequence[str]) -> int:
     return execute(parse_config(arguments))
 
 
-def parse_config(arguments: Sequence[str]) -> Config:
-    """The command line as a configuration: the preset first, then every option that was given."""
-    name = _option(arguments, "--preset") or "auto"
-    if not {"-h", "--help"} & set(arguments):
-        weights = _option(arguments, "--weights")
-        encoder = _option(arguments, "--encoder") or "vgg19"
-        allowed = "--no-download" not in arguments
-        name = resolve_preset(name, Path(weights) if weights else None, encoder, allowed)
-    settings = {"preset": name, **PRESETS.get(name, {})}
-    # The preset is settled: what was given is replaced by what it stands for.
-    rest = _without(arguments, "--preset")
-    default = Config(content=tyro.MISSING, style=tyro.MISSING, **settings)
-    return tyro.cli(Config, args=rest, default=default, prog="photostyle run")
-
-
 def execute(config: Config) -> int:
     """Transfer, write the picture and its record, say what happened. Returns the exit code."""
-    began = time.perf_counter()
-    say = _quiet if config.quiet else _note
+    began, said = time.perf_counter(), list[str]()
+
+    def say(note: str) -> None:
+        said.append(note)
+        if not config.quiet:
+            _note(note)
+
     check(config)
     record_path = config.output.with_suffix(".json")
-    _refuse_to_overwrite_inputs(config, record_path)
+    _refuse_to_overwrite(config, record_path)
     photo = read_image(config.content)
     for note in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth):
         say(note)
-    if (
-        config.preset == "patches"
-        and not config.quiet
-        and locate(config.weights, config.encoder, False) is None
-    ):
+    if config.preset == "patches" and locate(config.weights, config.encoder, False) is None:
         say("no VGG weights here: style by patches (training-free); --weights FILE gives the Gram style")
-    progress = Progress(config, photo.height, photo.width)
-    result = transfer(config, progress, say)
-    progress.close()
+    result = _watched(config, photo.height, photo.width, say)
+    metrics = _metrics(config, result, say)
     digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
     seconds = time.perf_counter() - began
-    write_record(record_path, make_record(config, result, digest, seconds, _metrics(config, result)))
+    result = dataclasses.replace(result, notes=tuple(said))
+    write_record(record_path, make_record(config, result, digest, seconds, metrics))
     if config.plot and result.trace:
-        report.plot_losses(result.trace, config.output.with_name(f"{config.output.stem}-losses.png"))
+        report.plot_losses(result.trace, _losses_path(config))
     return _finish(config, result, record_path, seconds)
+
+
+def _watched(config: Config, height: int, width: int, say: Callable[[str], None]) -> Result:
+    """The transfer under the eyes of the progress display, with a snapshot every --save-every evaluations."""
+    line = _quiet if config.quiet else _line
+    bar = sys.stderr.isatty() and not config.quiet
+    with closing(Progress(schedule(config, height, width), line, bar)) as progress:
+        evaluations = 0
+
+        def watch(step: Step) -> None:
+            nonlocal evaluations
+            evaluations += 1
+            progress(step)
+            if config.save_every and evaluations % config.save_every == 0:
+                name = f"{config.output.stem}-{evaluations:05d}.png"
+                write_image(config.output.with_name(name), step.image.cpu())
+
+        return transfer(config, watch, say)
 
 
 def _finish(config: Config, result: Result, record_path: Path, seconds: float) -> int:
@@ -127,62 +139,23 @@ def _finish(config: Config, result: Result, record_path: Path, seconds: float) -
     return _complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
 
 
-def _metrics(config: Config, result: Result) -> dict[str, Any]:
+def _metrics(config: Config, result: Result, say: Callable[[str], None]) -> dict[str, Any]:
+    """The scores of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
     if not config.metrics or result.ended != "done":
         return {}
-    encoder = None
-    if result.weights is not None:
-        encoder = Encoder(result.weights.state, config.encoder, layers=STYLE_LAYERS)
     images = (result.image, result.photo.pixels, result.reference.pixels)
-    return dataclasses.asdict(score(*images, result.guidance.content, result.guidance.style, encoder))
-
-
-class Progress:
-    """Watches the steps: a bar with stage, terms and time left on a terminal, plain lines elsewhere.
-
-    Work is counted in pixels times evaluations, so that the time left holds across stages of different sizes.
-    """
-
-    def __init__(self, config: Config, height: int, width: int) -> None:
-        self.config = config
-        self.stages = schedule(config, height, width)
-        self.total = sum(stage.height * stage.width * stage.iterations for stage in self.stages)
-        self.done, self.evaluations, self.began = 0, 0, time.perf_counter()
-        self.bar: Any = None
-        if sys.stderr.isatty() and not config.quiet and self.total:
-            self.bar = tqdm(
-                total=self.total, bar_format="{percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {desc}"
-            )
-
-    def __call__(self, step: Step) -> None:
-        pixels = step.stage.height * step.stage.width
-        self.done += pixels
-        self.evaluations += 1
-        if self.bar is not None:
-            self.bar.set_description_str(_describe(step, len(self.stages)), refresh=False)
-            self.bar.update(pixels)
-        elif not self.config.quiet and step.iteration % max(1, step.stage.iterations // LINES_A_STAGE) == 0:
-            left = (time.perf_counter() - self.began) * (self.total / self.done - 1)
-            print(f"{_describe(step, len(self.stages))}  {left:.0f} s left", file=sys.stderr, flush=True)
-        if self.config.save_every and self.evaluations % self.config.save_every == 0:
-            output = self.config.output
-            write_image(output.with_name(f"{output.stem}-{self.evaluations:05d}.png"), step.image.cpu())
-
-    def close(self) -> None:
-        """End the bar's line."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _describe(step: Step, stages: int) -> str:
-    terms: dict[str, float] = {}
-    for name, value in step.losses.items():
-        # The five layers of the Gram term are one number here; the record keeps them apart.
-        terms[name.split()[0]] = terms.get(name.split()[0], 0) + value
-    shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
-    stage = step.stage
-    where = f"stage {stage.number + 1}/{stages} {stage.width}x{stage.height}"
-    return f"{where}  {step.iteration}/{stage.iterations}  {shown}"
+    try:
+        encoder = None
+        if result.weights is not None:
+            encoder = Encoder(result.weights.state, config.encoder, layers=STYLE_LAYERS)
+        scores = score(*images, result.guidance.content, result.guidance.style, encoder)
+    except PhotostyleError as error:
+        say(f"no metrics: {error}")
+        return {}
+    except KeyboardInterrupt:
+        say("no metrics: interrupted")
+        return {}
+    return dataclasses.asdict(scores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,13 +174,13 @@ class MasksCommand:
 
 def show_masks(arguments: Sequence[str]) -> int:
     """photostyle masks: the region table and the overlay picture."""
-    options = tyro.cli(MasksCommand, args=list(arguments), prog="photostyle masks")
+    options = parse(MasksCommand, arguments, "photostyle masks")
     check_output(options.output, alpha=False, depth=8)
+    _refuse_inputs([options.output], [*options.files, options.content, options.style])
     pictures, sets = [], []
     for mask, photo in zip(options.files, (options.content, options.style), strict=True):
-        pixels = read_image(photo).pixels if photo else torch.full((3, *mask_size(mask)), 0.5)
-        pictures.append(pixels)
-        sets.append(read_masks(mask, photo or mask, *pixels.shape[-2:]))
+        pictures.append(_photo_or_grey(photo, mask))
+        sets.append(read_masks(mask, photo or mask, *size_of(pictures[-1])))
     guidance = pair_regions(pictures[0], sets[0], pictures[1], sets[1])
     for note in (*sets[0].notes, *sets[1].notes, *guidance.notes):
         _note(note)
@@ -219,6 +192,15 @@ def show_masks(arguments: Sequence[str]) -> int:
     report.contact_sheet([views], options.output)
     print(options.output)
     return DONE
+
+
+def _photo_or_grey(photo: Path | None, mask: Path) -> Tensor:
+    if photo is None:
+        return torch.full((3, *mask_size(mask)), 0.5)
+    picture = read_image(photo)
+    for note in picture.notes:
+        _note(note)
+    return picture.pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,24 +217,19 @@ class ScoreCommand:
     """CONTENT_MASK STYLE_MASK, or none; default: as recorded"""
     weights: Path | None = None
     """VGG weights for the style score; default: torch hub cache, else patches, and the column says so"""
-    encoder: str = "vgg19"
-    """the architecture of the weights: vgg19 or vgg16"""
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    """the architecture of the weights"""
 
 
 def show_scores(arguments: Sequence[str]) -> int:
     """photostyle score: the metrics table."""
-    options = tyro.cli(ScoreCommand, args=list(arguments), prog="photostyle score")
+    options = parse(ScoreCommand, arguments, "photostyle score")
     content, style, masks = _what_it_was_made_from(options)
     photo, reference, result = read_image(content), read_image(style), read_image(options.result)
-    sets = [
-        whole_picture(picture.height, picture.width)
-        if name == "none"
-        else read_masks(Path(name), picture.path, picture.height, picture.width)
-        for name, picture in zip(
-            masks if len(masks) == 2 else ("none", "none"), (photo, reference), strict=True
-        )
-    ]
+    sets = read_both_masks(masks, photo, reference)
     guidance = pair_regions(photo.pixels, sets[0], reference.pixels, sets[1])
+    for note in (*sets[0].notes, *sets[1].notes, *guidance.notes):
+        _note(note)
     encoder = None
     if locate(options.weights, options.encoder, False) is not None:
         loaded = find(options.weights, options.encoder, download=False)
@@ -272,14 +249,15 @@ def show_scores(arguments: Sequence[str]) -> int:
 
 
 def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str, ...]]:
-    recorded: dict[str, Any] = {}
+    """Content, style and masks: as given, else as recorded."""
     beside = options.result.with_suffix(".json")
-    if not (options.content and options.style):
-        if not beside.is_file():
-            raise PhotostyleError(
-                f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
-            )
+    recorded: dict[str, Any] = {}
+    if not (options.content and options.style and options.masks) and beside.is_file():
         recorded = read_record(beside)["config"]
+    if not recorded and not (options.content and options.style):
+        raise PhotostyleError(
+            f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
+        )
     return (
         options.content or Path(recorded["content"]),
         options.style or Path(recorded["style"]),
@@ -306,18 +284,23 @@ class RerunCommand:
 
 def rerun(arguments: Sequence[str]) -> int:
     """photostyle rerun: the recorded run once more; exit code 1 where the bytes differ."""
-    options = tyro.cli(RerunCommand, args=list(arguments), prog="photostyle rerun")
+    options = parse(RerunCommand, arguments, "photostyle rerun")
     record = read_record(options.record)
-    check_inputs(record)
     config = config_from_json(record["config"], options.record)
-    output = options.output or config.output.with_name(f"{config.output.stem}-rerun{config.output.suffix}")
+    if record["ended"] != "done":
+        raise PhotostyleError(
+            f"{options.record} is of a run that did not end ({record['ended']}); start a new run"
+        )
+    check_inputs(record)
+    output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
     threads = record["environment"]["threads"]
     code = execute(dataclasses.replace(config, output=output, quiet=options.quiet, threads=threads))
     if code != DONE:
         return code
     again, before = read_record(output.with_suffix(".json"))["output"]["sha256"], record["output"]["sha256"]
     if again == before:
-        print(f"the same bytes: SHA-256 {again}")
+        if not options.quiet:
+            print(f"the same bytes: SHA-256 {again}")
         return DONE
     return _complain(f"{output} differs from the record: SHA-256 {again}, recorded {before}", FAILED)
 
@@ -330,17 +313,19 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 
 
-def _refuse_to_overwrite_inputs(config: Config, record_path: Path) -> None:
-    named = [config.content, config.style, *(Path(name) for name in config.masks if name != "none")]
-    inputs = [
-        path for path in (*named, config.weights, config.start_file) if path is not None and path.exists()
-    ]
-    for path in (config.output, record_path):
-        for source in inputs:
-            if path.exists() and path.samefile(source):
-                raise PhotostyleError(
-                    f"{path} is an input of this run and would be overwritten; choose another --output"
-                )
+def _refuse_to_overwrite(config: Config, record_path: Path) -> None:
+    """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
+    masks = [Path(name) for name in config.masks if name != "none"]
+    inputs = [config.content, config.style, *masks, config.weights, config.start_file]
+    written = [config.output, record_path]
+    if config.plot:
+        written.append(_losses_path(config))
+    if config.save_every:
+        snapshot, folder = re.compile(re.escape(config.output.stem) + r"-\d{5}\.png"), config.output.parent
+        written += [
+            path for path in inputs if path and path.parent == folder and snapshot.fullmatch(path.name)
+        ]
+    _refuse_inputs(written, inputs)
     if record_path.exists():
         try:
             read_record(record_path)
@@ -350,27 +335,22 @@ def _refuse_to_overwrite_inputs(config: Config, record_path: Path) -> None:
             ) from error
 
 
-def _option(arguments: Sequence[str], name: str) -> str | None:
-    """The value of an option looked up before the whole line is parsed: the last one given."""
-    value = None
-    for index, argument in enumerate(arguments):
-        if argument == name and index + 1 < len(arguments):
-            value = arguments[index + 1]
-        elif argument.startswith(f"{name}="):
-            value = argument.split("=", 1)[1]
-    return value
+def _refuse_inputs(written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise PhotostyleError where a file to write is one that is read, by this or any other name."""
+    sources = [path for path in inputs if path is not None and path.exists()]
+    sources += [file for folder in sources if folder.is_dir() for file in folder.iterdir()]
+    for path in written:
+        if path.exists() and any(path.samefile(source) for source in sources if source.exists()):
+            raise PhotostyleError(f"{path} is an input and would be overwritten; choose another --output")
 
 
-def _without(arguments: Sequence[str], name: str) -> list[str]:
-    rest, skip = [], False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == name:
-            skip = True
-        elif not argument.startswith(f"{name}="):
-            rest.append(argument)
-    return rest
+def _losses_path(config: Config) -> Path:
+    return config.output.with_name(f"{config.output.stem}-losses.png")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's CPU allocator has no exception of its own.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _complain(message: object, code: int) -> int:
@@ -379,8 +359,12 @@ def _complain(message: object, code: int) -> int:
 
 
 def _note(note: str) -> None:
-    print(f"note: {note}", file=sys.stderr)
+    _line(f"note: {note}")
 
 
-def _quiet(note: str) -> None:
+def _line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _quiet(text: str) -> None:
     pass

@@ -57,7 +57,7 @@ class Config:
     """random filters a level"""
     patch_draws: int = 24
     """filters drawn from the bank at each step"""
-    structure_weight: float = 0.005
+    structure_weight: float = 0.02
     """structure: 1 - local correlation of the luma with the photo's"""
     structure_window: int = 7
     """side of the correlation's window in pixels"""
@@ -65,10 +65,11 @@ class Config:
     """total variation of all three channels"""
     photorealism_weight: float = 0.25
     """matting energy at the stage's own resolution"""
-    photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25)
+    photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
     """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
-    photorealism_epsilon: float = 1e-7
-    """ridge of the matting Laplacian in squared image units"""
+    photorealism_epsilon: float = 3e-5
+    """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not
+    amplified (released: 1e-7)"""
     energies: Literal["mean", "sum"] = "mean"
     """photorealism and variation a pixel, or summed over the picture as the released code does"""
 

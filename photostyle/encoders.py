@@ -63,7 +63,7 @@ class Encoder(nn.Module):
             raise PhotostyleError(f'unknown pooling "{pooling}": give max or average')
         self.layers = tuple(layers)
         self.pooling = pooling
-        self.steps = _steps(architecture, self.layers)
+        self.steps = layers_down_to(architecture, self.layers)
         self.plan = tuple(_planned(name) for name in self.steps if not name.startswith("relu"))
         positions = _positions(state, architecture, self.steps)
         self.weights = _frozen({name: state[f"features.{n}.weight"] for name, n in positions.items()})
@@ -91,8 +91,8 @@ class Encoder(nn.Module):
         return functional.conv2d(x, self.weights[name], self.biases[name], padding=1)
 
 
-def _steps(architecture: str, layers: Sequence[str]) -> tuple[str, ...]:
-    """The layers from the input to the deepest one asked for."""
+def layers_down_to(architecture: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers from the input to the deepest one asked for; raises as `Encoder` does."""
     names = layer_names(architecture)
     if not layers:
         raise PhotostyleError(f"no layers asked for: name some of {architecture}'s, such as relu4_2")

@@ -51,8 +51,7 @@ def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) ->
     distances = (grams - targets).square().mean((1, 2))
     if relative:
         distances = distances / targets.square().mean((1, 2)).clamp(min=1e-12)
-    total: Tensor = (shares * distances).sum()
-    return total
+    return (shares * distances).sum()
 
 
 def structure_loss(image: Tensor, photo_luma: Tensor, window: int) -> Tensor:
@@ -67,7 +66,8 @@ def structure_loss(image: Tensor, photo_luma: Tensor, window: int) -> Tensor:
     variance_a = (aa - mean_a * mean_a).clamp(min=0) + FLAT
     variance_b = (bb - mean_b * mean_b).clamp(min=0) + FLAT
     # FLAT above the line too: a window that is flat in both pictures agrees perfectly.
-    return 1 - ((ab - mean_a * mean_b + FLAT) * (variance_a * variance_b).rsqrt()).mean()
+    correlation: Tensor = (ab - mean_a * mean_b + FLAT) * (variance_a * variance_b).rsqrt()
+    return 1 - correlation.mean()
 
 
 def variation_loss(image: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def variation_loss(image: Tensor) -> Tensor:
 
 
 def photorealism_loss(image: Tensor, operators: Sequence[tuple[float, MattingOperator]]) -> Tensor:
-    """sum_s weight_s sum_c x_s^T L_s x_s: Luan et al. 2017, eq. 4, at one scale or several. (3, H, W) -> scalar.
+    """sum_s weight_s sum_c x_s^T L_s x_s: Luan et al. 2017, eq. 2, at one scale or several. (3, H, W) -> scalar.
 
     operators: for each halving of the image (the first at its own size), a weight and the Laplacian of the equally
     halved photo. The 3x3 energy at one scale is blind to colours that drift slowly; the coarser ones see them.

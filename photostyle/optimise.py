@@ -14,6 +14,9 @@ from photostyle.schedule import Stage
 
 # The released code's pixel range. L-BFGS's first step has unit L1 norm in the variable's own scale.
 RELEASED_RANGE = 256.0
+# torch's L-BFGS drops a pair of gradients whose y.s is under 1e-10, an absolute bound that losses averaged over the
+# picture stay below: it would not move. A power of two is exact, so where the bound plays no part no bit changes.
+LBFGS_GAIN = 2.0**30
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
 BETAS = (
     0.9,
@@ -100,6 +103,8 @@ def _evaluate_and_step(
         optimiser.zero_grad()
         terms.update(objective(leaf if scale == 1 else leaf / scale))
         total = torch.stack(list(terms.values())).sum()
+        if isinstance(optimiser, torch.optim.LBFGS):
+            total = total * LBFGS_GAIN
         total.backward()
         return total
 

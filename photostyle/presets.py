@@ -40,6 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "variation_weight": 65.5,
         "photorealism_weight": 1e4,
         "photorealism_coarse": (),
+        "photorealism_epsilon": 1e-7,
         "smooth_radius": 15,
         "smooth_edge": 0.01,
     },

@@ -6,12 +6,14 @@ import subprocess
 from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.guidance import Guidance
 from photostyle.images import sha256_of, write_bytes_atomically
+from photostyle.masks import mask_size, read_masks
 from photostyle.transfer import Result, stages_of
 from photostyle.version import __version__
 
@@ -28,7 +30,7 @@ def make_record(
         "ended": result.ended,
         "config": config_to_json(config),
         "environment": environment(result.device, result.threads),
-        "inputs": _inputs(result),
+        "inputs": _inputs(config, result),
         "weights": _weights(result),
         "size": {"width": result.photo.width, "height": result.photo.height},
         "regions": regions(result.guidance),
@@ -55,8 +57,13 @@ def read_record(path: Path) -> dict[str, Any]:
         raise PhotostyleError(f"{path} does not exist; give the .json beside a picture") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PhotostyleError(f"{path} is no record ({error}); give the .json beside a picture") from error
-    if not isinstance(record, dict) or not {"photostyle", "config", "output"} <= record.keys():
+    if not isinstance(record, dict) or not isinstance(made_by := record.get("photostyle"), dict):
         raise PhotostyleError(f"{path} is JSON but no photostyle record; give the .json beside a picture")
+    if made_by.get("format") != FORMAT:
+        raise PhotostyleError(
+            f"{path} is a record of format {made_by.get('format')}, this version ({__version__}) reads {FORMAT}; "
+            f"use version {made_by.get('version')}"
+        )
     return record
 
 
@@ -69,28 +76,41 @@ def config_to_json(config: Config) -> dict[str, Any]:
 
 
 def config_from_json(entries: dict[str, Any], source: Path) -> Config:
-    """The configuration a record holds. Raises PhotostyleError where its fields are not this version's."""
-    types = get_type_hints(Config)
-    if unknown := entries.keys() - types.keys():
+    """The configuration a record holds. Raises PhotostyleError where its settings are not this version's."""
+    kinds = get_type_hints(Config)
+    if unknown := entries.keys() - kinds.keys():
         raise PhotostyleError(
             f"{source} has settings this version ({__version__}) does not know: {', '.join(sorted(unknown))}; "
             "run it with the version it names"
         )
-    values = {name: _typed(value, types[name]) for name, value in entries.items()}
+    if missing := {"content", "style"} - entries.keys():
+        raise PhotostyleError(
+            f"{source} lacks {' and '.join(sorted(missing))}; give a record as it was written"
+        )
+    values = {}
+    for name, value in entries.items():
+        try:
+            values[name] = _typed(value, kinds[name])
+        except ValueError as error:
+            raise PhotostyleError(
+                f"{source} has {name} = {value!r}, which it cannot be; correct it"
+            ) from error
     return Config(**values)
 
 
 def check_inputs(record: dict[str, Any]) -> None:
-    """Raise PhotostyleError where an input file is no longer the one that the record was made with."""
-    for entry in record["inputs"].values():
-        if (
-            entry["sha256"]
-            and Path(entry["path"]).is_file()
-            and sha256_of(Path(entry["path"])) != entry["sha256"]
-        ):
+    """Raise PhotostyleError where an input file is no longer the one that the record was made with.
+
+    A file that is gone is left to the reader, whose message says what to do.
+    """
+    inputs = {**record["inputs"], "weights": record["weights"] or {"path": "none"}}
+    for name, entry in inputs.items():
+        path = Path(entry["path"])
+        if entry["path"] == "none" or not path.exists():
+            continue
+        if entry["sha256"] != (_mask_sha256(path) if name.endswith("mask") else sha256_of(path)):
             raise PhotostyleError(
-                f"{entry['path']} has changed since the record was made (SHA-256 differs); "
-                "restore it, or start a new run"
+                f"{path} has changed since the record was made (SHA-256 differs); restore it, or start a new run"
             )
 
 
@@ -122,7 +142,7 @@ def regions(guidance: Guidance) -> list[dict[str, Any]]:
     return [{name: _plain(value) for name, value in asdict(pair).items()} for pair in guidance.pairs]
 
 
-def _inputs(result: Result) -> dict[str, Any]:
+def _inputs(config: Config, result: Result) -> dict[str, Any]:
     entries = {
         "content": {"path": str(result.photo.path.absolute()), "sha256": result.photo.sha256},
         "style": {"path": str(result.reference.path.absolute()), "sha256": result.reference.sha256},
@@ -131,7 +151,14 @@ def _inputs(result: Result) -> dict[str, Any]:
         ("content mask", "style mask"), result.mask_paths, result.masks, strict=True
     ):
         entries[name] = {"path": path, "sha256": masks.sha256}
+    if config.start_file is not None:
+        entries["start"] = {"path": str(config.start_file.absolute()), "sha256": sha256_of(config.start_file)}
     return entries
+
+
+def _mask_sha256(path: Path) -> str:
+    """What `read_masks` hashes: more than one file where there is a legend."""
+    return read_masks(path, path, *mask_size(path)).sha256
 
 
 def _weights(result: Result) -> dict[str, str] | None:
@@ -148,10 +175,18 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(value: Any, kind: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and (kind is Path or kind == Path | None):
+    """A JSON value as a setting of the given type. Raises ValueError where it is of another."""
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _typed(value, options[0])
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(entry, options[0]) for entry in value)
+    if kind is Path and isinstance(value, str):
         return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if not (value in options if origin is Literal else type(value) is kind):
+        raise ValueError(value)
     return value
 
 

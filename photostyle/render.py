@@ -61,8 +61,9 @@ def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float)
     pixels = F.avg_pool2d(ones[None], 3, 1, 1, divisor_override=1)[0, 0]
     maps = local_affine_maps(photo, result, 1, AFFINE_RIDGE / pixels).flatten(0, 1)
     total, weights = torch.zeros_like(maps), torch.zeros_like(ones)
-    for dy in range(-radius, radius + 1):
-        for dx in range(-radius, radius + 1):
+    down, across = (min(radius, side - 1) for side in photo.shape[-2:])
+    for dy in range(-down, down + 1):
+        for dx in range(-across, across + 1):
             here, there = _overlap(dy, dx, *photo.shape[-2:])
             colour = (photo[here] - photo[there]).square().mean(0, keepdim=True)
             space = (dy * dy + dx * dx) / (2 * (radius / 3) ** 2)

@@ -1,5 +1,6 @@
 """The whole story in one function: start reading here."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from photostyle import weights as weight_files
 from photostyle.canvas import first_canvas
 from photostyle.colour import region_colour_maps
 from photostyle.config import Config
-from photostyle.encoders import Encoder
+from photostyle.encoders import Encoder, layers_down_to
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.filters import fit_within, resize, size_of
 from photostyle.guidance import Guidance, pair_regions, resize_masks
@@ -58,7 +59,7 @@ def transfer(
     check(config)
     device = prepare_torch(config)
     photo, reference = read_image(config.content), read_image(config.style)
-    masks = _read_both_masks(config, photo, reference)
+    masks = read_both_masks(config.masks, photo, reference)
     guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
     notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
     for note in notes:
@@ -129,10 +130,20 @@ def check(config: Config) -> None:
         ("threads", 0),
     ):
         if (value := getattr(config, name)) < least:
-            raise PhotostyleError(f"--{name.replace('_', '-')} is {value}; it must be at least {least}")
-    for name in ("strength", "averaging"):
-        if not 0 <= (value := getattr(config, name)) <= 1:
-            raise PhotostyleError(f"--{name} is {value}; it must lie between 0 and 1")
+            raise PhotostyleError(f"{_option(name)} is {value}; it must be at least {least}")
+    for name, low, high in (
+        ("strength", 0, 1),
+        ("averaging", 0, 1),
+        ("seed", 0, 2**32 - 1),
+        ("learning_rate", 1e-6, 1),  # of the range of the image
+        ("photorealism_epsilon", 1e-12, 1),  # below it float64 cannot invert a flat window's covariance
+        ("smooth_edge", 1e-5, 1),  # a 16-bit level; the square of much less is zero in float32
+    ):
+        if not low <= (value := getattr(config, name)) <= high:
+            raise PhotostyleError(f"{_option(name)} is {value}; it must lie between {low} and {high}")
+    for name, value in _term_weights(config):
+        if not 0 <= value < math.inf:
+            raise PhotostyleError(f"{_option(name)} is {value}; a weight must be finite and not negative")
     if config.averaging == 1:
         raise PhotostyleError("--averaging is 1, which would keep the start for ever; use 0.99 or less")
     if config.patch_draws > config.patch_bank:
@@ -143,9 +154,36 @@ def check(config: Config) -> None:
         raise PhotostyleError(
             f"--iterations is {config.iterations or 'empty'}; give counts of 0 or more, coarse to fine"
         )
-    for name in ("learning_rate", "photorealism_epsilon", "smooth_edge"):
-        if not (value := getattr(config, name)) > 0:
-            raise PhotostyleError(f"--{name.replace('_', '-')} is {value}; it must be positive")
+    _check_terms(config)
+    if config.start_file is not None and config.start != "file":
+        raise PhotostyleError(f"--start-file is given but --start is {config.start}; add --start file")
+
+
+def _check_terms(config: Config) -> None:
+    """The layers exist (sooner said than after a download) and every stage has something to minimise."""
+    for layers in ((config.content_layer,), config.style_layers):
+        layers_down_to(config.encoder, layers)
+    photorealism = ("photorealism_weight", "photorealism_coarse")
+    positive = {name for name, value in _term_weights(config) if value > 0}
+    if any(config.iterations) and not positive:
+        raise PhotostyleError(
+            "every weight is 0: there is nothing to optimise; raise one, or give --iterations 0"
+        )
+    if config.first_pass and not positive.difference(photorealism):
+        raise PhotostyleError(
+            "--first-pass has no photorealism and every other weight is 0; raise one, or leave it out"
+        )
+
+
+def _term_weights(config: Config) -> list[tuple[str, float]]:
+    """Every weight of the objective under its option's name."""
+    names = ("content", "gram", "patch", "structure", "variation", "photorealism")
+    single = [(f"{name}_weight", getattr(config, f"{name}_weight")) for name in names]
+    return [*single, *(("photorealism_coarse", weight) for weight in config.photorealism_coarse)]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def prepare_torch(config: Config) -> torch.device:
@@ -179,12 +217,13 @@ def _scene(photo: Picture, reference: Picture, guidance: Guidance, device: torch
     return Scene(*(tensor.to(device) for tensor in tensors))
 
 
-def _read_both_masks(config: Config, photo: Picture, reference: Picture) -> tuple[MaskSet, MaskSet]:
-    if config.masks == ("none",):
+def read_both_masks(names: tuple[str, ...], photo: Picture, reference: Picture) -> tuple[MaskSet, MaskSet]:
+    """The regions of both pictures as --masks names them: two paths, "none" for one without, or "none" alone."""
+    if names == ("none",):
         return whole_picture(photo.height, photo.width), whole_picture(reference.height, reference.width)
-    if len(config.masks) != 2:
+    if len(names) != 2:
         raise PhotostyleError(
-            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none; {len(config.masks)} given"
+            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none; {len(names)} given"
         )
 
     def read(name: str, picture: Picture) -> MaskSet:
@@ -192,7 +231,7 @@ def _read_both_masks(config: Config, photo: Picture, reference: Picture) -> tupl
             return whole_picture(picture.height, picture.width)
         return read_masks(Path(name), picture.path, picture.height, picture.width)
 
-    return read(config.masks[0], photo), read(config.masks[1], reference)
+    return read(names[0], photo), read(names[1], reference)
 
 
 def _mask_paths(config: Config) -> tuple[str, str]:

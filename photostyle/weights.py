@@ -21,14 +21,17 @@ from urllib.request import Request, urlopen
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torchvision.models import VGG16_Weights, VGG19_Weights
 
 from photostyle.errors import PhotostyleError
 
 # Convolutions in each of the five blocks: Simonyan & Zisserman (ICLR 2015), Table 1, configurations D and E.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
-URLS = {"vgg16": str(VGG16_Weights.IMAGENET1K_V1.url), "vgg19": str(VGG19_Weights.IMAGENET1K_V1.url)}
+# torchvision's VGG16_Weights.IMAGENET1K_V1.url and VGG19's, as a test holds: importing it costs every start a second.
+URLS = {
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+}
 
 # A server that answers does so in a few round trips (0.6 s each by satellite).
 PROBE_SECONDS = 3.0

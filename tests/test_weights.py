@@ -22,6 +22,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.weights import WeightsNotFound, convolutions, find, locate
 
 WIDTH = 4
+URLS = dict(weights.URLS)  # before `no_network` points them elsewhere
 
 
 def vgg_state(architecture: str = "vgg19", convolutions_kept: int = 16) -> dict[str, Tensor]:
@@ -51,6 +52,11 @@ def no_network(monkeypatch) -> None:
     for architecture in weights.URLS:
         name = weights.URLS[architecture].rpartition("/")[2]
         monkeypatch.setitem(weights.URLS, architecture, f"http://127.0.0.1:9/{name}")
+
+
+def test_the_addresses_are_those_of_torchvision():
+    published = models.VGG16_Weights.IMAGENET1K_V1, models.VGG19_Weights.IMAGENET1K_V1
+    assert URLS == {"vgg16": published[0].url, "vgg19": published[1].url}
 
 
 @pytest.mark.parametrize(("architecture", "build"), [("vgg16", models.vgg16), ("vgg19", models.vgg19)])

@@ -1,0 +1,81 @@
+"""Arguments to dataclasses: tyro parses, a preset gives the defaults, and what is wrong is one line."""
+
+import difflib
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.presets import PRESETS, resolve_preset
+
+Options = TypeVar("Options")
+
+HELP = {"-h", "--help"}
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def parse(kind: type[Options], arguments: Sequence[str], program: str, default: Any = None) -> Options:
+    """The arguments as an instance of a dataclass; default holds other defaults than the dataclass's own.
+
+    Raises PhotostyleError, one line, where they cannot be parsed, and SystemExit after --help.
+    """
+    _refuse_unknown_options(kind, arguments, program)
+    said = io.StringIO()
+    settled = {} if default is None else {"default": default}
+    try:
+        with redirect_stderr(said):
+            options: Options = tyro.cli(kind, args=list(arguments), prog=program, **settled)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise PhotostyleError(f"{_gist(said.getvalue())}; {program} --help explains the options") from None
+    return options
+
+
+def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> Config:
+    """The command line as a configuration: the preset first, then every option that was given."""
+    # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
+    rest = [argument for argument in arguments if argument not in HELP]
+    named = parse(Config, rest, program, Config(content=Path(), style=Path()))
+    asked_for_help = len(rest) < len(arguments)
+    preset = named.preset if asked_for_help else _resolved(named)
+    default = Config(content=tyro.MISSING, style=tyro.MISSING, **PRESETS.get(preset, {}))
+    return replace(parse(Config, arguments, program, replace(default, preset=preset)), preset=preset)
+
+
+def _resolved(named: Config) -> Any:
+    return resolve_preset(named.preset, named.weights, named.encoder, named.download)
+
+
+def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) -> None:
+    """tyro reports a required option before a misspelt one, though the second is why the first is missing."""
+    names = [f"--{field.name.replace('_', '-')}" for field in fields(kind)]
+    known = {*HELP, *names, *(f"--no-{name[2:]}" for name in names)}
+    for argument in arguments:
+        option = argument.partition("=")[0].replace("_", "-")
+        # "--" alone ends the options; those of tyro itself write shell completions.
+        if option.startswith("--") and option not in known and not option.startswith(("--tyro-", "---")):
+            if option == "--":
+                continue
+            close = difflib.get_close_matches(option, names, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise PhotostyleError(f"unknown option {option}; {hint}{program} --help lists all")
+
+
+def _gist(box: str) -> str:
+    """What tyro says in its box, below the title and above the next rule, as one line."""
+    said: list[str] = []
+    for row in _ANSI.sub("", box).splitlines()[1:]:
+        text = row.strip("│╰╯ ")
+        if text.strip("─-"):
+            said.append(text)
+        elif said:
+            break
+    return " ".join(" ".join(said).split()).removesuffix(".")

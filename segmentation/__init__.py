@@ -1,0 +1,1 @@
+"""Label maps from photographs will live here; photostyle itself never imports this package."""

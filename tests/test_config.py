@@ -1,0 +1,241 @@
+"""The configuration: every field is explained and does something."""
+
+import ast
+import json
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from skimage import data
+from skimage.transform import resize
+
+from photostyle import config as config_module
+from photostyle import weights as weight_files
+from photostyle.cli import BAD_INPUT, execute, main
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.images import write_image
+
+SOURCE = ast.parse(Path(config_module.__file__).read_text(encoding="utf-8"))
+
+# What the run of a field's test starts from. One small stage, no scores: every run takes a tenth of a second.
+PLAIN: dict[str, Any] = {
+    "output": "out.png",
+    "size": 64,
+    "coarsest": 64,
+    "iterations": (2,),
+    "metrics": False,
+    "device": "cpu",
+    "threads": 1,
+}
+GRAM = {"gram_weight": 1.0, "content_weight": 1.0}
+REGIONS = {"masks": ("content-mask.png", "style-mask.png")}
+
+# field: (what has to be set for it to matter, its value, another value, where the difference shows)
+CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
+    "content": ({}, "content.png", "style.png", "picture"),
+    "style": ({}, "style.png", "other.png", "picture"),
+    "masks": ({}, ("none",), ("content-mask.png", "style-mask.png"), "picture"),
+    "output": ({}, "out.png", "elsewhere.png", "files"),
+    "preset": ({}, "patches", "search", "console"),
+    "size": ({"coarsest": 32}, 64, 48, "picture"),
+    "strength": ({}, 1.0, 0.5, "picture"),
+    "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
+    "encoder": (GRAM, "vgg19", "vgg16", "picture"),
+    "pooling": (GRAM, "max", "average", "picture"),
+    "download": (GRAM | {"encoder": "vgg16"}, True, False, "network"),
+    "content_weight": ({"weights": "narrow.pth"}, 0.0, 1.0, "picture"),
+    "content_layer": (GRAM, "relu4_2", "relu1_2", "picture"),
+    "gram_weight": ({"weights": "narrow.pth"}, 0.0, 1.0, "picture"),
+    "style_layers": (GRAM, ("relu1_1", "relu2_1"), ("relu1_1",), "picture"),
+    "feature_scale": (GRAM, "relative", "released", "picture"),
+    "patch_weight": ({}, 1.0, 0.0, "picture"),
+    "patch_size": ({}, 5, 3, "picture"),
+    "patch_levels": ({}, 5, 1, "picture"),
+    "patch_bank": ({}, 96, 48, "picture"),
+    "patch_draws": ({}, 24, 12, "picture"),
+    "structure_weight": ({}, 0.005, 0.5, "picture"),
+    "structure_window": ({}, 7, 5, "picture"),
+    "variation_weight": ({}, 0.0, 10.0, "picture"),
+    "photorealism_weight": ({}, 0.25, 25.0, "picture"),
+    "photorealism_coarse": ({}, (0.25,), (0.25, 2.5), "picture"),
+    "photorealism_epsilon": ({}, 1e-7, 1e-3, "picture"),
+    "energies": ({}, "mean", "sum", "picture"),
+    "start": ({}, "colour", "content", "picture"),
+    "start_file": ({"start": "file"}, "content.png", "other.png", "picture"),
+    "feather": (REGIONS, 8, 0, "picture"),
+    "coarsest": ({}, 64, 32, "picture"),
+    "iterations": ({}, (2,), (3,), "picture"),
+    "first_pass": ({}, 0, 1, "picture"),
+    "optimiser": ({}, "adam", "lbfgs", "picture"),
+    "learning_rate": ({}, 0.03, 0.01, "picture"),
+    "history": ({"optimiser": "lbfgs", "iterations": (12,)}, 10, 1, "picture"),
+    "averaging": ({}, 0.0, 0.9, "picture"),
+    "smooth_radius": ({}, 0, 2, "picture"),
+    "smooth_edge": ({"smooth_radius": 2}, 0.01, 0.3, "picture"),
+    "seed": ({}, 612, 613, "picture"),
+    "device": ({}, "cpu", "cuda", "refusal"),
+    "deterministic": ({}, False, True, "torch"),
+    "threads": ({}, 1, 2, "record"),
+    "save_every": ({}, 0, 1, "files"),
+    "plot": ({}, False, True, "files"),
+    "metrics": ({}, False, True, "record"),
+    "quiet": ({}, False, True, "console"),
+}
+PATHS = ("content", "style", "output", "weights", "start_file")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small real photographs, their masks, and VGG weights as narrow as they come."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for name, image in (("content", data.coffee()), ("style", data.rocket()), ("other", data.chelsea())):
+        small = torch.from_numpy(resize(image, (48, 64), anti_aliasing=True)).permute(2, 0, 1).float()
+        write_image(folder / f"{name}.png", small)
+    for name, column in (("content", 40), ("style", 24)):
+        mask = torch.zeros(3, 48, 64)
+        mask[2, :, :column], mask[0, :, column:] = 1, 1
+        write_image(folder / f"{name}-mask.png", mask)
+    torch.save(narrow_vgg("vgg19", 4), folder / "narrow.pth")
+    torch.save(narrow_vgg("vgg19", 6), folder / "wide.pth")
+    cache = folder / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    for architecture, url in weight_files.URLS.items():
+        torch.save(narrow_vgg(architecture, 4), cache / url.rpartition("/")[2])
+    return folder
+
+
+def narrow_vgg(architecture: str, width: int) -> dict[str, torch.Tensor]:
+    """A random VGG of the given width, He-initialised so that signals keep their size down the layers."""
+    generator, channels, state = torch.Generator().manual_seed(width), 3, {}
+    for position in weight_files.convolutions(architecture).values():
+        scale = (2 / (9 * channels)) ** 0.5
+        state[f"features.{position}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
+        state[f"features.{position}.bias"] = torch.zeros(width)
+        channels = width
+    return state
+
+
+@pytest.fixture
+def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., dict]:
+    """Run a configuration in a folder of its own; returns everything of it that can be seen."""
+    before, asked = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()), list[str]()
+    monkeypatch.setenv("TORCH_HOME", str(inputs))
+    monkeypatch.setattr(weight_files, "_reachable", lambda url: bool(asked.append(url)))
+
+    def observe(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        folder = tmp_path / name
+        folder.mkdir()
+        values = {"content": "content.png", "style": "style.png"} | PLAIN | settings
+        for key in PATHS:
+            if key in values:
+                values[key] = (folder if key == "output" else inputs) / values[key]
+        if (masks := values.get("masks", ("none",))) != ("none",):
+            values["masks"] = tuple(str(inputs / mask) for mask in masks)
+        asked.clear()
+        refusal = None
+        try:
+            assert execute(Config(**values)) == 0
+        except PhotostyleError as error:
+            refusal = str(error)
+        said = capsys.readouterr()
+        records = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+        return {
+            "picture": [path.read_bytes() for path in folder.glob("out.png")],
+            "record": [(each["environment"], each["metrics"]) for each in records],
+            "files": sorted(path.name for path in folder.iterdir()),
+            "console": (bool(said.out), said.err.count("note:")),
+            "network": list(asked),
+            "refusal": refusal,
+            "torch": torch.are_deterministic_algorithms_enabled(),
+        }
+
+    yield observe
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+def test_every_field_changes_what_comes_out(
+    name: str, run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A field without an entry above fails here: add one that shows what it does."""
+    context, value, other, where = CASES[name]
+    if name in ("download", "preset"):  # what they change shows where there are no weights
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    if where == "refusal" and torch.cuda.is_available():
+        where = "record"
+    one, two = run("one", context | {name: value}), run("two", context | {name: other})
+    assert one[where] != two[where]
+
+
+def test_the_same_configuration_twice_gives_the_same_everything(run: Callable[..., dict]) -> None:
+    """Without this the test above could be passed by noise."""
+    assert run("one", GRAM | REGIONS) == run("two", GRAM | REGIONS)
+
+
+def test_every_field_is_documented() -> None:
+    (definition,) = [node for node in SOURCE.body if isinstance(node, ast.ClassDef)]
+    body = definition.body[1:]
+    names = [node.target.id for node in body[::2] if isinstance(node, ast.AnnAssign)]
+    texts = [node.value.value for node in body[1::2] if isinstance(node, ast.Expr)]
+    assert names == [field.name for field in fields(Config)]
+    assert len(texts) == len(names) and all(isinstance(text, str) and len(text) > 10 for text in texts)
+
+
+def test_help_shows_every_field_with_its_explanation(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # so that explanations are not broken over lines
+    assert main(["run", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    (definition,) = [node for node in SOURCE.body if isinstance(node, ast.ClassDef)]
+    for field, explanation in zip(fields(Config), definition.body[2::2], strict=True):
+        assert re.search(f"--{field.name.replace('_', '-')}[, ]", text), field.name
+        assert " ".join(ast.literal_eval(explanation.value).split())[:50] in text, field.name
+
+
+def test_it_imports_nothing_of_the_project() -> None:
+    imports = [node for node in ast.walk(SOURCE) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {getattr(node, "module", None) or alias.name for node in imports for alias in node.names}
+    assert modules == {"dataclasses", "pathlib", "typing"}
+
+
+def test_it_cannot_be_changed_after_it_was_made() -> None:
+    with pytest.raises(AttributeError, match="size"):
+        Config(Path("a.png"), Path("b.png")).size = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "bound"),
+    [
+        ("size", "8", "at least 32"),
+        ("size", "-5", "at least 32"),
+        ("coarsest", "1", "at least 32"),
+        ("patch-size", "1", "at least 2"),
+        ("patch-levels", "0", "at least 1"),
+        ("structure-window", "2", "at least 3"),
+        ("threads", "-1", "at least 0"),
+        ("strength", "1.5", "between 0 and 1"),
+        ("strength", "nan", "between 0 and 1"),
+        ("seed", "-1", "between 0 and 4294967295"),
+        ("learning-rate", "0", "between 1e-06 and 1"),
+        ("photorealism-epsilon", "inf", "between 1e-12 and 1"),
+        ("smooth-edge", "1e-30", "between 1e-05 and 1"),
+        ("patch-weight", "nan", "not negative"),
+        ("photorealism-coarse", "-1", "not negative"),
+        ("averaging", "1", "0.99 or less"),
+        ("patch-draws", "97", "draw fewer"),
+        ("iterations", "-1", "0 or more"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_the_range(
+    option: str, value: str, bound: str, inputs: Path, tmp_path: Path, capsys: Any
+) -> None:
+    files = [f"--content={inputs}/content.png", f"--style={inputs}/style.png", f"--output={tmp_path}/out.png"]
+    assert main(["run", *files, "--preset", "patches", f"--{option}", value]) == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--{option} is" in line and bound in line
+    assert not list(tmp_path.iterdir())

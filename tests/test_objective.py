@@ -1,0 +1,209 @@
+"""A stage's objective: which terms there are, what each weight does, and that they are the losses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from photostyle.config import Config
+from photostyle.encoders import Encoder
+from photostyle.filters import halve, luma, resize
+from photostyle.guidance import carry_masks
+from photostyle.losses import content_loss, gram_loss, region_grams, structure_loss, variation_loss
+from photostyle.matting import MattingOperator
+from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
+from photostyle.schedule import Stage
+from photostyle.weights import convolutions
+
+LAYERS = ("relu1_1", "relu2_1")
+NOTHING = {
+    "content_weight": 0.0,
+    "gram_weight": 0.0,
+    "patch_weight": 0.0,
+    "structure_weight": 0.0,
+    "variation_weight": 0.0,
+    "photorealism_weight": 0.0,
+    "photorealism_coarse": (),
+    "content_layer": "relu2_2",
+    "style_layers": LAYERS,
+}
+STAGE = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=True)
+FIRST_PASS = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=False)
+
+
+def config(**settings) -> Config:
+    """Every weight zero but those given."""
+    return Config(Path("photo"), Path("style"), **{**NOTHING, **settings})
+
+
+@pytest.fixture(scope="module")
+def scene(coffee: Tensor, chelsea: Tensor) -> Scene:
+    ours, theirs = torch.zeros(2, 40, 60), torch.zeros(2, 36, 50)
+    ours[0, :, :25], ours[1, :, 25:], theirs[0, :20], theirs[1, 20:] = 1, 1, 1, 1
+    return Scene(resize(coffee, 40, 60), resize(chelsea, 36, 50), ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def image(coffee: Tensor) -> Tensor:
+    return 1 - resize(coffee, 40, 60)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    """The first four convolutions of a VGG-19 with four random channels a layer."""
+    generator, state, width = torch.Generator().manual_seed(1), {}, 3
+    for position in list(convolutions("vgg19").values())[:4]:
+        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
+        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
+        width = 4
+    return Encoder(state, layers=(*LAYERS, "relu2_2"))
+
+
+def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: Stage = STAGE, **settings):
+    return Objective(config(**settings), stage, scene, encoder)(image)
+
+
+def test_there_is_a_term_for_every_weight_and_no_other(scene: Scene, image: Tensor, encoder: Encoder):
+    given = {
+        "patch_weight": 1.0,
+        "structure_weight": 1.0,
+        "variation_weight": 1.0,
+        "photorealism_weight": 1.0,
+    }
+    names = {
+        "patch_weight": "patches",
+        "structure_weight": "structure",
+        "variation_weight": "variation",
+        "photorealism_weight": "photorealism",
+    }
+    for weight, name in names.items():
+        assert set(terms(scene, image, **{weight: 1.0})) == {name}
+    assert set(terms(scene, image, **given)) == set(names.values())
+    assert set(terms(scene, image, encoder, content_weight=1.0)) == {"content"}
+    assert set(terms(scene, image, encoder, gram_weight=1.0)) == {"gram relu1_1", "gram relu2_1"}
+    assert terms(scene, image) == {}
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        "content_weight",
+        "gram_weight",
+        "patch_weight",
+        "structure_weight",
+        "variation_weight",
+        "photorealism_weight",
+    ],
+)
+def test_terms_are_proportional_to_their_weight(scene: Scene, image: Tensor, encoder: Encoder, weight: str):
+    used = encoder if weight in ("content_weight", "gram_weight") else None
+    once, thrice = (terms(scene, image, used, **{weight: value}) for value in (0.5, 1.5))
+    for name, value in once.items():
+        assert thrice[name].item() == pytest.approx(3 * value.item(), rel=1e-5)
+        assert value.item() > 0
+
+
+def test_only_content_and_gram_need_an_encoder_and_only_their_layers():
+    assert not needs_encoder(config(patch_weight=1.0)) and feature_layers(config(patch_weight=1.0)) == ()
+    assert needs_encoder(config(content_weight=1.0)) and needs_encoder(config(gram_weight=1.0))
+    assert feature_layers(config(content_weight=1.0)) == ("relu2_2",)
+    assert feature_layers(config(gram_weight=1.0)) == LAYERS
+    assert feature_layers(config(gram_weight=1.0, content_weight=1.0)) == (*LAYERS, "relu2_2")
+
+
+@pytest.mark.parametrize("scale", ["relative", "released"])
+def test_feature_terms_are_the_losses_of_carried_masks(
+    scene: Scene, image: Tensor, encoder: Encoder, scale: str
+):
+    result = terms(scene, image, encoder, gram_weight=2.0, content_weight=3.0, feature_scale=scale)
+    features, content, style = encoder(image), encoder(scene.content), encoder(scene.style)
+    ours, theirs = (carry_masks(m, encoder.plan) for m in (scene.content_masks, scene.style_masks))
+    squared = scale == "released"
+    loss = content_loss(features["relu2_2"], content["relu2_2"], relative=not squared)
+    assert result["content"].item() == pytest.approx(3 * loss.item())
+    for layer in LAYERS:
+        loss = gram_loss(
+            region_grams(features[layer], ours[layer], squared),
+            region_grams(style[layer], theirs[layer], squared),
+            ours[layer].mean((1, 2)),
+            relative=not squared,
+        )
+        assert result[f"gram {layer}"].item() == pytest.approx(2 * loss.item())
+
+
+def test_content_costs_nothing_at_the_photo(scene: Scene, encoder: Encoder):
+    assert terms(scene, scene.content, encoder, content_weight=1.0)["content"].item() == 0
+
+
+def test_structure_compares_with_the_photos_luma(scene: Scene, image: Tensor):
+    loss = structure_loss(image, luma(scene.content), 5)
+    ours = terms(scene, image, structure_weight=2.0, structure_window=5)["structure"]
+    assert ours.item() == pytest.approx(2 * loss.item())
+    assert terms(scene, scene.content, structure_weight=1.0)["structure"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_structure_window_is_never_larger_than_the_picture(scene: Scene, image: Tensor):
+    largest, beyond = (
+        terms(scene, image, structure_weight=1.0, structure_window=side)["structure"].item()
+        for side in (40, 99)
+    )
+    assert beyond == largest
+
+
+def test_energies_are_means_or_sums_over_pixels(scene: Scene, image: Tensor):
+    weights = {"variation_weight": 1.0, "photorealism_weight": 1.0}
+    mean, total = (terms(scene, image, **weights, energies=kind) for kind in ("mean", "sum"))
+    for name in ("variation", "photorealism"):
+        assert total[name].item() == pytest.approx(40 * 60 * mean[name].item(), rel=1e-5)
+    assert total["variation"].item() == pytest.approx(variation_loss(image).item())
+
+
+def test_matting_energies_are_means_over_the_pixels_of_their_own_scale(scene: Scene, image: Tensor):
+    fine = MattingOperator.of(scene.content, 1e-4).energy(image).item()
+    coarse = MattingOperator.of(halve(scene.content), 1e-4).energy(halve(image)).item()
+    ours = terms(scene, image, photorealism_weight=2.0, photorealism_coarse=(3.0,), photorealism_epsilon=1e-4)
+    assert ours["photorealism"].item() == pytest.approx(2 * fine / 2400 + 3 * coarse / 600, rel=1e-5)
+
+
+def test_coarse_scales_work_without_the_fine_one(scene: Scene, image: Tensor):
+    alone, both = (
+        terms(scene, image, photorealism_weight=weight, photorealism_coarse=(1.0,))["photorealism"].item()
+        for weight in (0.0, 1.0)
+    )
+    assert 0 < alone < both
+
+
+def test_scales_of_fewer_than_eight_pixels_are_left_out(scene: Scene, image: Tensor):
+    # 40 x 60 halves to 20 x 30, 10 x 15 and 5 x 7: the last is too small to say anything.
+    three, many = (
+        terms(scene, image, photorealism_weight=1.0, photorealism_coarse=(1.0,) * n)["photorealism"].item()
+        for n in (2, 6)
+    )
+    assert many == three
+
+
+def test_the_first_pass_has_no_photorealism(scene: Scene, image: Tensor):
+    weights = {"photorealism_weight": 1.0, "photorealism_coarse": (1.0,), "structure_weight": 1.0}
+    assert set(terms(scene, image, stage=FIRST_PASS, **weights)) == {"structure"}
+
+
+def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(scene: Scene, image: Tensor):
+    def three_evaluations(optimiser: str) -> list[float]:
+        objective = Objective(
+            config(patch_weight=1.0, optimiser=optimiser, patch_draws=4), STAGE, scene, None
+        )
+        return [objective(image)["patches"].item() for _ in range(3)]
+
+    assert len(set(three_evaluations("adam"))) == 3
+    assert len(set(three_evaluations("lbfgs"))) == 1
+    # And the draws are the seed's: the whole sequence comes again.
+    assert three_evaluations("adam") == three_evaluations("adam")
+
+
+def test_every_term_has_a_gradient_that_reaches_the_image(scene: Scene, image: Tensor, encoder: Encoder):
+    weights = dict.fromkeys([name for name in NOTHING if name.endswith("_weight")], 1.0)
+    leaf = image.clone().requires_grad_()
+    for name, value in terms(scene, leaf, encoder, **weights).items():
+        (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)
+        assert gradient.isfinite().all() and gradient.any(), name
