@@ -29,7 +29,8 @@ from photostyle.optimise import Step
 from photostyle.progress import Progress
 from photostyle.record import check_inputs, config_from_json, make_record, read_record, write_record
 from photostyle.schedule import schedule
-from photostyle.transfer import Result, check, read_both_masks, transfer
+from photostyle.transfer import Result, read_both_masks, transfer
+from photostyle.validate import check
 from photostyle.version import __version__
 from photostyle.weights import find, locate
 

@@ -87,8 +87,8 @@ class Config:
     """evaluations without photorealism before the first stage (the released code's stage one)"""
     optimiser: Literal["adam", "lbfgs"] = "adam"
     """Adam (clamped to [0, 1] after each step) or L-BFGS without line search, as released"""
-    learning_rate: float = 0.03
-    """Adam's first step size in image units; it decays to a tenth over each stage"""
+    learning_rate: float = 0.05
+    """Adam's first step size in image units; it decays to a tenth over each stage and halves from stage to stage"""
     history: int = 10
     """pairs of gradients L-BFGS remembers"""
     averaging: float = 0.0

@@ -18,6 +18,7 @@ RELEASED_RANGE = 256.0
 # picture stay below: it would not move. A power of two is exact, so where the bound plays no part no bit changes.
 LBFGS_GAIN = 2.0**30
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
+STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
 BETAS = (
     0.9,
     0.99,
@@ -63,7 +64,7 @@ def optimise(start: Tensor, objective: Objective, stage: Stage, config: Config) 
     average = _Average(config.averaging)
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
-        _set_rate(optimiser, config, iteration / stage.iterations)
+        _set_rate(optimiser, config, stage, iteration)
         losses = _evaluate_and_step(optimiser, leaf, objective, scale)
         if not all(math.isfinite(value) for value in losses.values()) or not leaf.isfinite().all():
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
@@ -88,10 +89,10 @@ def _optimiser(leaf: Tensor, config: Config) -> torch.optim.Optimizer:
     )
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, config: Config, progress: float) -> None:
+def _set_rate(optimiser: torch.optim.Optimizer, config: Config, stage: Stage, iteration: int) -> None:
     if config.optimiser == "adam":
-        fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2
-        optimiser.param_groups[0]["lr"] = config.learning_rate * fade
+        fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / stage.iterations)) / 2
+        optimiser.param_groups[0]["lr"] = config.learning_rate * STAGE_RATE**stage.number * fade
 
 
 def _evaluate_and_step(

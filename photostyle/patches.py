@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.filters import halve
+from photostyle.schedule import LEAST_SIDE
 
 BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
 KNOTS = 2048  # of a style region's stored quantile function
 LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
-LEAST_SIDE = 16  # pixels: a pyramid level smaller than this holds too few patches to be a distribution
 
 # Luma and two opponent axes, orthonormal but for the chroma's gain: photographs vary less along chroma.
 CHROMA_GAIN = 2.0
@@ -95,22 +95,28 @@ def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
     """Where the optimal transport to the target carries each value, row by row.
 
     values (R, n), weights (n,), quantiles (R, KNOTS): the target's quantile function at even steps of [0, 1].
-    Returns (R, n). The rank of a value is read from a weighted histogram: a seventh of the cost of a sort, and equal
-    values stay equal where a sort would spread them arbitrarily over the target (grain in a flat sky).
+    Returns (R, n). The rank of a value is read from a weighted histogram: a fifth of the cost of a sort, and equal
+    values stay equal, at the mean of what they stand for, where a sort would spread them arbitrarily over the target
+    (grain in a flat sky).
     """
     low = values.amin(1, keepdim=True)
     width = ((values.amax(1, keepdim=True) - low) / BINS).clamp(min=1e-12)
     position = (values - low) / width
     bins = position.long().clamp(max=BINS - 1)
-    rows = torch.arange(len(values), device=values.device)[:, None] * BINS
-    mass = values.new_zeros(len(values) * BINS)
-    # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
-    mass.scatter_add_(0, (bins + rows).flatten(), weights.expand_as(values).flatten())
-    cdf = F.pad(mass.view(len(values), BINS).cumsum(1), (1, 0)) / weights.sum()
+    within = position - bins
+    mass = _histogram(bins, weights.expand_as(values))
+    centre = _histogram(bins, weights * within) / mass.clamp(min=1e-12)
+    cdf = F.pad(mass.cumsum(1), (1, 0)) / weights.sum()
     edges = _interpolate(quantiles, cdf)
-    # Inside a bin the map is linear between its edges: exact for a density constant there.
-    left = edges.gather(1, bins)
-    return left + (edges.gather(1, bins + 1) - left) * (position - bins)
+    left, right = edges[:, :-1], edges[:, 1:]
+    middle = _interpolate(quantiles, (cdf[:, 1:] + cdf[:, :-1]) / 2)
+    # A bin's values stand for the target between its edges: they go to its mean (Simpson's rule), spread linearly and
+    # no further than the edges, so that order is kept from bin to bin.
+    mean = (left + 4 * middle + right) / 6
+    slope = torch.minimum(
+        (mean - left) / centre.clamp(min=1e-6), (right - mean) / (1 - centre).clamp(min=1e-6)
+    )
+    return (mean - slope * centre).gather(1, bins) + slope.gather(1, bins) * within
 
 
 def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
@@ -165,6 +171,15 @@ def _draw(bank: int, count: int, generator: torch.Generator) -> Tensor:
     colours = torch.randperm(bank // 2, generator=generator)[: count // 2]
     patches = bank // 2 + torch.randperm(bank - bank // 2, generator=generator)[: count - count // 2]
     return torch.cat((colours, patches))
+
+
+def _histogram(bins: Tensor, weights: Tensor) -> Tensor:
+    """Weight in each of the BINS bins, row by row. (R, n) twice -> (R, BINS)."""
+    rows = torch.arange(len(bins), device=bins.device)[:, None] * BINS
+    mass = weights.new_zeros(len(bins) * BINS)
+    # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
+    mass.scatter_add_(0, (bins + rows).flatten(), weights.flatten())
+    return mass.view(len(bins), BINS)
 
 
 def _interpolate(table: Tensor, at: Tensor) -> Tensor:

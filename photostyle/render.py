@@ -13,7 +13,9 @@ from torch import Tensor
 
 from photostyle.filters import apply_affine_maps, box_mean, local_affine_maps, resize
 
-MAP_RADIUS = 2  # pixels of the solved picture: 25 pixels for the 4 unknowns of a map
+# Pixels of the solved picture. Wide windows hold enough contrast to find the slopes of calm ones too; the narrow ones
+# (25 pixels for the 4 unknowns of a map) add what the wide ones leave.
+MAP_RADII = (16, 2)
 MAP_RIDGE = 1e-4  # squared image units: slopes are trusted where a window varies by more than 0.01
 STRIP = 256  # rows of the full picture at a time, so that memory follows the strip and not the photo
 AFFINE_RIDGE = 1e-3  # on the normal matrix's colour diagonal: the released smoothing kernel
@@ -25,9 +27,7 @@ def enlarge(photo: Tensor, solved: Tensor) -> Tensor:
     Maps by the guided filter's regression (He, Sun & Tang 2010) at the solved size, enlarged bilinearly as in "Fast
     Guided Filter" (He & Sun, arXiv 1505.00996), applied to the photo; clamped to [0, 1].
     """
-    small = resize(photo, *solved.shape[-2:])
-    maps = local_affine_maps(small, solved, MAP_RADIUS, MAP_RIDGE)
-    maps = box_mean(maps.flatten(0, 1), MAP_RADIUS).unflatten(0, (3, 4))
+    maps = _maps(resize(photo, *solved.shape[-2:]), solved)
     result = torch.empty_like(photo)
     for top, strip in _enlarged_strips(maps, *photo.shape[-2:]):
         rows = slice(top, top + strip.shape[-2])
@@ -71,6 +71,16 @@ def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float)
             total[here] += weight * maps[there]
             weights[here] += weight
     return apply_affine_maps((total / weights).unflatten(0, (3, 4)), photo).clamp_(0, 1)
+
+
+def _maps(small: Tensor, solved: Tensor) -> Tensor:
+    """Affine maps (3, 4, h, w) from the reduced photo to the solved picture, smooth enough to be enlarged."""
+    total, rest = torch.zeros(3, 4, *solved.shape[-2:]).to(solved), solved
+    for radius in MAP_RADII:
+        maps = local_affine_maps(small, rest, radius, MAP_RIDGE)
+        maps = box_mean(maps.flatten(0, 1), radius).unflatten(0, (3, 4))
+        total, rest = total + maps, rest - apply_affine_maps(maps, small)
+    return total
 
 
 def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 
 from photostyle.config import Config
+from photostyle.errors import PhotostyleError
 from photostyle.filters import fit_within
+
+# pixels: on a shorter side too few patches and windows fit for a distribution or a Laplacian to mean anything
+LEAST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,9 @@ def schedule(config: Config, height: int, width: int) -> tuple[Stage, ...]:
 
     Long sides are coarsest * 2^k below --size, then --size, all capped at the photo's own. A first pass without
     photorealism precedes the first stage where --first-pass asks for one (the released code's stage one).
+    Stages whose short side would be under LEAST_SIDE are passed over; raises PhotostyleError where the last is.
     """
-    sides = _long_sides(config, max(height, width))
+    sides = _long_sides(config, height, width)
     plan = [
         (side, config.iterations[min(index, len(config.iterations) - 1)], True)
         for index, side in enumerate(sides)
@@ -37,10 +42,16 @@ def schedule(config: Config, height: int, width: int) -> tuple[Stage, ...]:
     )
 
 
-def _long_sides(config: Config, photo_side: int) -> list[int]:
-    last = min(config.size, photo_side)
+def _long_sides(config: Config, height: int, width: int) -> list[int]:
+    shorter, longer = sorted((height, width))
+    least, last = -(-LEAST_SIDE * longer // shorter), min(config.size, longer)
+    if last < least:
+        raise PhotostyleError(
+            f"--size {config.size} leaves a {width}x{height} photo under {LEAST_SIDE} pixels on its short side; "
+            f"use --size {least} or more"
+        )
     sides, side = [], config.coarsest
     while side < last:
         sides.append(side)
         side *= 2
-    return [*sides, last]
+    return [*(side for side in sides if side >= least), last]

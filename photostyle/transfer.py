@@ -1,6 +1,6 @@
 """The whole story in one function: start reading here."""
 
-import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from photostyle import weights as weight_files
 from photostyle.canvas import first_canvas
 from photostyle.colour import region_colour_maps
 from photostyle.config import Config
-from photostyle.encoders import Encoder, layers_down_to
+from photostyle.encoders import Encoder
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.filters import fit_within, resize, size_of
 from photostyle.guidance import Guidance, pair_regions, resize_masks
@@ -22,7 +22,8 @@ from photostyle.masks import MaskSet, read_masks, whole_picture
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import Diverged, Step, optimise
 from photostyle.render import enlarge, render
-from photostyle.schedule import Stage, schedule
+from photostyle.schedule import LEAST_SIDE, Stage, schedule
+from photostyle.validate import check
 
 COLOUR_SIDE = 512  # long side at which colour statistics are taken: 10^5 pixels fix a mean and a covariance
 
@@ -113,79 +114,6 @@ def transfer(
     )
 
 
-def check(config: Config) -> None:
-    """Validate the options at the door. Raises PhotostyleError."""
-    for name, least in (
-        ("size", 32),
-        ("coarsest", 32),
-        ("patch_size", 2),
-        ("patch_levels", 1),
-        ("patch_draws", 1),
-        ("structure_window", 3),
-        ("history", 1),
-        ("first_pass", 0),
-        ("save_every", 0),
-        ("smooth_radius", 0),
-        ("feather", 0),
-        ("threads", 0),
-    ):
-        if (value := getattr(config, name)) < least:
-            raise PhotostyleError(f"{_option(name)} is {value}; it must be at least {least}")
-    for name, low, high in (
-        ("strength", 0, 1),
-        ("averaging", 0, 1),
-        ("seed", 0, 2**32 - 1),
-        ("learning_rate", 1e-6, 1),  # of the range of the image
-        ("photorealism_epsilon", 1e-12, 1),  # below it float64 cannot invert a flat window's covariance
-        ("smooth_edge", 1e-5, 1),  # a 16-bit level; the square of much less is zero in float32
-    ):
-        if not low <= (value := getattr(config, name)) <= high:
-            raise PhotostyleError(f"{_option(name)} is {value}; it must lie between {low} and {high}")
-    for name, value in _term_weights(config):
-        if not 0 <= value < math.inf:
-            raise PhotostyleError(f"{_option(name)} is {value}; a weight must be finite and not negative")
-    if config.averaging == 1:
-        raise PhotostyleError("--averaging is 1, which would keep the start for ever; use 0.99 or less")
-    if config.patch_draws > config.patch_bank:
-        raise PhotostyleError(
-            f"--patch-draws is {config.patch_draws} but --patch-bank holds {config.patch_bank} filters; draw fewer"
-        )
-    if not config.iterations or min(config.iterations) < 0:
-        raise PhotostyleError(
-            f"--iterations is {config.iterations or 'empty'}; give counts of 0 or more, coarse to fine"
-        )
-    _check_terms(config)
-    if config.start_file is not None and config.start != "file":
-        raise PhotostyleError(f"--start-file is given but --start is {config.start}; add --start file")
-
-
-def _check_terms(config: Config) -> None:
-    """The layers exist (sooner said than after a download) and every stage has something to minimise."""
-    for layers in ((config.content_layer,), config.style_layers):
-        layers_down_to(config.encoder, layers)
-    photorealism = ("photorealism_weight", "photorealism_coarse")
-    positive = {name for name, value in _term_weights(config) if value > 0}
-    if any(config.iterations) and not positive:
-        raise PhotostyleError(
-            "every weight is 0: there is nothing to optimise; raise one, or give --iterations 0"
-        )
-    if config.first_pass and not positive.difference(photorealism):
-        raise PhotostyleError(
-            "--first-pass has no photorealism and every other weight is 0; raise one, or leave it out"
-        )
-
-
-def _term_weights(config: Config) -> list[tuple[str, float]]:
-    """Every weight of the objective under its option's name."""
-    names = ("content", "gram", "patch", "structure", "variation", "photorealism")
-    single = [(f"{name}_weight", getattr(config, f"{name}_weight")) for name in names]
-    return [*single, *(("photorealism_coarse", weight) for weight in config.photorealism_coarse)]
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def prepare_torch(config: Config) -> torch.device:
     """Set threads and determinism and choose the device: CUDA where asked for or, under auto, where there is one.
 
@@ -193,6 +121,9 @@ def prepare_torch(config: Config) -> torch.device:
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.deterministic:
+        # cuBLAS reads it when it first starts; without it torch refuses deterministic products on CUDA.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = False
     found = torch.cuda.is_available()
@@ -202,8 +133,13 @@ def prepare_torch(config: Config) -> torch.device:
 
 
 def at_stage(full: Scene, stage: Stage) -> Scene:
-    """The scene at a stage's size. The style picture gets the stage's long side too, but is never enlarged."""
-    style_size = fit_within(*size_of(full.style), stage.long_side)
+    """The scene at a stage's size. The style picture gets the stage's long side too, but is never enlarged.
+
+    A long, narrow one gets more, so that its short side holds patches.
+    """
+    height, width = size_of(full.style)
+    long_side = max(stage.long_side, -(-LEAST_SIDE * max(height, width) // min(height, width)))
+    style_size = fit_within(height, width, long_side)
     return Scene(
         resize(full.content, stage.height, stage.width),
         resize(full.style, *style_size),

@@ -10,7 +10,7 @@ from photostyle import weights as weight_files
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.presets import PRESETS, configure, resolve_preset
-from photostyle.transfer import check
+from photostyle.validate import check
 from photostyle.weights import convolutions
 
 PHOTOS = {"content": "photo.jpg", "style": "sunset.jpg"}

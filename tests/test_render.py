@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle import render as module
-from photostyle.filters import box_mean, local_affine_maps, resize
+from photostyle.filters import apply_affine_maps, box_mean, local_affine_maps, resize
 from photostyle.matting import MattingOperator
-from photostyle.render import AFFINE_RIDGE, MAP_RADIUS, MAP_RIDGE, enlarge, render, smooth_local_affine
+from photostyle.render import AFFINE_RIDGE, MAP_RADII, MAP_RIDGE, enlarge, render, smooth_local_affine
 
 SLOPES = torch.tensor([[0.6, 0.1, 0.05], [0.1, 0.5, 0.1], [0.0, 0.2, 0.6]])
 OFFSET = torch.tensor([0.1, 0.05, 0.02])
@@ -36,8 +36,8 @@ def least_variance(image: Tensor) -> float:
             np.cov(
                 pixels[
                     :,
-                    max(0, y - MAP_RADIUS) : y + MAP_RADIUS + 1,
-                    max(0, x - MAP_RADIUS) : x + MAP_RADIUS + 1,
+                    max(0, y - MAP_RADII[-1]) : y + MAP_RADII[-1] + 1,
+                    max(0, x - MAP_RADII[-1]) : x + MAP_RADII[-1] + 1,
                 ].reshape(3, -1),
                 ddof=0,
             )
@@ -82,8 +82,12 @@ def test_strips_are_a_matter_of_memory_only(coffee: Tensor, monkeypatch: pytest.
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=0, atol=1e-6)
     # And they are one bilinear enlargement of all the maps at once.
-    maps = local_affine_maps(resize(photo, 34, 30), solved, MAP_RADIUS, MAP_RIDGE).flatten(0, 1)
-    wide = F.interpolate(box_mean(maps, MAP_RADIUS)[None], size=(100, 90), mode="bilinear")[0]
+    small, rest, maps = resize(photo, 34, 30), solved, torch.zeros(12, *solved.shape[1:])
+    for radius in MAP_RADII:
+        fitted = box_mean(local_affine_maps(small, rest, radius, MAP_RIDGE).flatten(0, 1), radius)
+        rest = rest - apply_affine_maps(fitted.unflatten(0, (3, 4)), small)
+        maps = maps + fitted
+    wide = F.interpolate(maps[None], size=(100, 90), mode="bilinear")[0]
     wide = wide.unflatten(0, (3, 4))
     expected = (torch.einsum("ckhw,khw->chw", wide[:, :3], photo) + wide[:, 3]).clamp(0, 1)
     # Slopes of noise on a smooth photo reach the hundreds: float32 leaves 1e-4.
