@@ -12,13 +12,17 @@ from photostyle.config import Config
 from photostyle.errors import ComputationError
 from photostyle.schedule import Stage
 
-# The released code's pixel range. L-BFGS's first step is as long as one of its levels a pixel: the released step of
-# one level over the whole picture is lost in a float32 pixel (its variable had the mean colour taken off, so not there).
+# The released code's pixel range. L-BFGS's first step is as long as one of its levels a pixel: the released step of one
+# level over the whole picture is lost in a float32 pixel (not there: its variable had the mean colour taken off).
 RELEASED_RANGE = 256.0
 # torch's L-BFGS drops a pair of gradients whose y.s is under 1e-10, an absolute bound that losses averaged over the
-# picture stay below (it would not move), and squares gradients in float32, where summed losses overflow. So its
-# objective is scaled until the first gradient has this L1 norm: by a power of two, which is exact.
-FIRST_GRADIENT = 2.0**30
+# picture stay below (it would not move), squares gradients in float32, where summed losses overflow, and takes the
+# bare gradient for a step while it has no pair. So its objective is scaled by a power of two, which is exact, until
+# the first gradient is, in the mean, this many levels a pixel: a step that is safe.
+FIRST_GRADIENT = 1.0
+CONVERGED = (
+    1e-2  # of the first gradient: below it refused pairs are rounding at a minimum, not negative curvature
+)
 PATIENCE = 2  # refused pairs of gradients in a row before L-BFGS starts afresh
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
@@ -64,10 +68,10 @@ def optimise(start: Tensor, objective: Objective, stage: Stage, config: Config) 
     # L-BFGS flattens by view and fused Adam trusts equal layouts: the leaf must be contiguous.
     leaf = (start.detach() * scale).contiguous().clone().requires_grad_()
     optimiser = _optimiser(leaf, config)
-    average, gain = _Average(config.averaging), _Gain(config.optimiser == "lbfgs")
+    average, gain = _Average(config.averaging), _Gain()
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
-        _set_rate(optimiser, config, stage, iteration)
+        _set_rate(optimiser, gain, config, stage, iteration)
         losses = _evaluate_and_step(optimiser, leaf, objective, scale, gain)
         if not all(math.isfinite(value) for value in losses.values()) or not leaf.isfinite().all():
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
@@ -92,12 +96,16 @@ def _optimiser(leaf: Tensor, config: Config) -> torch.optim.Optimizer:
     )
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, config: Config, stage: Stage, iteration: int) -> None:
+def _set_rate(
+    optimiser: torch.optim.Optimizer, gain: "_Gain", config: Config, stage: Stage, iteration: int
+) -> None:
     if config.optimiser == "lbfgs":
         # torch divides the first step by the gradient's L1 norm, so this is that step's.
         fresh = _forget_stale_curvature(optimiser)
+        if fresh:
+            gain.renew()
         pixels = optimiser.param_groups[0]["params"][0].numel()
-        optimiser.param_groups[0]["lr"] = pixels if fresh else 1
+        optimiser.param_groups[0]["lr"] = pixels * FIRST_GRADIENT if fresh else 1
     else:
         fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / stage.iterations)) / 2
         optimiser.param_groups[0]["lr"] = config.learning_rate * STAGE_RATE**stage.number * fade
@@ -106,13 +114,14 @@ def _set_rate(optimiser: torch.optim.Optimizer, config: Config, stage: Stage, it
 def _forget_stale_curvature(optimiser: torch.optim.Optimizer) -> bool:
     """Restart L-BFGS where it has long refused its gradients' differences; True where its next step is a first one.
 
-    Where curvature is negative (a flat start) every pair is refused, and steps of an outdated length crawl along.
+    Where curvature is negative (a flat start) every pair is refused, and steps of an outdated length crawl along. At a
+    minimum, where rounding makes pairs useless, it is left in peace.
     """
     state = optimiser.state[optimiser.param_groups[0]["params"][0]]
     scale = state.get("H_diag")  # a new tensor whenever a pair is taken
     state["refused"] = state.get("refused", 0) + 1 if scale is state.get("last_scale") else 0
     state["last_scale"] = scale
-    if state["refused"] >= PATIENCE:
+    if state["refused"] >= PATIENCE and state["prev_flat_grad"].abs().mean() > CONVERGED * FIRST_GRADIENT:
         state.clear()
     return "prev_flat_grad" not in state
 
@@ -136,17 +145,21 @@ def _evaluate_and_step(
 
 
 class _Gain:
-    """Scales the objective by the power of two that gives its first gradient the norm FIRST_GRADIENT."""
+    """Scales L-BFGS's objective by the power of two that gives a first gradient the mean size FIRST_GRADIENT."""
 
-    def __init__(self, wanted: bool) -> None:
-        self.factor: float | None = None if wanted else 1.0
+    def __init__(self) -> None:
+        self.factor: float | None = 1.0
+
+    def renew(self) -> None:
+        """The next gradient is a first one."""
+        self.factor = None
 
     def __call__(self, total: Tensor, leaf: Tensor) -> Tensor:
         assert leaf.grad is not None
         if self.factor is None:
-            norm = leaf.grad.double().abs().sum().item()
-            usable = 0 < norm < math.inf
-            self.factor = 2.0 ** round(math.log2(FIRST_GRADIENT / norm)) if usable else 1.0
+            size = leaf.grad.double().abs().mean().item()
+            usable = 0 < size < math.inf
+            self.factor = 2.0 ** round(math.log2(FIRST_GRADIENT / size)) if usable else 1.0
         if self.factor != 1:
             leaf.grad.mul_(self.factor)
         return total * self.factor

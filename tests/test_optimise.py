@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import photostyle.optimise as module
 from photostyle.config import Config
 from photostyle.errors import ComputationError
 from photostyle.optimise import LAST_RATE, Diverged, Step, optimise
@@ -113,6 +114,22 @@ def test_lbfgs_does_not_care_for_the_objective_s_scale():
     ]
     for steps in images:
         assert torch.equal(steps[-1].image, images[0][-1].image)
+
+
+def test_lbfgs_leaves_a_flat_start_where_curvature_is_negative(monkeypatch: pytest.MonkeyPatch):
+    # Two wells, a fifth of the range either side of a ridge, and a start beside the ridge: near it every pair of
+    # gradients is refused, as near the released grey start.
+    start = 0.5 + 1e-4 * (picture() - 0.5)
+
+    def wells(image: Tensor) -> dict[str, Tensor]:
+        return {"wells": ((image - 0.5).square() - 0.04).square().sum()}
+
+    def last() -> float:
+        return run(wells, 60, start, optimiser="lbfgs")[-1].total / wells(start)["wells"].item()
+
+    assert last() < 1e-6
+    monkeypatch.setattr(module, "PATIENCE", 1000)
+    assert last() > 0.1  # what forgetting is for
 
 
 def test_the_first_step_of_lbfgs_is_one_level_of_256_a_pixel_in_the_mean():
