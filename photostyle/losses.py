@@ -13,8 +13,9 @@ from torch import Tensor
 from photostyle.filters import halve, luma
 from photostyle.matting import MattingOperator
 
-# Constants that keep the local correlation defined in flat windows, where luma varies less than one 8-bit level.
-FLAT = (1 / 255) ** 2
+# Keeps the local correlation defined in calm windows: four 8-bit levels, as much as JPEG's blocks and noise vary there.
+# With one level the borders of blocks in a clear sky became edges to keep, and colours changed along them.
+FLAT = (4 / 255) ** 2
 
 
 def content_loss(features: Tensor, target: Tensor, relative: bool) -> Tensor:
