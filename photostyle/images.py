@@ -608,7 +608,11 @@ def _encoded(samples: Array, suffix: str) -> bytes:
     jpeg: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 0: 4:4:4
     # "exact" keeps the colours under zero alpha.
     webp: dict[str, Any] = {"format": "WEBP", "lossless": True, "exact": True}
-    options = {".png": {"format": "PNG"}, ".webp": webp}.get(suffix, jpeg)
+    png: dict[str, Any] = {
+        "format": "PNG",
+        "compress_level": 4,
+    }  # of 6, the default: 1 % larger in half the time
+    options = {".png": png, ".webp": webp}.get(suffix, jpeg)
     Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **options)
     return buffer.getvalue()
 
