@@ -15,9 +15,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
     # The canvas by itself: no evaluation of anything.
     "instant": {"iterations": (0,), "patch_weight": 0.0, "metrics": False},
-    # Gram and patches fail in different places (colours / meaning): the sum of both. The best of three settings (a fifth,
-    # this, four times) on published pairs 3, 20 and 51 with a quarter-width VGG-19; relative distances are meant to carry
-    # them to the full one, on which they have not been measured.
+    # Gram and patches fail in different places (colours / meaning): the sum of both. The best of three settings (a
+    # fifth, this, four times) on published pairs 3, 20 and 51 with a quarter-width VGG-19; relative distances are
+    # meant to carry them to the full one, on which they have not been measured.
     "photoreal": {"gram_weight": 0.05, "content_weight": 0.005},
     # Low resolution, minutes for dozens of runs.
     "search": {"size": 128, "iterations": (120,)},
