@@ -26,10 +26,8 @@ CONVERGED = (
 PATIENCE = 2  # refused pairs of gradients in a row before L-BFGS starts afresh
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
-BETAS = (
-    0.9,
-    0.99,
-)  # a second-moment memory of 100 steps, the length of a stage; torch's 0.999 outlasts the run
+# A second-moment memory of 100 steps, the length of a stage; torch's 0.999 outlasts the run.
+BETAS = (0.9, 0.99)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ def transfer(
     for note in notes:
         say(note)
     loaded = _load_weights(config, say)
+    encoder = _encoder(config, loaded, device)
     full = _scene(photo, reference, guidance, device)
 
     canvas, trace, ended = None, [], "done"
@@ -77,7 +78,6 @@ def transfer(
                 canvas = first_canvas(config, scene.content, scene.content_masks, maps)
             elif canvas.shape != scene.content.shape:
                 canvas = enlarge(scene.content, canvas)
-            encoder = _encoder(config, loaded, device)
             for step in optimise(canvas, Objective(config, stage, scene, encoder), stage, config):
                 canvas = step.image
                 trace.append(_entry(step))
