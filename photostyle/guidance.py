@@ -151,15 +151,11 @@ class _Side:
     @cached_property
     def gaussians(self) -> list[Gaussian]:
         """Mean and covariance of each region's Lab colours, computed only where there is an orphan."""
-        height, width = self.image.shape[-2:]
-        size = fit_within(height, width, STATISTICS_SIDE)
-        lab = rgb2lab(resize_masks(self.image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
-        weights = resize_masks(self.masks, *size).double().cpu().numpy().reshape(len(self.names), -1)
-        return [_gaussian(lab, weight) for weight in weights]
+        return colour_statistics(self.image, self.masks)
 
     def nearest(self, gaussian: Gaussian) -> int:
         """The usable region nearest in colour statistics; of two as near, the first by name."""
-        return min(self.usable, key=lambda k: (_wasserstein(self.gaussians[k], gaussian), self.names[k]))
+        return min(self.usable, key=lambda k: (wasserstein(self.gaussians[k], gaussian), self.names[k]))
 
 
 def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
@@ -169,7 +165,16 @@ def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian
     return mean, (centred * weight) @ centred.T / total
 
 
-def _wasserstein(one: Gaussian, other: Gaussian) -> float:
+def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
+    """Mean and covariance of each region's CIELAB colours. image (3, H, W), sRGB in [0, 1], masks (K, H, W)."""
+    height, width = image.shape[-2:]
+    size = fit_within(height, width, STATISTICS_SIDE)
+    lab = rgb2lab(resize_masks(image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
+    weights = resize_masks(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
+    return [_gaussian(lab, weight) for weight in weights]
+
+
+def wasserstein(one: Gaussian, other: Gaussian) -> float:
     """2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, eq. 4)."""
     values, vectors = np.linalg.eigh(one[1])
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
@@ -188,11 +193,15 @@ def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
     """Content region → style region, for labels that are the same in both masks."""
     if style.names == WHOLE:
         return dict.fromkeys(range(len(content.names)), 0)
+    same = {k: style.names.index(name) for k, name in enumerate(content.names) if name in style.names}
     if content.exact and style.exact:
-        return {k: style.names.index(name) for k, name in enumerate(content.names) if name in style.names}
+        return same
     distances = _colour_distances(content, style)
+    # A name that both have is a label already: only the others are compared by colour.
+    distances[list(same)] = np.inf
+    distances[:, list(same.values())] = np.inf
     nearest, back = distances.argmin(1), distances.argmin(0)
-    return {
+    return same | {
         k: int(other) for k, other in enumerate(nearest) if back[other] == k and distances[k, other] <= REACH
     }
 

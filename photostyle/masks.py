@@ -1,36 +1,18 @@
 """Any mask → the regions of one picture.
 
-Three kinds are read, all into float masks (K, H, W) that sum to at most 1 in each pixel:
+Four kinds are read, all into float masks (K, H, W) that sum to at most 1 in each pixel:
 
 * a **colour mask**: a picture whose flat colours are the regions. It needs no description. A region is named
-by its colour ("#0000ff"), so the same colour in two masks means the same thing. * a **label map**: one number
-a pixel (grey value or palette index), described by a `legend.toml` in its folder. * a **soft set**: a folder
-with one grey picture a region (0 outside, white inside) and a `legend.toml`.
+by its colour ("#0000ff"), so the same colour in two masks means the same thing.
+* a **painting**: a colour mask whose colours a `legend.toml` in its folder names.
+* a **label map**: one number a pixel (grey value or palette index), named by a `legend.toml` in its folder.
+* a **soft set**: a folder with one grey picture a region (0 outside, white inside) and a `legend.toml`.
 
-A legend is written by hand. For a label map:
-
-    kind = "labels"
-    file = "labels.png"
-
-    [regions]
-    sky = { value = 2, colour = "#78b4ff" }
-    "old wall" = { value = 17, colour = "#b46428" }
-
-For a soft set:
-
-    kind = "soft"
-
-    [regions]
-    sky = { file = "sky.png", colour = "#78b4ff" }
-    ground = { file = "ground.png", colour = "#5a8c3c" }
-
-The names are what two pictures pair by; the colours are for showing. Pixels with a value that no region has,
-and what soft masks leave below 1, belong to no region.
+legend.py says what a legend looks like. Pixels with a value that no region of a label map has, pixels in the
+void colour of a painting, and what soft masks leave below 1, belong to no region.
 """
 
 import hashlib
-import re
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,8 +28,8 @@ from torch.nn import functional
 
 from photostyle.errors import PhotostyleError
 from photostyle.images import read_colours, read_grey, read_indices, sha256_of
+from photostyle.legend import LEGEND, Colour, Legend, Region, hex_name, read_legend
 
-LEGEND = "legend.toml"
 # A colour is a label from 1 % of its mask on: published regions are larger, the colours of their edges rarer.
 LABEL_SHARE = 0.01
 # Under 90 % of pixels in such colours a mask was stored with loss: 24 published PNG masks have 90.7–100 %.
@@ -61,7 +43,6 @@ FLAT_SHARE = 0.75
 ASPECT_TOLERANCE = 0.02  # a published mask is 700x393 for a photo of 700x394; 2 % of 700 is 14 pixels
 
 Array = npt.NDArray[Any]
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -71,8 +52,9 @@ class MaskSet:
     masks: (K, H, W) float32 in [0, 1], K ≥ 1, summing to at most 1 in each pixel.
     names: K different names; two pictures' regions of one name belong together.
     colours: K sRGB colours of 0…255, to show the regions in.
-    exact: False where the colours were clustered, so a name may be a level or two off the same colour
-    elsewhere. sha256: of the file read; where several were, of their hashes in the order read; "" for none.
+    exact: False where colours without a name in a legend were clustered, so the name of one may be a level or
+    two off the same colour elsewhere.
+    sha256: of the file read; where several were, of their hashes in the order read; "" for none.
     notes: what was decided for the user, one sentence each.
     """
 
@@ -84,13 +66,6 @@ class MaskSet:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Region:
-    name: str
-    colour: Colour
-    source: int | str  # the label's value, or the soft mask's file
-
-
 def whole_picture(height: int, width: int) -> MaskSet:
     """One region named "all" over every pixel: what no masks mean."""
     return MaskSet(torch.ones(1, height, width), ("all",), ((255, 255, 255),), True, "", ())
@@ -99,45 +74,55 @@ def whole_picture(height: int, width: int) -> MaskSet:
 def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     """Read the masks of a photo of `height` by `width` pixels: a file, or a folder with a legend.toml.
 
-    A file is a label map where a legend.toml beside it names it, else a colour mask, whatever its pixel type.
-    photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized, with a note.
-    Raises PhotostyleError, one line, for a mask that cannot be read or does not fit, and for a faulty legend.
+    A file is a label map or a painting where a legend.toml beside it names it, else a colour mask, whatever its
+    pixel type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized,
+    with a note. Raises PhotostyleError, one line, for a mask that cannot be read or does not fit, and for a
+    faulty legend.
     """
-    legend = path / LEGEND if path.is_dir() else path.parent / LEGEND
-    if path.is_dir() and not legend.is_file():
+    beside = path / LEGEND if path.is_dir() else path.parent / LEGEND
+    if path.is_dir() and not beside.is_file():
         raise PhotostyleError(f"{path} is a folder without {LEGEND}; expected one to name its masks: add it")
-    table = _legend(legend) if legend.is_file() else {}
-    if path.is_dir() or table.get("file") == path.name:
-        return _described(legend, table, photo, height, width)
+    legend = read_legend(beside) if beside.is_file() else None
+    if legend and (path.is_dir() or legend.file == path.name):
+        return _described(legend, photo, height, width)
     return _colour_mask(path, photo, height, width)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(height, width) of a mask by itself: of the file, or of the first that a folder's legend names."""
     if path.is_dir():
-        legend = path / LEGEND
-        table = _legend(legend)
-        path = path / str(table["file"] if table["kind"] == "labels" else _regions(legend, table)[0].source)
+        path = read_legend(path / LEGEND).files[0]
     height, width = read_colours(path).shape[:2]
     return height, width
 
 
 def _colour_mask(path: Path, photo: Path, height: int, width: int) -> MaskSet:
+    index, colours, exact, notes = _painted(path, (), photo, height, width)
+    names = tuple(hex_name(colour) for colour in colours)
+    return MaskSet(_one_hot(index, range(len(names))), names, colours, exact, sha256_of(path), notes)
+
+
+def _painted(
+    path: Path, known: Sequence[Colour], photo: Path, height: int, width: int
+) -> tuple[Array, tuple[Colour, ...], bool, tuple[str, ...]]:
+    """(height, width) labels, the colour of each, whether they were read without clustering, and notes.
+
+    The known colours come first, in their order; they count from one pixel on, all others from LABEL_SHARE.
+    """
     packed = _packed(read_colours(path))
     notes = _fit(path, packed.shape, photo, height, width)
     counts = np.bincount(packed.ravel(), minlength=1 << 24)
-    colours = np.flatnonzero(counts >= LABEL_SHARE * packed.size)
-    exact = not _lossy(path, counts, colours)
+    named = np.array([red << 16 | green << 8 | blue for red, green, blue in known], np.int64)
+    others = np.setdiff1d(np.flatnonzero(counts >= LABEL_SHARE * packed.size), named)
+    exact = not _lossy(path, counts, named, others)
     if exact:
+        colours = np.concatenate([named, others])
         index = _index_of(colours, 1 << 24)[packed]
     else:
-        index, colours = _clustered(path, packed, counts)
-        notes += (f"{path} has blurred or lossy colours: gathered into {len(colours)} regions",)
-    index = _nearest(_snapped(index), height, width)
-    names = tuple(f"#{c:06x}" for c in colours)
-    return MaskSet(
-        _one_hot(index, range(len(names))), names, _channels(colours), exact, sha256_of(path), notes
-    )
+        index, colours = _clustered(path, packed, counts, named)
+        found = np.isin(np.arange(len(colours)), index).sum()
+        notes += (f"{path} has blurred or lossy colours: gathered into {found} regions",)
+    return _nearest(_snapped(index), height, width), _channels(colours), exact, notes
 
 
 def _packed(colours: Array) -> Array:
@@ -151,17 +136,25 @@ def _channels(packed: Array) -> tuple[Colour, ...]:
     return tuple((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed)
 
 
-def _lossy(path: Path, counts: Array, colours: Array) -> bool:
+def _lossy(path: Path, counts: Array, named: Array, others: Array) -> bool:
     """Whether the file's flat colours are only near what was painted: JPEG, or a PNG that was once one.
 
     Two labels of nearly one colour (#000000 and #010000: three of the 24 published masks) count as such only
-    in a mask of more colours than a palette holds: a plain label map's 0, 1, 2, … are meant.
+    in a mask of more colours than a palette holds: a plain label map's 0, 1, 2, … are meant. Those that a
+    legend names both are meant in any.
     """
-    if path.suffix.lower() in (".jpg", ".jpeg") or counts[colours].sum() < EXACT_SHARE * counts.sum():
+    labels = np.concatenate([named, others])
+    if path.suffix.lower() in (".jpg", ".jpeg") or counts[labels].sum() < EXACT_SHARE * counts.sum():
         return True
-    levels = np.array(_channels(colours))
-    alike = (np.abs(levels[:, None] - levels[None]).max(-1) < LIKE_COLOURS).sum() > len(levels)
-    return bool(alike and np.count_nonzero(counts) > PALETTE_SIZE)
+    alike = sum((_distance(labels, colour) < LIKE_COLOURS).sum() for colour in _channels(others))
+    return bool(alike > len(others) and np.count_nonzero(counts) > PALETTE_SIZE)
+
+
+def _distance(packed: Array, colour: Colour) -> Array:
+    """Of each colour 0xRRGGBB from one: levels in the channel that differs most."""
+    shifts = zip((16, 8, 0), colour, strict=True)
+    distance: Array = np.maximum.reduce([np.abs((packed >> shift & 255) - level) for shift, level in shifts])
+    return distance
 
 
 def _index_of(values: Array, size: int) -> Array:
@@ -181,25 +174,40 @@ def _snapped(index: Array) -> Array:
     return snapped
 
 
-def _clustered(path: Path, packed: Array, counts: Array) -> tuple[Array, Array]:
-    """Labels of a lossy mask: (H, W) with −1 where none, and each label's most frequent colour.
+def _clustered(path: Path, packed: Array, counts: Array, named: Array) -> tuple[Array, Array]:
+    """Labels of a lossy mask: (H, W) with −1 where none, and each label's colour.
 
-    Only flat pixels vote and are labelled, so an edge is no region however long it is. Colours are counted in
-    32³ bins of 8 levels; from the fullest bin on, each takes the bins up to 2 away (16 levels) that are left.
+    Only flat pixels vote and are labelled, so an edge is no region however long it is. Those within
+    LIKE_COLOURS of a named colour take the nearest. The others are counted in 32³ bins of 8 levels; from the
+    fullest bin on, each takes the bins up to 2 away (16 levels) that are left, and its most frequent colour.
     """
-    bins = _bin_of(packed)
-    flat = _flat(packed)
-    ball_of = _balls(np.bincount(bins[flat], minlength=1 << 15).reshape(32, 32, 32), packed.size).ravel()
-    index = np.where(flat, ball_of[bins], -1)
+    present = np.flatnonzero(counts)
+    label_of = np.full(1 << 24, -1, np.int16)
+    label_of[present] = _likest(present, named)
+    flat, bins = _flat(packed), _bin_of(packed)
+    left = flat & (label_of[packed] < 0)
+    balls = _balls(np.bincount(bins[left], minlength=1 << 15).reshape(32, 32, 32), packed.size).ravel()
+    present = present[label_of[present] < 0]
+    owner = balls[_bin_of(present)]
+    label_of[present] = np.where(owner < 0, -1, owner + len(named))
+    index = np.where(flat, label_of[packed], -1)
     if (index >= 0).sum() < FLAT_SHARE * packed.size:
         raise PhotostyleError(
             f"{path} is no colour mask: {(index >= 0).mean():.0%} of it is flat colour, expected "
             f"{FLAT_SHARE:.0%}: paint each region in one colour, or describe soft masks in a {LEGEND}"
         )
-    present = np.flatnonzero(counts)
-    owner = ball_of[_bin_of(present)]
-    most = [present[owner == k][counts[present[owner == k]].argmax()] for k in range(owner.max() + 1)]
-    return index, np.array(most)
+    most = [present[owner == k][counts[present[owner == k]].argmax()] for k in range(balls.max() + 1)]
+    return index, np.concatenate([named, np.array(most, np.int64)])
+
+
+def _likest(present: Array, named: Array) -> Array:
+    """Of each colour the position of the nearest named one within LIKE_COLOURS, the first of two; else −1."""
+    nearest, label = np.full(present.shape, LIKE_COLOURS), np.full(present.shape, -1, np.int16)
+    for k, colour in enumerate(_channels(named)):
+        distance = _distance(present, colour)
+        label[distance < nearest] = k
+        nearest = np.minimum(nearest, distance)
+    return label
 
 
 def _bin_of(packed: Array) -> Array:
@@ -263,107 +271,74 @@ def _one_hot(index: Array, values: Iterable[int]) -> Tensor:
     return torch.from_numpy(np.stack([index == value for value in values]).astype(np.float32))
 
 
-def _legend(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PhotostyleError(f"{path} is no TOML file ({error}): correct it") from None
-    kind = table.get("kind")
-    keys = {"labels": {"kind", "file", "regions"}, "soft": {"kind", "regions"}}.get(str(kind))
-    if keys is None:
-        raise PhotostyleError(f'{path} has kind = {kind!r}; expected "labels" or "soft": set it')
-    if table.keys() != keys:
-        raise PhotostyleError(
-            f"{path} has the keys {', '.join(sorted(table))}; expected {', '.join(sorted(keys))}: correct it"
-        )
-    if not isinstance(table.get("file", ""), str):
-        raise PhotostyleError(f"{path} has file = {table['file']!r}; expected a file name: correct it")
-    return table
-
-
-def _regions(legend: Path, table: dict[str, Any]) -> list[_Region]:
-    entries = table["regions"]
-    if not isinstance(entries, dict) or not entries:
-        raise PhotostyleError(
-            f"{legend} names no regions; expected a line for each under [regions]: add them"
-        )
-    regions = [_region(legend, table["kind"], name, entry) for name, entry in entries.items()]
-    sources = [region.source for region in regions]
-    for region in regions:
-        if sources.count(region.source) > 1:
-            raise PhotostyleError(
-                f"{legend} gives {region.source!r} to {region.name} and another region: give it to one"
-            )
-    return regions
-
-
-def _region(legend: Path, kind: str, name: str, entry: Any) -> _Region:
-    key, kind_of, example = ("value", int, "2") if kind == "labels" else ("file", str, '"sky.png"')
-    well_formed = (
-        isinstance(entry, dict)
-        and entry.keys() == {key, "colour"}
-        and type(entry[key]) is kind_of
-        and re.fullmatch(r"#[0-9a-fA-F]{6}", str(entry["colour"])) is not None
-    )
-    if not well_formed:
-        raise PhotostyleError(
-            f"{legend} has {name} = {entry!r}; expected a line like "
-            f'{name} = {{ {key} = {example}, colour = "#78b4ff" }}: correct it'
-        )
-    red, green, blue = bytes.fromhex(entry["colour"][1:])
-    return _Region(name, (red, green, blue), entry[key])
-
-
-def _described(legend: Path, table: dict[str, Any], photo: Path, height: int, width: int) -> MaskSet:
+def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
     """The mask set that a legend describes."""
-    regions = _regions(legend, table)
-    if table["kind"] == "labels":
-        files = [legend.parent / table["file"]]
-        masks, notes = _label_map(legend, files[0], regions, photo, height, width)
+    regions, exact = legend.regions, True
+    if legend.kind == "labels":
+        masks, notes = _label_map(legend, photo, height, width)
+    elif legend.kind == "soft":
+        masks, notes = _soft_set(legend, photo, height, width)
     else:
-        files = [legend.parent / str(region.source) for region in regions]
-        masks, notes = _soft_set(legend, files, regions, photo, height, width)
+        masks, regions, exact, notes = _painting(legend, photo, height, width)
     kept = [k for k, mask in enumerate(masks) if mask.any()]
     if not kept:
-        raise PhotostyleError(f"{legend} describes masks that cover no pixel: check its entries and files")
+        raise PhotostyleError(
+            f"{legend.path} describes masks that cover no pixel: check its entries and files"
+        )
     empty = [region.name for k, region in enumerate(regions) if k not in kept]
     if empty:
-        notes += (f"{legend}: {', '.join(empty)} covers no pixel and was dropped",)
-    hashes = "".join(sha256_of(file) for file in (legend, *files))
+        notes += (f"{legend.path}: {', '.join(empty)} covers no pixel and was dropped",)
+    hashes = "".join(sha256_of(file) for file in (legend.path, *legend.files))
     return MaskSet(
         masks[kept],
         tuple(regions[k].name for k in kept),
         tuple(regions[k].colour for k in kept),
-        True,
+        exact,
         hashlib.sha256(hashes.encode()).hexdigest(),
         notes,
     )
 
 
-def _label_map(
-    legend: Path, file: Path, regions: list[_Region], photo: Path, height: int, width: int
-) -> tuple[Tensor, tuple[str, ...]]:
+def _painting(
+    legend: Legend, photo: Path, height: int, width: int
+) -> tuple[Tensor, tuple[Region, ...], bool, tuple[str, ...]]:
+    """A colour mask of named colours; a colour the legend does not name is a region named by it."""
+    void = [] if legend.void is None else [legend.void]
+    known = [*(region.colour for region in legend.regions), *void]
+    with _entry(legend, "file"):
+        index, colours, exact, notes = _painted(legend.files[0], known, photo, height, width)
+    new = tuple(Region(hex_name(colour), colour, hex_name(colour)) for colour in colours[len(known) :])
+    if new:
+        names = ", ".join(region.name for region in new)
+        notes += (
+            f"{legend.files[0]} has colours that {legend.path} does not name, each a region of its own: {names}",
+        )
+    labels = [k for k in range(len(colours)) if not len(legend.regions) <= k < len(known)]
+    return _one_hot(index, labels), (*legend.regions, *new), exact or not new, notes
+
+
+def _label_map(legend: Legend, photo: Path, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
+    (file,) = legend.files
     with _entry(legend, "file"):
         index = read_indices(file)
     notes = _fit(file, index.shape, photo, height, width)
-    values = [int(region.source) for region in regions]
+    values = [int(region.source) for region in legend.regions]
     unnamed = np.setdiff1d(index, values)
     if unnamed.size:
         share = np.isin(index, unnamed).mean()
-        notes += (f"{file}: {share:.1%} of its pixels have values {legend} does not name, in no region",)
+        notes += (f"{file}: {share:.1%} of its pixels have values {legend.path} does not name, in no region",)
     return _one_hot(_nearest(index, height, width), values), notes
 
 
-def _soft_set(
-    legend: Path, files: list[Path], regions: list[_Region], photo: Path, height: int, width: int
-) -> tuple[Tensor, tuple[str, ...]]:
+def _soft_set(legend: Legend, photo: Path, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
+    files = legend.files
     masks: list[Array] = []
-    for region, file in zip(regions, files, strict=True):
+    for region, file in zip(legend.regions, files, strict=True):
         with _entry(legend, region.name):
             masks.append(read_grey(file))
         if masks[-1].shape != masks[0].shape:
             raise PhotostyleError(
-                f"{legend}: {file} is {_size(masks[-1])}, {files[0]} is {_size(masks[0])}; expected "
+                f"{legend.path}: {file} is {_size(masks[-1])}, {files[0]} is {_size(masks[0])}; expected "
                 "one size: export all at the photo's size"
             )
     notes = _fit(files[0], masks[0].shape, photo, height, width)
@@ -375,18 +350,18 @@ def _size(mask: Array) -> str:
     return f"{mask.shape[1]}x{mask.shape[0]}"
 
 
-def _at_most_one(legend: Path, masks: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+def _at_most_one(legend: Legend, masks: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     """Divide by the sum where it is over 1; a note where it is by more than rounding, 1/255 for each mask."""
     total = masks.sum(0)
     over = (total > 1 + len(masks) / 255).float().mean().item()
-    note = f"{legend}: in {over:.1%} of the pixels the masks sum to more than 1: divided by their sum"
+    note = f"{legend.path}: in {over:.1%} of the pixels the masks sum to more than 1: divided by their sum"
     return masks / total.clamp(min=1), (note,) if over else ()
 
 
 @contextmanager
-def _entry(legend: Path, name: str) -> Iterator[None]:
+def _entry(legend: Legend, name: str) -> Iterator[None]:
     """Say which entry of which legend named the file that fails."""
     try:
         yield
     except PhotostyleError as error:
-        raise PhotostyleError(f"{legend}, {name}: {error}") from None
+        raise PhotostyleError(f"{legend.path}, {name}: {error}") from None

@@ -77,10 +77,10 @@ def find(
         raise WeightsNotFound(_not_found(architecture, "cannot be reached" if download else "was not asked"))
     source: Literal["file", "cache", "download"] = "cache" if file is None else "file"
     if not path.exists():
-        _download(URLS[architecture], path, progress or (lambda line: None))
+        download_file(URLS[architecture], path, progress or (lambda line: None))
         source = "download"
-    digest = _sha256(path)
-    return Weights(_features(_read(path), path, architecture), path, digest, source)
+    digest = hash_of(path)
+    return Weights(_features(read_state(path), path, architecture), path, digest, source)
 
 
 def locate(file: Path | None, architecture: str = "vgg19", download: bool = True) -> Path | None:
@@ -96,7 +96,7 @@ def locate(file: Path | None, architecture: str = "vgg19", download: bool = True
                 f"{file} does not exist: give the path of a {_or(SUFFIXES)} file with VGG weights"
             )
         return file
-    if cached.exists() or (download and _reachable(URLS[architecture])):
+    if cached.exists() or (download and reachable(URLS[architecture])):
         return cached
     return None
 
@@ -128,7 +128,7 @@ def _not_found(architecture: str, why: str) -> str:
     )
 
 
-def _reachable(url: str) -> bool:
+def reachable(url: str) -> bool:
     """Whether the server has the file, decided within PROBE_SECONDS.
 
     In a thread of its own, because no timeout bounds the look-up of a host name: it can hang for minutes.
@@ -148,7 +148,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _download(url: str, target: Path, progress: Callable[[str], None]) -> None:
+def download_file(url: str, target: Path, progress: Callable[[str], None]) -> None:
     """Through a partial file beside the target, kept only if its SHA-256 starts with the name's digits."""
     progress(f"downloading {url} to {target}")
     digits = target.stem.rpartition("-")[2]
@@ -176,7 +176,8 @@ def _stall_timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _sha256(path: Path) -> str:
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file of weights. Raises PhotostyleError where it cannot be read."""
     if path.is_dir():
         raise PhotostyleError(f"{path} is a directory: give a {_or(SUFFIXES)} file with VGG weights")
     try:
@@ -186,7 +187,8 @@ def _sha256(path: Path) -> str:
         raise PhotostyleError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
 
-def _read(path: Path) -> object:
+def read_state(path: Path) -> object:
+    """What a .pth or .safetensors file holds: tensors only, pickled code is never run."""
     if path.suffix.lower() not in SUFFIXES:
         raise PhotostyleError(f'{path} ends in "{path.suffix}": weights are read from {_or(SUFFIXES)} files')
     if path.stat().st_size == 0:

@@ -238,14 +238,14 @@ def test_the_colour_distance_is_the_wasserstein_distance_of_gaussians(seed):
     root = sqrtm(covariance)
     cross = np.real(np.trace(sqrtm(root @ other @ root)))
     squared = ((mean - other_mean) ** 2).sum() + np.trace(covariance) + np.trace(other) - 2 * cross
-    distance = guidance._wasserstein((mean, covariance), (other_mean, other))
+    distance = guidance.wasserstein((mean, covariance), (other_mean, other))
     assert distance == pytest.approx(np.sqrt(squared), rel=1e-6)
-    assert guidance._wasserstein((other_mean, other), (mean, covariance)) == pytest.approx(distance)
+    assert guidance.wasserstein((other_mean, other), (mean, covariance)) == pytest.approx(distance)
 
 
 def test_the_colour_distance_of_stretched_axes_is_the_difference_of_their_deviations():
     one, other = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0, 7.0])
-    distance = guidance._wasserstein((np.zeros(3), np.diag(one**2)), (np.zeros(3), np.diag(other**2)))
+    distance = guidance.wasserstein((np.zeros(3), np.diag(one**2)), (np.zeros(3), np.diag(other**2)))
     assert distance == pytest.approx(np.linalg.norm(one - other))
 
 

@@ -21,7 +21,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No network and an empty torch hub cache; the list holds the addresses that were asked for."""
     asked: list[str] = []
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(weight_files, "_reachable", lambda url: bool(asked.append(url)))
+    monkeypatch.setattr(weight_files, "reachable", lambda url: bool(asked.append(url)))
     return asked
 
 
@@ -111,7 +111,7 @@ def test_auto_is_photoreal_with_a_weights_file(cached: Path, tmp_path: Path) -> 
 
 
 def test_auto_is_photoreal_where_weights_can_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weight_files, "_reachable", lambda url: True)
+    monkeypatch.setattr(weight_files, "reachable", lambda url: True)
     assert configure(**PHOTOS).preset == "photoreal"
 
 

@@ -164,7 +164,7 @@ def test_the_cache_does_not_stand_in_for_a_missing_file(cache, tmp_path):
 
 
 def test_without_download_the_network_is_left_alone(cache, monkeypatch):
-    monkeypatch.setattr(weights, "_reachable", lambda url: pytest.fail("the network was asked"))
+    monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
     assert locate(None, download=False) is None
     with pytest.raises(WeightsNotFound) as caught:
         find(None, download=False)
@@ -384,7 +384,7 @@ def test_weights_of_the_other_architecture_are_named(tmp_path):
 
 def test_a_damaged_cache_file_is_an_error_and_not_a_reason_to_download(cache, monkeypatch):
     (cache / "vgg19-dcbb9e9d.pth").write_bytes(b"half")
-    monkeypatch.setattr(weights, "_reachable", lambda url: pytest.fail("the network was asked"))
+    monkeypatch.setattr(weights, "reachable", lambda url: pytest.fail("the network was asked"))
     with pytest.raises(PhotostyleError, match=r"vgg19-dcbb9e9d\.pth is damaged"):
         find(None)
 

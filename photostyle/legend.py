@@ -1,0 +1,188 @@
+"""legend.toml: what the masks beside it are, and what their regions are called.
+
+A legend is written by hand, in one of three kinds. For a label map, a picture of one number a pixel:
+
+    kind = "labels"
+    file = "labels.png"
+
+    [regions]
+    sky = { value = 2, colour = "#78b4ff" }
+    "old wall" = { value = 17, colour = "#b46428" }
+
+For a soft set, one grey picture a region (0 outside, white inside):
+
+    kind = "soft"
+
+    [regions]
+    sky = { file = "sky.png", colour = "#78b4ff" }
+    ground = { file = "ground.png", colour = "#5a8c3c" }
+
+For a painting, a picture of flat colours that have names, as any paint program edits it:
+
+    kind = "colours"
+    file = "masks.png"
+
+    [regions]
+    sky = { colour = "#78b4ff" }
+    ground = { colour = "#5a8c3c" }
+
+The names are what two pictures pair by. In the first two kinds the colours are for showing; in a painting
+they are the regions, and a line `void = "#000000"` before [regions] gives the colour of what is in none.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from photostyle.errors import PhotostyleError
+
+LEGEND = "legend.toml"
+
+Colour = tuple[int, int, int]
+
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
+_KEYS = {
+    "labels": {"kind", "file", "regions"},
+    "soft": {"kind", "regions"},
+    "colours": {"kind", "file", "regions"},
+}
+# What tells a region's pixels from the others': its key, its type, and how a line begins with it.
+_SOURCES: dict[str, tuple[str, type, str]] = {
+    "labels": ("value", int, "value = 2, "),
+    "soft": ("file", str, 'file = "sky.png", '),
+    "colours": ("colour", str, ""),
+}
+
+
+@dataclass(frozen=True)
+class Region:
+    """A line under [regions]: a name, an sRGB colour of 0…255, and where the region is.
+
+    source: the label's value (labels), the soft mask's file name (soft), the colour as "#rrggbb" (colours).
+    """
+
+    name: str
+    colour: Colour
+    source: int | str
+
+
+@dataclass(frozen=True)
+class Legend:
+    """A legend.toml whose keys are right; its regions are looked at when they are asked for.
+
+    kind: "labels", "soft" or "colours". file: the one mask's name, "" in a soft set. void: the colour of
+    pixels in no region, in a painting that has it.
+    """
+
+    path: Path
+    kind: str
+    file: str
+    void: Colour | None
+    entries: Any
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """In the legend's order. Raises PhotostyleError for a faulty entry, or a source of two regions."""
+        if not isinstance(self.entries, dict) or not self.entries:
+            raise PhotostyleError(
+                f"{self.path} names no regions; expected a line for each under [regions]: add them"
+            )
+        regions = tuple(_region(self.path, self.kind, name, entry) for name, entry in self.entries.items())
+        sources = [region.source for region in regions]
+        for region in regions:
+            if sources.count(region.source) > 1:
+                raise PhotostyleError(
+                    f"{self.path} gives {region.source!r} to {region.name} and another region: give it to one"
+                )
+            if self.kind == "colours" and region.colour == self.void:
+                raise PhotostyleError(
+                    f"{self.path} gives {region.source!r} to {region.name} and to void: change one of them"
+                )
+        return regions
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The masks, in the legend's order."""
+        names = [str(region.source) for region in self.regions] if self.kind == "soft" else [self.file]
+        return tuple(self.path.parent / name for name in names)
+
+
+def read_legend(path: Path) -> Legend:
+    """Read a legend.toml. Raises PhotostyleError, one line, for a file that is no TOML or has other keys."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_toml(path, error) from None
+    return parse_legend(path, text)
+
+
+def parse_legend(path: Path, text: str) -> Legend:
+    """The legend that a text is; path says where it lies. Errors as `read_legend`."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _no_toml(path, error) from None
+    kind = str(table.get("kind"))
+    keys = _KEYS.get(kind)
+    if keys is None:
+        raise PhotostyleError(
+            f'{path} has kind = {table.get("kind")!r}; expected "labels", "soft" or "colours": set it'
+        )
+    if table.keys() - ({"void"} if kind == "colours" else set()) != keys:
+        raise PhotostyleError(
+            f"{path} has the keys {', '.join(sorted(table))}; expected {', '.join(sorted(keys))}: correct it"
+        )
+    if not isinstance(table.get("file", ""), str):
+        raise PhotostyleError(f"{path} has file = {table['file']!r}; expected a file name: correct it")
+    if "void" in table and not _is_colour(table["void"]):
+        raise PhotostyleError(
+            f'{path} has void = {table["void"]!r}; expected a colour like "#000000": correct it'
+        )
+    void = _colour(table["void"]) if "void" in table else None
+    return Legend(path, kind, table.get("file", ""), void, table["regions"])
+
+
+def hex_name(colour: Colour) -> str:
+    """(r, g, b) of 0…255 → "#rrggbb": how a legend writes a colour, and the name of a region without one."""
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _no_toml(path: Path, error: Exception) -> PhotostyleError:
+    return PhotostyleError(f"{path} is no TOML file ({error}): correct it")
+
+
+def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
+    key, kind_of, example = _SOURCES[kind]
+    well_formed = (
+        isinstance(entry, dict)
+        and entry.keys() == {key, "colour"}
+        and type(entry[key]) is kind_of
+        and _is_colour(entry["colour"])
+    )
+    if not well_formed:
+        raise PhotostyleError(
+            f"{legend} has {name} = {entry!r}; expected a line like "
+            f'{name} = {{ {example}colour = "#78b4ff" }}: correct it'
+        )
+    colour = _colour(entry["colour"])
+    if kind != "colours":
+        return Region(name, colour, entry[key])
+    painted = hex_name(colour)
+    if re.fullmatch("#[0-9a-f]{6}", name) and name != painted:
+        raise PhotostyleError(
+            f"{legend} names a region {name} whose colour is {painted}; that is the name of what is painted "
+            f"in {name} itself: choose another"
+        )
+    return Region(name, colour, painted)
+
+
+def _is_colour(value: Any) -> bool:
+    return _COLOUR.fullmatch(str(value)) is not None
+
+
+def _colour(text: str) -> Colour:
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
