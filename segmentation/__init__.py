@@ -1,1 +1,1 @@
-"""Label maps from photographs will live here; photostyle itself never imports this package."""
+"""Masks from photographs: `make.make_masks` tells the story. It writes what photostyle.masks reads."""

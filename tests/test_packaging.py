@@ -40,12 +40,14 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"photostyle", "segmentation"}
+    return found - set(sys.stdlib_module_names) - {"photostyle", "segmentation", "experiments"}
 
 
 def test_what_the_code_imports_is_declared():
     sources = [
-        path for folder in ("photostyle", "segmentation", "scripts") for path in ROOT.glob(f"{folder}/*.py")
+        path
+        for folder in ("photostyle", "segmentation", "scripts", "experiments")
+        for path in ROOT.glob(f"{folder}/*.py")
     ]
     distributions = packages_distributions()
     for path in sources:
@@ -129,7 +131,10 @@ def test_the_command_starts_the_command_line():
 
 def test_the_types_are_shipped():
     assert (ROOT / "photostyle/py.typed").is_file()
-    assert PYPROJECT["tool"]["setuptools"]["package-data"] == {"photostyle": ["py.typed"]}
+    assert PYPROJECT["tool"]["setuptools"]["package-data"] == {
+        "photostyle": ["py.typed"],
+        "segmentation": ["groups.toml", "py.typed"],
+    }
 
 
 def test_the_wheel_holds_both_packages_and_nothing_else():

@@ -1,0 +1,198 @@
+"""Regions → a folder of masks and its legend.toml, as photostyle.masks reads it and paint programs edit it.
+
+Nobody's painting is lost: a folder is written again only while its legend and all that this names are byte for
+byte what was written here.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.images import write_bytes_atomically
+from photostyle.legend import LEGEND, hex_name, parse_legend
+from photostyle.masks import MaskSet
+from segmentation.labels import free_colour
+
+PAINTING = "masks.png"
+BLACK = (0, 0, 0)
+# The first line of a legend from here. The number covers the lines after it and the masks they name.
+_HEADER = "# written by photostyle; the SHA-256 of all it wrote is "
+_HELP = f"# Each region is one flat colour in {PAINTING}: repaint it in any program and save it as PNG."
+# What Windows keeps for devices, whatever the suffix (Microsoft, "Naming Files, Paths, and Namespaces").
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
+_STEM = 60  # characters of a region's name in its file's; a file name has at most 255 bytes anywhere
+
+Array = npt.NDArray[Any]
+
+
+def write_masks(
+    folder: Path, regions: MaskSet, kind: Literal["soft", "colours"], depth: Literal[8, 16] = 8
+) -> list[Path]:
+    """Write regions where photostyle.masks.read_masks(folder, …) finds them; returns the files, legend last.
+
+    "soft": a grey PNG a region, of 8 or 16 bits (depth). A pixel's levels are rounded by largest remainders
+    (Hamilton's method): each is less than one from its mask's, and their sum is the rounded sum, so a pixel
+    that is all in regions stays so. "colours": one RGB PNG, each pixel in the colour of its largest region,
+    or in the legend's void colour where more of it is in none.
+
+    The folder is made where there is none. All is written beside its place first and the legend put last, so
+    a folder with a legend is whole. What was written here before is replaced, other files are left alone.
+    Raises PhotostyleError as `check_folder` does, where another file is in the way, and for regions that the
+    kind cannot hold; ComputationError for masks that are not numbers and where the disk does not take them.
+    """
+    stale = check_folder(folder)
+    if not bool(torch.isfinite(regions.masks).all()):
+        raise ComputationError(f"{folder} is not written: the masks hold values that are not numbers")
+    entries, files = _soft_set(regions, depth) if kind == "soft" else _painting(regions)
+    body = "\n".join([f'kind = "{kind}"', *entries, ""])
+    try:
+        _ = parse_legend(folder / LEGEND, body).regions
+    except PhotostyleError as error:  # two regions of one colour in a painting
+        raise PhotostyleError(f"{folder} is not written, it could not be read: {error}") from None
+    for name in files.keys() - set(stale):
+        if (folder / name).exists():
+            raise PhotostyleError(
+                f"{folder / name} exists and is no mask that photostyle wrote: choose another --output or move it"
+            )
+    legend = f"{_HEADER}{_digest(body, files.values())}\n{body}".encode()
+    _put(folder, stale, files | {LEGEND: legend})
+    return [folder / name for name in (*files, LEGEND)]
+
+
+def check_folder(folder: Path) -> tuple[str, ...]:
+    """Refuse a folder that `write_masks` could not write, before any work is done for it.
+
+    Returns the names of the masks that were written here and lie there unchanged. Raises PhotostyleError for
+    a file in the folder's place, a missing or read-only parent, and a legend that was not written here or was
+    edited since, it or any of its masks.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PhotostyleError(f"{folder} is a file; expected a folder for masks: choose another --output")
+    if not folder.is_dir() and not folder.parent.is_dir():
+        raise PhotostyleError(f"{folder} cannot be made: {folder.parent} does not exist: create it first")
+    if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK | os.X_OK):
+        raise PhotostyleError(f"{folder} cannot be written: it is read-only: choose another --output")
+    path = folder / LEGEND
+    if not path.exists():
+        return ()
+    try:
+        header, _, body = path.read_bytes().decode().partition("\n")
+        names = tuple(file.name for file in parse_legend(path, body).files)
+        whole = header == _HEADER + _digest(body, [(folder / name).read_bytes() for name in names])
+    except (OSError, UnicodeDecodeError, PhotostyleError):
+        whole = False
+    if not whole:
+        raise PhotostyleError(
+            f"{folder} holds masks that photostyle did not write, or that were edited since: choose another "
+            "--output, or remove it"
+        )
+    return names
+
+
+def _digest(body: str, files: Iterable[bytes]) -> str:
+    parts = [hashlib.sha256(part).hexdigest() for part in (body.encode(), *files)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None:
+    """Files in place of the stale ones and their legend; a full disk shows before anything is touched."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as beside:
+            for name, data in files.items():
+                write_bytes_atomically(Path(beside) / name, data)
+            for name in (LEGEND, *stale):
+                (folder / name).unlink(missing_ok=True)
+            for name in files:
+                (Path(beside) / name).replace(folder / name)
+    except OSError as error:
+        raise ComputationError(
+            f"{folder} cannot be written ({error.strerror}): check space and permissions"
+        ) from error
+
+
+def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[str, bytes]]:
+    """The legend's lines after the kind, and the files they name."""
+    levels = _levels(regions.masks.cpu().numpy(), 2**depth - 1)
+    if not levels.any():
+        raise PhotostyleError(
+            f"the regions are all fainter than a level of {depth} bits: write them as colours"
+        )
+    names = _file_names(regions.names)
+    lines = [
+        f"{_quoted(name)} = {{ file = {_quoted(file)}, colour = {_quoted(hex_name(colour))} }}"
+        for name, file, colour in zip(regions.names, names, regions.colours, strict=True)
+    ]
+    kind = np.uint8 if depth == 8 else np.uint16
+    files = {name: _png(level.astype(kind)) for name, level in zip(names, levels, strict=True)}
+    return ["", "[regions]", *lines], files
+
+
+def _levels(masks: Array, top: int) -> Array:
+    """Masks (K, H, W) in [0, 1] → uint16 levels of 0…top, rounded by largest remainders in each pixel.
+
+    Of two equal remainders the first region's is rounded up. Row by row: a photo's worth of float64 is large.
+    """
+    levels = np.empty(masks.shape, np.uint16)
+    for row in range(masks.shape[1]):
+        exact = masks[:, row].astype(np.float64).clip(0, 1) * top
+        floor = np.floor(exact)
+        missing = np.rint(exact.sum(0)).clip(max=top) - floor.sum(0)
+        rank = (floor - exact).argsort(0, kind="stable").argsort(0)
+        levels[:, row] = floor + (rank < missing)
+    return levels
+
+
+def _painting(regions: MaskSet) -> tuple[list[str], dict[str, bytes]]:
+    """The legend's lines after the kind, and the file they name."""
+    outside = (1 - regions.masks.sum(0) > regions.masks.amax(0)).cpu().numpy()
+    if outside.all():
+        raise PhotostyleError("no pixel is in a region by more than in none: write the masks as a soft set")
+    void = free_colour(BLACK, regions.colours)
+    colours = np.array([*regions.colours, void], np.uint8)
+    index = np.where(outside, len(regions.names), regions.masks.argmax(0).cpu().numpy())
+    lines = [
+        f"{_quoted(name)} = {{ colour = {_quoted(hex_name(colour))} }}"
+        for name, colour in zip(regions.names, regions.colours, strict=True)
+    ]
+    head = [f"file = {_quoted(PAINTING)}", _HELP]
+    if outside.any():
+        head.insert(1, f"void = {_quoted(hex_name(void))}")
+    return [*head, "", "[regions]", *lines], {PAINTING: _png(colours[index])}
+
+
+def _png(samples: Array) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(samples).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: JSON's escapes are among its own, but JSON leaves U+007F as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _file_names(names: Sequence[str]) -> list[str]:
+    """A file name for each region: small ASCII letters and digits, different from one another anywhere."""
+    stems: list[str] = []
+    for name in names:
+        letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        stem = re.sub("[^a-z0-9]+", "_", letters)[:_STEM].strip("_") or "region"
+        stem = f"{stem}_region" if _DEVICE.fullmatch(stem) else stem
+        numbered = (f"{stem}_{number}" for number in count(2))
+        stems.append(stem if stem not in stems else next(each for each in numbered if each not in stems))
+    return [f"{stem}.png" for stem in stems]

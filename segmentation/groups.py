@@ -1,0 +1,60 @@
+"""The groups of classes that style is carried between: groups.toml as a frozen table."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Classes that take each other's style.
+
+    colour: "#rrggbb", for showing. related: names of other groups, the best stand-in first.
+    classes: for each vocabulary, the group's class numbers and their names; none where it has no such class.
+    """
+
+    name: str
+    colour: str
+    related: tuple[str, ...]
+    classes: Mapping[str, Mapping[int, str]]
+
+
+def _group(name: str, entry: Mapping[str, Any]) -> Group:
+    classes = {vocabulary: _numbered(entry[vocabulary]) for vocabulary in VOCABULARIES}
+    return Group(name, entry["colour"], tuple(entry["related"]), MappingProxyType(classes))
+
+
+def _numbered(lines: list[str]) -> Mapping[int, str]:
+    """ "2 sky" → {2: "sky"}."""
+    return MappingProxyType({int(number): name for number, name in (line.split(" ", 1) for line in lines)})
+
+
+_TABLE: dict[str, Any] = tomllib.loads(
+    resources.files("segmentation").joinpath("groups.toml").read_text(encoding="utf-8")
+)
+# How many classes each vocabulary has.
+VOCABULARIES: Mapping[str, int] = MappingProxyType(
+    {name: entry["classes"] for name, entry in _TABLE["vocabularies"].items()}
+)
+GROUPS: tuple[Group, ...] = tuple(_group(name, entry) for name, entry in _TABLE["groups"].items())
+
+
+def matrix(vocabulary: str, device: torch.device | str = "cpu") -> Tensor:
+    """What sums class probabilities into groups: float32 (G, classes) of 0 and 1, rows in the order of GROUPS.
+
+    Each column has a single 1; the row of a group that the vocabulary knows nothing of is 0.
+    """
+    if vocabulary not in VOCABULARIES:
+        raise PhotostyleError(f'unknown vocabulary "{vocabulary}": give {" or ".join(VOCABULARIES)}')
+    sums = torch.zeros(len(GROUPS), VOCABULARIES[vocabulary])
+    for row, group in enumerate(GROUPS):
+        sums[row, list(group.classes[vocabulary])] = 1
+    return sums.to(device)

@@ -1,0 +1,145 @@
+"""Masks of photographs that belong together, without painting: the whole story. Start reading here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from photostyle.filters import resize, size_of
+from photostyle.guidance import FLOOR
+from photostyle.images import Picture
+from photostyle.legend import Colour
+from photostyle.masks import MaskSet
+from segmentation.cluster import cluster
+from segmentation.groups import GROUPS
+from segmentation.inference import group_probabilities
+from segmentation.labels import edit_labels, fit_labels
+from segmentation.networks import Segmenter, SegmenterNotFound, find_segmenter
+from segmentation.refine import PIXELS, refine_masks
+
+AUTO = "auto"  # the light segmenter where it can be had, else clustering
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Making:
+    """How masks are to be made.
+
+    method: "auto" asks a pretrained segmenter and clusters where none can be had; "cluster" clusters.
+    segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. One that is named must
+    be had: only "auto" falls back. refine: let borders follow the photo's (matting). merge, only: as
+    `labels.edit_labels` takes them. download: whether weights may be fetched. seed: of the clustering.
+    """
+
+    method: Literal["auto", "cluster"] = "auto"
+    segmenter: str = AUTO
+    revision: str | None = None
+    refine: bool = True
+    merge: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    download: bool = True
+    seed: int = 612
+    device: torch.device | str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """sets: the regions of each picture, at its size, names that agree. origin: what made them, as JSON types."""
+
+    sets: tuple[MaskSet, ...]
+    origin: dict[str, Any]
+
+
+def make_masks(pictures: Sequence[Picture], making: Making = Making(), say: Say = lambda note: None) -> Made:
+    """The regions of a content and its references (in this order), or of one picture alone.
+
+    Regions are found on copies of at most refine.PIXELS. say is told every decision.
+    Raises PhotostyleError for a segmenter that was asked for by name and cannot be had, and for faulty names in
+    `merge` and `only`.
+    """
+    photos = [_reduced(picture.pixels) for picture in pictures]
+    names = [picture.path.name for picture in pictures]
+    segmenter = None if making.method == "cluster" else _segmenter(making, say)
+    if segmenter is None:
+        found, first = cluster(photos, making.seed)
+        origin: dict[str, Any] = {"method": "cluster", "seed": making.seed}
+    else:
+        found, first = [_groups(group_probabilities(segmenter, photo)) for photo in photos], ()
+        origin = {"method": "segmenter", **_identity(segmenter)}
+    # What the user unites is united before the program does, which may have no use for a name any more.
+    edited, second = edit_labels(found, making.merge, making.only, pictures=names)
+    related = {group.name: group.related for group in GROUPS}
+    fitted, third = fit_labels(edited, photos, related, pictures=names)
+    for note in (*first, *second, *third):
+        say(note)
+    full = (
+        replace(regions, masks=_at_full_size(picture.pixels, regions.masks, making.refine, say))
+        for picture, regions in zip(pictures, fitted, strict=True)
+    )
+    return Made(tuple(full), origin | {"refined": making.refine})
+
+
+def _at_full_size(photo: Tensor, masks: Tensor, refine: bool, say: Say) -> Tensor:
+    masks = resize(masks, *size_of(photo))
+    return refine_masks(photo, masks, say=say) if refine else masks
+
+
+def _segmenter(making: Making, say: Say) -> Segmenter | None:
+    """The network that is asked for; None where nothing was asked for by name and none can be had."""
+    named = making.segmenter != AUTO or making.revision is not None
+    try:
+        return find_segmenter(
+            "light" if making.segmenter == AUTO else making.segmenter,
+            making.revision,
+            download=making.download,
+            device=making.device,
+            say=say,
+        )
+    except SegmenterNotFound as error:
+        if named:
+            raise
+        say(f"{error}; regions are found by clustering instead (no training, so they have no meaning)")
+        return None
+
+
+def _identity(segmenter: Segmenter) -> dict[str, str]:
+    return {
+        "segmenter": segmenter.name,
+        "revision": segmenter.revision,
+        "sha256": segmenter.sha256,
+        "licence": segmenter.licence,
+        "vocabulary": segmenter.vocabulary,
+    }
+
+
+def _groups(probabilities: Tensor) -> MaskSet:
+    """The groups that are in a picture at all, (K, H, W): traces of a probability are given to the others."""
+    strongest = torch.bincount(probabilities.argmax(0).flatten(), minlength=len(GROUPS))
+    present = [
+        row for row, pixels in enumerate(strongest.tolist()) if pixels >= FLOOR * probabilities[0].numel()
+    ]
+    masks = probabilities[present]
+    return MaskSet(
+        # A pixel that only absent groups claim gets equal parts: its sum is never 0.
+        (masks + 1e-6) / (masks + 1e-6).sum(0),
+        tuple(GROUPS[row].name for row in present),
+        tuple(_channels(GROUPS[row].colour) for row in present),
+        True,
+        "",
+        (),
+    )
+
+
+def _channels(colour: str) -> Colour:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
+
+
+def _reduced(photo: Tensor) -> Tensor:
+    """A copy of at most PIXELS, averaged by area where it is smaller."""
+    height, width = size_of(photo)
+    scale = min(1.0, (PIXELS / (height * width)) ** 0.5)
+    return resize(photo, max(1, round(height * scale)), max(1, round(width * scale)))
