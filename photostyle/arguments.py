@@ -46,7 +46,8 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     named = parse(Config, rest, program, Config(content=Path(), style=Path()))
     asked_for_help = len(rest) < len(arguments)
     preset = named.preset if asked_for_help else _resolved(named)
-    default = Config(content=tyro.MISSING, style=tyro.MISSING, **PRESETS.get(preset, {}))
+    # The library makes no masks (it does not know the segmenters), the command line does where none are given.
+    default = Config(content=tyro.MISSING, style=tyro.MISSING, masks=("auto",), **PRESETS.get(preset, {}))
     return replace(parse(Config, arguments, program, replace(default, preset=preset)), preset=preset)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+MASK_WORDS = ("none", "auto", "cluster")  # what --masks takes beside paths
+
 
 @dataclass(frozen=True)
 class Config:
@@ -18,7 +20,8 @@ class Config:
     style: Path
     """the reference photograph whose colours, light and mood are taken"""
     masks: tuple[str, ...] = ("none",)
-    """region masks: CONTENT_MASK STYLE_MASK (files, or folders with a legend.toml), or none (one region)"""
+    """region masks: CONTENT_MASK STYLE_MASK (files, or folders with a legend.toml); none: one region; auto: made by a
+    pretrained segmenter, or by clustering where none can be had; cluster: made without training"""
     output: Path = Path("out.png")
     """the picture to write (.png .jpg .tif .webp); its record is written beside it as .json"""
     preset: Literal["auto", "instant", "photoreal", "patches", "released", "search"] = "auto"
@@ -28,6 +31,14 @@ class Config:
     strength: float = 1.0
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
 
+    segmenter: str = "auto"
+    """what makes masks: light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of
+    weights; auto: light, else clustering"""
+    segmenter_revision: str | None = None
+    """commit of a hub model, or SHA-256 of other segmenter weights; default: as cached, else the newest"""
+    refine_masks: bool = True
+    """let the borders of masks made here follow hair, leaves and roofs (matting)"""
+
     weights: Path | None = None
     """VGG weights (.pth or .safetensors, torchvision names); default: torch hub cache, then download"""
     encoder: Literal["vgg19", "vgg16"] = "vgg19"
@@ -35,7 +46,7 @@ class Config:
     pooling: Literal["max", "average"] = "max"
     """max as in the released code, or average (Gatys et al. 2015)"""
     download: bool = True
-    """fetch VGG weights when they are neither given nor cached"""
+    """fetch VGG and segmenter weights when they are neither given nor cached"""
 
     content_weight: float = 0.0
     """content: squared distance of the content layer's features"""

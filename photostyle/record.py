@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from photostyle.config import Config
+from photostyle.config import MASK_WORDS, Config
 from photostyle.errors import PhotostyleError
 from photostyle.guidance import Guidance
 from photostyle.images import sha256_of, write_bytes_atomically
@@ -22,9 +22,17 @@ LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
 def make_record(
-    config: Config, result: Result, output_sha256: str, seconds: float, metrics: dict[str, Any]
+    config: Config,
+    result: Result,
+    output_sha256: str,
+    seconds: float,
+    metrics: dict[str, Any],
+    segmentation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything about a finished run, as JSON types. Paths are absolute, so that it can be run again anywhere."""
+    """Everything about a finished run, as JSON types. Paths are absolute, so that it can be run again anywhere.
+
+    segmentation: what made the masks, as JSON types; None where they were given.
+    """
     return {
         "photostyle": {"format": FORMAT, "version": __version__, "commit": commit()},
         "ended": result.ended,
@@ -32,6 +40,7 @@ def make_record(
         "environment": environment(result.device, result.threads),
         "inputs": _inputs(config, result),
         "weights": _weights(result),
+        "segmentation": segmentation,
         "size": {"width": result.photo.width, "height": result.photo.height},
         "regions": regions(result.guidance),
         "notes": list(result.notes),
@@ -71,7 +80,7 @@ def config_to_json(config: Config) -> dict[str, Any]:
     """A configuration as JSON types, every path absolute."""
     entries = {name: _plain(value) for name, value in asdict(config).items()}
     return entries | {
-        "masks": [name if name == "none" else str(Path(name).absolute()) for name in config.masks]
+        "masks": [name if name in MASK_WORDS else str(Path(name).absolute()) for name in config.masks]
     }
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from photostyle.errors import PhotostyleError
 from photostyle.guidance import Guidance
 from photostyle.images import write_bytes_atomically, write_image
+from photostyle.masks import MaskSet
 
 CELL = 420  # pixels: four columns fill a 1680 px page, and a face in a 700 px photo stays recognisable
 GAP = 12  # pixels between cells and around the sheet
@@ -102,6 +103,54 @@ def overlay(image: Tensor, masks: Tensor, colours: Sequence[tuple[int, int, int]
     line = _thicken(_region_borders(masks), width)
     halo = _thicken(line, width)
     return torch.where(line, 1.0, torch.where(halo, 0.0, veiled)).clamp(0, 1)
+
+
+def mask_sheet(
+    photos: Sequence[Tensor], sets: Sequence[MaskSet], captions: Sequence[str], path: Path
+) -> None:
+    """Write photos (3, H, W) under the veil of their regions side by side, each above the legend of its regions."""
+    overlays = [
+        (caption, overlay(photo, regions.masks, regions.colours))
+        for caption, photo, regions in zip(captions, photos, sets, strict=True)
+    ]
+    legends = [("", legend(regions)) for regions in sets]
+    contact_sheet([overlays, legends], path)
+
+
+def legend(regions: MaskSet, width: int = CELL) -> np.ndarray:
+    """A line a region: a patch of its colour, its share of the picture, its name. -> (h, width, 3) uint8."""
+    page = Image.new("RGB", (width, LINE_HEIGHT * len(regions.names)), PAPER)
+    draw, font = ImageDraw.Draw(page), _font()
+    for line, (name, colour, share) in enumerate(
+        zip(regions.names, regions.colours, shares(regions), strict=True)
+    ):
+        top = line * LINE_HEIGHT
+        draw.rectangle((0, top + 2, 2 * FONT_SIZE, top + FONT_SIZE), fill=colour, outline=INK)
+        draw.text((2 * FONT_SIZE + GAP, top), f"{share:6.1%}  {name}", INK, font)
+    return np.array(page)
+
+
+def shares(regions: MaskSet) -> list[float]:
+    """The part of the picture that each region covers, 0 to 1."""
+    covered: list[float] = regions.masks.mean((1, 2), dtype=torch.float64).tolist()
+    return covered
+
+
+def share_table(sets: Sequence[MaskSet], captions: Sequence[str]) -> str:
+    """One line a region: colour, name, its share of each picture, "-" where a picture lacks it. Plain text."""
+    colours = {
+        name: each for regions in sets for name, each in zip(regions.names, regions.colours, strict=True)
+    }
+    found = [dict(zip(regions.names, shares(regions), strict=True)) for regions in sets]
+    rows = [
+        (
+            "#{:02x}{:02x}{:02x}".format(*colour),
+            name,
+            *(f"{f[name]:.1%}" if name in f else "-" for f in found),
+        )
+        for name, colour in colours.items()
+    ]
+    return _table(("colour", "region", *captions), rows)
 
 
 def region_table(guidance: Guidance) -> str:

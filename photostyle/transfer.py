@@ -25,6 +25,10 @@ from photostyle.render import enlarge, render
 from photostyle.schedule import LEAST_SIDE, Stage, schedule
 from photostyle.validate import check
 
+TO_BE_MADE = (("auto",), ("cluster",))  # what --masks says where masks are to be made
+# Makes masks of photo and reference, writes them, and returns what config.masks would have named them.
+MaskMaker = Callable[[Picture, Picture], tuple[str, str]]
+
 COLOUR_SIDE = 512  # long side at which colour statistics are taken: 10^5 pixels fix a mean and a covariance
 
 
@@ -50,23 +54,27 @@ def transfer(
     config: Config,
     watch: Callable[[Step], None] = lambda step: None,
     say: Callable[[str], None] = lambda note: None,
+    make_masks: MaskMaker | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, region by region.
 
-    watch is called after every evaluation, say with each note as it arises. A KeyboardInterrupt or a divergence
-    ends the optimisation early: the result then holds the best picture so far and `ended` says why.
+    watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks.
+    A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
     Raises PhotostyleError for bad input or options and ComputationError where there is no picture at all.
     """
     check(config)
     device = prepare_torch(config)
     photo, reference = read_image(config.content), read_image(config.style)
-    masks = read_both_masks(config.masks, photo, reference)
+    given = None if make_masks else read_both_masks(config.masks, photo, reference)
+    loaded = _load_weights(config, say)
+    encoder = _encoder(config, loaded, device)
+    # Masks are made last: work is not begun before all that is given was found good.
+    names = make_masks(photo, reference) if make_masks else config.masks
+    masks = given or read_both_masks(names, photo, reference)
     guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
     notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
     for note in notes:
         say(note)
-    loaded = _load_weights(config, say)
-    encoder = _encoder(config, loaded, device)
     full = _scene(photo, reference, guidance, device)
 
     canvas, trace, ended = None, [], "done"
@@ -104,7 +112,7 @@ def transfer(
         reference,
         guidance,
         masks,
-        _mask_paths(config),
+        _absolute(names),
         loaded,
         str(device),
         torch.get_num_threads(),
@@ -157,11 +165,16 @@ def _scene(photo: Picture, reference: Picture, guidance: Guidance, device: torch
 
 def read_both_masks(names: tuple[str, ...], photo: Picture, reference: Picture) -> tuple[MaskSet, MaskSet]:
     """The regions of both pictures as --masks names them: two paths, "none" for one without, or "none" alone."""
+    if names in TO_BE_MADE:
+        raise PhotostyleError(
+            f"masks = {names[0]} needs something to make them: the command line has it; from Python, write masks "
+            "with segmentation and give their folders"
+        )
     if names == ("none",):
         return whole_picture(photo.height, photo.width), whole_picture(reference.height, reference.width)
     if len(names) != 2:
         raise PhotostyleError(
-            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none; {len(names)} given"
+            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none, auto or cluster; {len(names)} given"
         )
 
     def read(name: str, picture: Picture) -> MaskSet:
@@ -172,8 +185,8 @@ def read_both_masks(names: tuple[str, ...], photo: Picture, reference: Picture) 
     return read(names[0], photo), read(names[1], reference)
 
 
-def _mask_paths(config: Config) -> tuple[str, str]:
-    ours, theirs = config.masks if len(config.masks) == 2 else ("none", "none")
+def _absolute(names: tuple[str, ...]) -> tuple[str, str]:
+    ours, theirs = names if len(names) == 2 else ("none", "none")
     absolute = [name if name == "none" else str(Path(name).absolute()) for name in (ours, theirs)]
     return absolute[0], absolute[1]
 

@@ -48,7 +48,11 @@ def check(config: Config) -> None:
         raise PhotostyleError(
             f"--iterations is {config.iterations or 'empty'}; give counts of 0 or more, coarse to fine"
         )
+    if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
+        raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")
     _check_terms(config)
+    if config.start == "file" and config.start_file is None:
+        raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
     if config.start_file is not None and config.start != "file":
         raise PhotostyleError(f"--start-file is given but --start is {config.start}; add --start file")
 

@@ -22,20 +22,15 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
-from photostyle import cli
+from photostyle import cli, command_run
 from photostyle import weights as weight_files
 from photostyle.arguments import parse_config
-from photostyle.cli import (
-    BAD_INPUT,
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    MasksCommand,
-    RerunCommand,
-    ScoreCommand,
-    main,
-)
+from photostyle.cli import main
+from photostyle.command_masks import MasksCommand, SegmentCommand
+from photostyle.command_run import RerunCommand
+from photostyle.command_score import ScoreCommand
 from photostyle.config import Config
+from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
 from photostyle.images import read_image
 from photostyle.optimise import Step
@@ -45,6 +40,7 @@ from photostyle.weights import convolutions
 
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
 MASKS = ["--masks", "mask.png", "style-mask.png"]
+NONE = ["--masks", "none"]
 QUICK = [
     "--size",
     "64",
@@ -118,7 +114,7 @@ def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         target.write_bytes(source.read_bytes())
     monkeypatch.chdir(work)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr(weight_files, "_reachable", lambda url: False)
+    monkeypatch.setattr(weight_files, "reachable", lambda url: False)
     return work
 
 
@@ -148,12 +144,18 @@ def test_the_version(capsys: Any) -> None:
 
 @pytest.mark.parametrize(
     ("command", "kind"),
-    [("run", Config), ("masks", MasksCommand), ("score", ScoreCommand), ("rerun", RerunCommand)],
+    [
+        ("run", Config),
+        ("segment", SegmentCommand),
+        ("masks", MasksCommand),
+        ("score", ScoreCommand),
+        ("rerun", RerunCommand),
+    ],
 )
 def test_help_lists_every_option_of_a_command(command: str, kind: type, capsys: Any) -> None:
     assert main([command, "--help"]) == DONE
     said = capsys.readouterr()
-    positional = {"files", "result", "record"}
+    positional = {"files", "photos", "result", "record"}
     for field in fields(kind):
         if field.name not in positional:
             assert re.search(rf"--{field.name.replace('_', '-')}\b", said.out), field.name
@@ -215,7 +217,7 @@ def test_a_run_writes_a_picture_of_the_photos_size_and_its_record(folder: Path, 
 
 
 def test_progress_lines_name_stage_size_evaluation_terms_and_time_left(folder: Path, capsys: Any) -> None:
-    main(["run", *PHOTOS, *QUICK])
+    main(["run", *PHOTOS, *NONE, *QUICK])
     lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert len(lines) == 5  # of 3 and 2 evaluations, none is left out
     number = r"[\d.e+-]+"
@@ -226,13 +228,13 @@ def test_progress_lines_name_stage_size_evaluation_terms_and_time_left(folder: P
 
 
 def test_long_stages_print_a_handful_of_lines(folder: Path, capsys: Any) -> None:
-    main(["run", *PHOTOS, *QUICK, "--size", "32", "--iterations", "20"])
+    main(["run", *PHOTOS, *NONE, *QUICK, "--size", "32", "--iterations", "20"])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage")]
     assert [line.split("  ")[1] for line in lines] == ["4/20", "8/20", "12/20", "16/20", "20/20"]
 
 
 def test_the_five_gram_layers_are_one_number_in_the_progress(folder: Path, capsys: Any) -> None:
-    main(["run", *PHOTOS, *QUICK, "--weights", "vgg.pth"])
+    main(["run", *PHOTOS, *NONE, *QUICK, "--weights", "vgg.pth"])
     line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("stage"))
     assert line.count("gram") == 1 and "relu" not in line
 
@@ -244,7 +246,7 @@ def test_on_a_terminal_there_is_a_bar(folder: Path, monkeypatch: pytest.MonkeyPa
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert main(["run", *PHOTOS, *QUICK]) == DONE
+    assert main(["run", *PHOTOS, *NONE, *QUICK]) == DONE
     notes, _, bars = terminal.getvalue().partition("\r")
     assert "note: " in notes and "%" not in notes  # notes come before the bar, not through it
     last = bars.rpartition("\r")[2]
@@ -263,19 +265,19 @@ def test_quiet_still_says_what_went_wrong(folder: Path, capsys: Any) -> None:
 
 
 def test_save_every_writes_the_unfinished_pictures_of_each_stage(folder: Path) -> None:
-    assert main(["run", *PHOTOS, *QUICK, "--save-every", "2"]) == DONE
+    assert main(["run", *PHOTOS, *NONE, *QUICK, "--save-every", "2"]) == DONE
     sizes = {path.name: size_of(path) for path in Path().glob("out-*.png")}
     assert sizes == {"out-00002.png": (32, 21), "out-00004.png": (64, 43)}
 
 
 def test_plot_draws_the_losses(folder: Path) -> None:
-    assert main(["run", *PHOTOS, *QUICK, "--plot"]) == DONE
+    assert main(["run", *PHOTOS, *NONE, *QUICK, "--plot"]) == DONE
     assert size_of(Path("out-losses.png")) == (1080, 600)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_every_format_can_be_written(folder: Path, suffix: str) -> None:
-    assert main(["run", *PHOTOS, *INSTANT, "--output", f"result{suffix}"]) == DONE
+    assert main(["run", *PHOTOS, *NONE, *INSTANT, "--output", f"result{suffix}"]) == DONE
     assert read_image(Path(f"result{suffix}")).width == 96 and Path("result.json").is_file()
 
 
@@ -295,8 +297,8 @@ def test_an_interrupt_writes_the_picture_so_far_and_its_record(
         if step.stage.number == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.Progress, "__call__", interrupt)
-    assert main(["run", *PHOTOS, *QUICK]) == INTERRUPTED
+    monkeypatch.setattr(command_run.Progress, "__call__", interrupt)
+    assert main(["run", *PHOTOS, *NONE, *QUICK]) == INTERRUPTED
     record = json.loads(Path("out.json").read_text())
     assert record["ended"] == "interrupted" and len(record["trace"]) == 4
     assert size_of(Path("out.png")) == (96, 64)
@@ -312,8 +314,8 @@ def test_an_interrupt_before_there_is_a_picture_writes_nothing(
         raise KeyboardInterrupt
 
     before = contents(folder)
-    monkeypatch.setattr(cli, "read_image", interrupt)
-    assert main(["run", *PHOTOS, *QUICK]) == INTERRUPTED
+    monkeypatch.setattr(command_run, "read_image", interrupt)
+    assert main(["run", *PHOTOS, *NONE, *QUICK]) == INTERRUPTED
     assert "nothing was written" in capsys.readouterr().err
     assert contents(folder) == before
 
@@ -324,8 +326,8 @@ def test_an_interrupt_during_the_scores_does_not_cost_the_picture(
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "score", interrupt)
-    assert main(["run", *PHOTOS, *INSTANT, "--metrics"]) == DONE
+    monkeypatch.setattr(command_run, "score", interrupt)
+    assert main(["run", *PHOTOS, *NONE, *INSTANT, "--metrics"]) == DONE
     assert "note: no metrics: interrupted" in capsys.readouterr().err
     assert Path("out.png").exists() and json.loads(Path("out.json").read_text())["metrics"] == {}
 
@@ -342,7 +344,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
             return {"patches": image.sum() * (torch.nan if self.calls == 3 else 1)}
 
     monkeypatch.setattr(import_module("photostyle.transfer"), "Objective", Broken)
-    assert main(["run", *PHOTOS, *QUICK]) == FAILED
+    assert main(["run", *PHOTOS, *NONE, *QUICK]) == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photostyle: ")]
     assert "patches is not finite at evaluation 3" in line and "the last good picture is out.png" in line
     assert Path("out.png").exists() and "not finite" in json.loads(Path("out.json").read_text())["ended"]
@@ -366,8 +368,8 @@ def test_a_full_memory_is_one_line_and_1_whoever_reports_it(
         raise error
 
     before = contents(folder)
-    monkeypatch.setattr(cli, "transfer", exhaust)
-    assert main(["run", *PHOTOS, *QUICK, "--quiet"]) == FAILED
+    monkeypatch.setattr(command_run, "transfer", exhaust)
+    assert main(["run", *PHOTOS, *NONE, *QUICK, "--quiet"]) == FAILED
     (line,) = capsys.readouterr().err.splitlines()
     assert "out of memory" in line and "--size" in line
     assert contents(folder) == before
@@ -377,9 +379,9 @@ def test_a_bug_is_not_dressed_up_as_anything_else(folder: Path, monkeypatch: pyt
     def stumble(*arguments: Any) -> None:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(cli, "transfer", stumble)
+    monkeypatch.setattr(command_run, "transfer", stumble)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        main(["run", *PHOTOS, *QUICK])
+        main(["run", *PHOTOS, *NONE, *QUICK])
 
 
 def test_a_full_disk_is_one_line_and_1_and_the_old_picture_survives(
@@ -391,7 +393,7 @@ def test_a_full_disk_is_one_line_and_1_and_the_old_picture_survives(
     Path("out.png").write_bytes(b"the old picture")
     before = contents(folder)
     monkeypatch.setattr(os, "fsync", full)
-    assert main(["run", *PHOTOS, *INSTANT, "--quiet"]) == FAILED
+    assert main(["run", *PHOTOS, *NONE, *INSTANT, "--quiet"]) == FAILED
     (line,) = capsys.readouterr().err.splitlines()
     assert "out.png cannot be written (No space left on device)" in line
     assert contents(folder) == before
@@ -457,7 +459,7 @@ def test_score_takes_what_a_result_was_made_from_out_of_its_record(folder: Path,
 
 
 def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys: Any) -> None:
-    main(["run", *PHOTOS, *INSTANT])
+    main(["run", *PHOTOS, *NONE, *INSTANT])
     capsys.readouterr()
     main(["score", "out.png"])
     assert "patches 7x7" in capsys.readouterr().out
@@ -616,7 +618,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "option value": (nothing, [*RUN, "--optimiser", "sgd"], "'sgd' for argument '--optimiser'", "'adam', 'lbfgs'"),
     "stray argument": (nothing, [*RUN, "style.png"], "style.png", "--help"),
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
-    "unknown command": (nothing, ["paint"], '"paint"', "run, masks, score, rerun"),
+    "unknown command": (nothing, ["paint"], '"paint"', "run, segment, masks, score, rerun"),
     # the other commands
     "masks with one": (nothing, ["masks", "mask.png"], "'files'. Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),
@@ -667,7 +669,7 @@ def test_no_write_permission_is_refused_before_any_work(
     (folder / "locked").mkdir()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and real(path, mode))
-    monkeypatch.setattr(cli, "transfer", lambda *arguments: pytest.fail("work was done"))
+    monkeypatch.setattr(command_run, "transfer", lambda *arguments: pytest.fail("work was done"))
     assert main([*RUN, "--output", "locked/out.png"]) == BAD_INPUT
     (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert "locked/out.png cannot be written: the folder locked is read-only: choose another" in line
@@ -714,7 +716,12 @@ def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder:
         "cpu",
     ]
     command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *endless, "--save-every", "3"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(folder))
+    # A shell that starts the tests in the background has SIGINT ignored, and its children inherit that.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(folder))
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         for _ in range(10 * STARTED):
             if Path("out-00003.png").exists():

@@ -15,8 +15,10 @@ from skimage.transform import resize
 
 from photostyle import config as config_module
 from photostyle import weights as weight_files
-from photostyle.cli import BAD_INPUT, execute, main
-from photostyle.config import Config
+from photostyle.cli import main
+from photostyle.command_run import execute
+from photostyle.config import MASK_WORDS, Config
+from photostyle.console import BAD_INPUT
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_image
 
@@ -40,6 +42,9 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "content": ({}, "content.png", "style.png", "picture"),
     "style": ({}, "style.png", "other.png", "picture"),
     "masks": ({}, ("none",), ("content-mask.png", "style-mask.png"), "picture"),
+    "segmenter": ({"masks": ("auto",)}, "auto", "deeplab", "refusal"),  # no cache: auto clusters instead
+    "segmenter_revision": ({"masks": ("auto",)}, None, "0123abcd", "refusal"),
+    "refine_masks": ({"masks": ("cluster",)}, True, False, "picture"),
     "output": ({}, "out.png", "elsewhere.png", "files"),
     "preset": ({}, "patches", "search", "console"),
     "size": ({"coarsest": 32}, 64, 48, "picture"),
@@ -125,7 +130,7 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
     """Run a configuration in a folder of its own; returns everything of it that can be seen."""
     before, asked = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()), list[str]()
     monkeypatch.setenv("TORCH_HOME", str(inputs))
-    monkeypatch.setattr(weight_files, "_reachable", lambda url: bool(asked.append(url)))
+    monkeypatch.setattr(weight_files, "reachable", lambda url: bool(asked.append(url)))
 
     def observe(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         folder = tmp_path / name
@@ -134,7 +139,7 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
         for key in PATHS:
             if key in values:
                 values[key] = (folder if key == "output" else inputs) / values[key]
-        if (masks := values.get("masks", ("none",))) != ("none",):
+        if (masks := values.get("masks", ("none",)))[0] not in MASK_WORDS:
             values["masks"] = tuple(str(inputs / mask) for mask in masks)
         asked.clear()
         refusal = None
@@ -165,7 +170,7 @@ def test_every_field_changes_what_comes_out(
 ) -> None:
     """A field without an entry above fails here: add one that shows what it does."""
     context, value, other, where = CASES[name]
-    if name in ("download", "preset"):  # what they change shows where there are no weights
+    if name in ("download", "preset", "segmenter"):  # what they change shows where there are no weights
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     if where == "refusal" and torch.cuda.is_available():
         where = "record"

@@ -17,8 +17,14 @@ from PIL import Image
 from skimage import data
 
 import photostyle
+import segmentation
 from photostyle import cli
+from photostyle.arguments import parse_config
+from photostyle.command_masks import MasksCommand, SegmentCommand
+from photostyle.command_run import RerunCommand, execute
+from photostyle.command_score import ScoreCommand
 from photostyle.config import Config
+from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.guidance import pair_regions
 from photostyle.images import read_image
 from photostyle.masks import read_masks
@@ -29,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""
 DOCUMENTS = sorted([README, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
-COMMANDS = re.findall(r"^(?:photostyle|python scripts/run\.py) .+$", TEXT, re.M)
+COMMANDS = re.findall(r"^(?:photostyle|python scripts/\w+\.py) .+$", TEXT, re.M)
 
 BEGIN = "<!-- presets: written by `python tests/test_docs.py` from photostyle/presets.py -->\n"
 END = "<!-- /presets -->"
@@ -105,7 +111,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 def arguments_of(command: str) -> list[str]:
     words = shlex.split(command)
-    return words[1:] if words[0] == "photostyle" else ["run", *words[2:]]
+    return words[1:] if words[0] == "photostyle" else [Path(words[1]).stem, *words[2:]]
 
 
 def test_every_command_in_the_readme_works_in_turn(folder):
@@ -121,8 +127,8 @@ def test_every_output_that_the_readme_names_is_there_with_its_record(folder):
     for command in COMMANDS:
         arguments = arguments_of(command)
         if arguments[0] == "run":
-            config = cli.parse_config([*arguments[1:], "--iterations", "0", "--no-download"])
-            assert cli.execute(config) == 0
+            config = parse_config([*arguments[1:], "--iterations", "0", "--no-download"])
+            assert execute(config) == 0
             assert config.output.is_file() and config.output.with_suffix(".json").is_file()
     assert not (folder / "torch").exists(), "nothing was downloaded"
 
@@ -135,12 +141,18 @@ def test_the_python_example_runs(folder, capsys):
 
 
 def test_the_legends_are_read(folder):
-    labels, soft = blocks("toml")
+    labels, painting, soft = blocks("toml")
     numbers = Image.new("L", (72, 48), 2)
     numbers.paste(17, (0, 24, 72, 48))
     numbers.save("labels.png")
     Path("legend.toml").write_text(labels, encoding="utf-8")
     assert read_masks(Path("labels.png"), Path("photo.jpg"), 48, 72).names == ("sky", "old wall")
+    Path("painting").mkdir()
+    Path("painting/legend.toml").write_text(painting, encoding="utf-8")
+    painted = Image.new("RGB", (72, 48), "#78b4ff")
+    painted.paste("#5a8c3c", (0, 24, 72, 48))
+    painted.save("painting/masks.png")
+    assert read_masks(Path("painting"), Path("photo.jpg"), 48, 72).names == ("sky", "ground")
     Path("soft").mkdir()
     Path("soft/legend.toml").write_text(soft, encoding="utf-8")
     for name, value in (("sky", 100), ("ground", 155)):
@@ -149,7 +161,7 @@ def test_the_legends_are_read(folder):
 
 
 def test_every_option_that_is_mentioned_exists():
-    dataclasses = (Config, cli.MasksCommand, cli.ScoreCommand, cli.RerunCommand)
+    dataclasses = (Config, MasksCommand, SegmentCommand, ScoreCommand, RerunCommand)
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", document.read_text(encoding="utf-8"))
@@ -169,16 +181,21 @@ def test_the_exit_codes_are_the_code_s():
     table = re.search(r"^\| Exit code \|.+?(?=\n\n)", TEXT, re.M | re.S)
     assert table
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", table[0], re.M)]
-    assert codes == [cli.DONE, cli.FAILED, cli.BAD_INPUT, cli.INTERRUPTED]
+    assert codes == [DONE, FAILED, BAD_INPUT, INTERRUPTED]
 
 
 def test_every_function_that_is_named_exists():
-    modules = {path.stem for path in Path(photostyle.__file__).parent.glob("*.py")}
+    packages = (photostyle, segmentation)
+    modules = {
+        path.stem: f"{package.__name__}.{path.stem}"
+        for package in packages
+        for path in Path(package.__file__).parent.glob("[a-z]*.py")
+    }
     named = 0
     for document in DOCUMENTS:
         for module, name in re.findall(r"`(\w+)\.(\w+)`", document.read_text(encoding="utf-8")):
             if module in modules and name not in ("py", "toml"):
-                assert hasattr(importlib.import_module(f"photostyle.{module}"), name), f"{module}.{name}"
+                assert hasattr(importlib.import_module(modules[module]), name), f"{module}.{name}"
                 named += 1
     assert named > 20  # the table of method.md alone has more
 

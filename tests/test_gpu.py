@@ -9,6 +9,7 @@ from torch import Tensor
 
 from photostyle import cli
 from photostyle.config import Config
+from photostyle.console import DONE
 from photostyle.encoders import Encoder
 from photostyle.filters import halve, luma, resize
 from photostyle.images import write_image
@@ -217,6 +218,6 @@ def test_deterministic_runs_give_the_same_bytes(
         options = ["--preset", preset, "--weights", str(tmp_path / "narrow.pth"), "--size", "96"]
         options += ["--coarsest", "48", "--iterations", "5", "--first-pass", "3", "--smooth-radius", "2"]
         code = cli.main([*paths, *options, "--device", "cuda", "--deterministic", "--quiet"])
-        assert code == cli.DONE
+        assert code == DONE
         written.append((tmp_path / f"{name}.png").read_bytes())
     assert written[0] == written[1]

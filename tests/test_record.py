@@ -16,8 +16,9 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
-from photostyle.cli import BAD_INPUT, DONE, FAILED, main
+from photostyle.cli import main
 from photostyle.config import Config
+from photostyle.console import BAD_INPUT, DONE, FAILED
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_image
 from photostyle.presets import configure
@@ -89,7 +90,7 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     record = run("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
-        "seconds", "stages", "trace", "metrics", "output",
+        "seconds", "stages", "trace", "metrics", "output", "segmentation",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}
     assert record["photostyle"]["version"] == __version__

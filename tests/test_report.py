@@ -12,6 +12,7 @@ from torch import Tensor
 from photostyle import report
 from photostyle.errors import PhotostyleError
 from photostyle.guidance import Guidance, Pair
+from photostyle.masks import MaskSet
 from photostyle.metrics import Scores
 
 
@@ -242,3 +243,43 @@ def test_a_table_may_hold_words():
 
 def test_no_scores_make_no_table():
     assert report.score_table({}) == ""
+
+
+# Masks for people
+
+
+def sky_and_wall() -> MaskSet:
+    left = torch.zeros(40, 60)
+    left[:, :15] = 1
+    return MaskSet(torch.stack((left, 1 - left)), ("sky", "wall"), ((0, 0, 255), (255, 0, 0)), True, "", ())
+
+
+def test_the_legend_shows_each_regions_colour_once():
+    page = report.legend(sky_and_wall())
+    assert page.shape == (2 * report.LINE_HEIGHT, report.CELL, 3)
+    upper, lower = page[: report.LINE_HEIGHT], page[report.LINE_HEIGHT :]
+    assert (upper == (0, 0, 255)).all(-1).sum() > 300 and not (upper == (255, 0, 0)).all(-1).any()
+    assert (lower == (255, 0, 0)).all(-1).sum() > 300
+
+
+def test_the_share_table_has_a_column_a_picture_and_a_dash_for_what_it_lacks():
+    other = MaskSet(torch.ones(1, 8, 8), ("wall",), ((255, 0, 0),), True, "", ())
+    lines = report.share_table([sky_and_wall(), other], ["a.png", "b.png"]).splitlines()
+    assert [line.split() for line in lines] == [
+        ["colour", "region", "a.png", "b.png"],
+        ["#0000ff", "sky", "25.0%", "-"],
+        ["#ff0000", "wall", "75.0%", "100.0%"],
+    ]
+
+
+def test_the_mask_sheet_holds_overlays_and_legends(tmp_path):
+    photo = torch.full((3, 40, 60), 0.5)
+    report.mask_sheet(
+        [photo, photo], [sky_and_wall(), sky_and_wall()], ["one", "two"], tmp_path / "sheet.png"
+    )
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == report.GAP + 2 * (report.CELL + report.GAP)
+        pixels = np.array(sheet)
+    # Half a veil of blue over middle grey, and the legend's full blue below it.
+    assert (np.abs(pixels.astype(int) - (64, 64, 191)).max(-1) <= 1).any()
+    assert (pixels == (0, 0, 255)).all(-1).any()

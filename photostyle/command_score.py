@@ -1,0 +1,91 @@
+"""photostyle score: how near a result came, in numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from torch import Tensor
+
+from photostyle import report
+from photostyle.arguments import parse
+from photostyle.canvas import feather, recolour
+from photostyle.colour import region_colour_maps
+from photostyle.config import Config
+from photostyle.console import DONE, note
+from photostyle.encoders import Encoder
+from photostyle.errors import PhotostyleError
+from photostyle.guidance import Guidance, pair_regions
+from photostyle.images import read_image
+from photostyle.metrics import STYLE_LAYERS, score
+from photostyle.record import read_record
+from photostyle.transfer import read_both_masks
+from photostyle.weights import find, locate
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreCommand:
+    """Score a result beside the untouched photo and the Monge-Kantorovich baseline."""
+
+    result: Annotated[Path, tyro.conf.Positional]
+    """the picture; what it was made from is read from the record beside it"""
+    content: Path | None = None
+    """the photo; default: as recorded"""
+    style: Path | None = None
+    """the reference; default: as recorded"""
+    masks: tuple[str, ...] = ()
+    """CONTENT_MASK STYLE_MASK, or none; default: as recorded"""
+    weights: Path | None = None
+    """VGG weights for the style score; default: torch hub cache, else patches, and the column says so"""
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    """the architecture of the weights"""
+
+
+def show_scores(arguments: Sequence[str]) -> int:
+    """photostyle score: the metrics table."""
+    options = parse(ScoreCommand, arguments, "photostyle score")
+    content, style, masks = _what_it_was_made_from(options)
+    photo, reference, result = read_image(content), read_image(style), read_image(options.result)
+    sets = read_both_masks(masks, photo, reference)
+    guidance = pair_regions(photo.pixels, sets[0], reference.pixels, sets[1])
+    for text in (*sets[0].notes, *sets[1].notes, *guidance.notes):
+        note(text)
+    encoder = None
+    if locate(options.weights, options.encoder, False) is not None:
+        loaded = find(options.weights, options.encoder, download=False)
+        encoder = Encoder(loaded.state, options.encoder, layers=STYLE_LAYERS)
+    rows = {
+        str(options.result): result.pixels,
+        "untouched photo": photo.pixels,
+        "Monge-Kantorovich": _baseline(photo.pixels, reference.pixels, guidance),
+    }
+    regions = (guidance.content, guidance.style)
+    scores = {
+        name: dataclasses.asdict(score(pixels, photo.pixels, reference.pixels, *regions, encoder))
+        for name, pixels in rows.items()
+    }
+    print(report.score_table(scores))
+    return DONE
+
+
+def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str, ...]]:
+    """Content, style and masks: as given, else as recorded."""
+    beside = options.result.with_suffix(".json")
+    recorded: dict[str, Any] = {}
+    if not (options.content and options.style and options.masks) and beside.is_file():
+        recorded = read_record(beside)["config"]
+    if not recorded and not (options.content and options.style):
+        raise PhotostyleError(
+            f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
+        )
+    return (
+        options.content or Path(recorded["content"]),
+        options.style or Path(recorded["style"]),
+        options.masks or tuple(recorded.get("masks", ("none",))),
+    )
+
+
+def _baseline(photo: Tensor, reference: Tensor, guidance: Guidance) -> Tensor:
+    maps = region_colour_maps(photo, guidance.content, reference, guidance.style)
+    return recolour(photo, feather(photo, guidance.content, Config.feather), maps)

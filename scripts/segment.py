@@ -1,0 +1,5 @@
+"""Masks from photographs on the command line: the same as `photostyle segment`."""
+
+from photostyle.cli import script
+
+script("segment")
