@@ -1,0 +1,1 @@
+"""Questions with recorded answers. `framework` runs them; each kind of question is a module beside it."""

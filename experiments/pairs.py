@@ -1,0 +1,71 @@
+"""The published pairs by path, in the layout of their repository: dpst/input/inN.png, dpst/style/tarN.png, …"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data as photographs
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+
+from photostyle.encoders import Encoder
+from photostyle.errors import PhotostyleError
+from photostyle.images import Picture, read_image
+from photostyle.masks import MaskSet, read_masks
+from photostyle.metrics import STYLE_LAYERS
+from photostyle.weights import find
+
+SLIM = Path("encoders") / "slim_vgg19.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedPair:
+    """A photograph, its reference, and the masks that the authors painted for them."""
+
+    number: int
+    content: Picture
+    style: Picture
+    content_mask: Path
+    style_mask: Path
+    masks: tuple[MaskSet, MaskSet]
+
+
+def read_pair(data: Path, number: int) -> PublishedPair:
+    """Pair number N of data/dpst."""
+    folder = data / "dpst"
+    content, style = folder / "input" / f"in{number}.png", folder / "style" / f"tar{number}.png"
+    if not content.exists():
+        raise PhotostyleError(f"{content} does not exist; give the folder that holds dpst/ with --data")
+    masks = folder / "segmentation" / content.name, folder / "segmentation" / style.name
+    pictures = read_image(content), read_image(style)
+    sets = [
+        read_masks(mask, picture.path, picture.height, picture.width)
+        for mask, picture in zip(masks, pictures, strict=True)
+    ]
+    return PublishedPair(number, *pictures, *masks, (sets[0], sets[1]))
+
+
+def slim_encoder(data: Path) -> Encoder:
+    """The quarter-width VGG-19 whose features `style` is scored in."""
+    return Encoder(find(data / SLIM, "vgg19", download=False).state, "vgg19", layers=STYLE_LAYERS)
+
+
+def free_pairs() -> dict[str, tuple[Tensor, Tensor]]:
+    """Pairs of photographs, (3, H, W), that come with the packages and may be shown: what sheet.jpg is drawn from.
+
+    china and flower: CC BY 2.0, danielbuechele and vultilion; coffee: CC0; the rest: public domain.
+    """
+    hopper = Image.open(matplotlib.get_data_path() + "/sample_data/grace_hopper.jpg").convert("RGB")
+    pairs = {
+        "china from rocket": (load_sample_image("china.jpg"), photographs.rocket()),
+        "astronaut from hopper": (photographs.astronaut(), np.asarray(hopper)),
+        "flower from coffee": (load_sample_image("flower.jpg"), photographs.coffee()),
+    }
+    return {name: (_tensor(content), _tensor(style)) for name, (content, style) in pairs.items()}
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image.copy()).permute(2, 0, 1).float().div(255)
