@@ -21,6 +21,13 @@ SEED = 612
 DAY, DUSK = ((0.55, 0.7, 0.95), (0.3, 0.4, 0.2)), ((0.9, 0.5, 0.25), (0.08, 0.07, 0.1))
 
 
+@pytest.fixture(autouse=True)
+def few_starts(request, monkeypatch):
+    """Constructed pictures are plain enough for two starts; photographs get all of them."""
+    if not {"shared", "root"} & set(request.fixturenames):
+        monkeypatch.setattr(module, "STARTS", 2)
+
+
 def landscape(colours, horizon: int, height: int = 120, width: int = 160, seed: int = 0) -> Tensor:
     """A calm sky over rough land, in any light."""
     sky, land = (torch.tensor(colour)[:, None, None] for colour in colours)
