@@ -1,8 +1,8 @@
 """Screened solves with the matting Laplacian: masks refined, pictures projected onto the photorealistic ones.
 
 For every column b of targets the x that minimises x^T L x + sum_i w_i (x_i - b_i)^2, L the closed-form Laplacian:
-(L + diag(w)) x = diag(w) b, eq. 21 of Levin, Lischinski & Weiss (TPAMI 2008) with a weight for each pixel. A pixel of
-infinite weight is known: it is eliminated, as a large finite weight would ruin every iterative method (at relative
+(L + diag(w)) x = diag(w) b, the system of Levin, Lischinski & Weiss (TPAMI 2008) with a weight for each pixel. A pixel
+of infinite weight is known: it is eliminated, as a large finite weight would ruin every iterative method (at relative
 residual 1e-6 the values are off by up to 0.5).
 """
 
@@ -16,7 +16,7 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import cg, splu
 from torch import Tensor
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.matting import EPSILON, matting_laplacian
 
 Array = NDArray[np.float64]
@@ -44,8 +44,13 @@ def solve_screened(laplacian: csr_array, photo: NDArray[Any], weight: Array, tar
     weight: (n,), 0 where nothing is known (the target is then only where the search starts), infinite where the
     target is kept exactly; not 0 everywhere. Columns do not know of each other: targets that sum to 1 in every
     pixel give solutions that do.
-    Raises ComputationError where the solver fails or runs out of memory: an answer returned has been checked.
+    Raises PhotostyleError for other weights, and ComputationError where the solver fails or runs out of memory: an
+    answer returned has been checked.
     """
+    if not (weight >= 0).all() or not weight.any():
+        raise PhotostyleError(
+            "a weight is negative or no number, or all are 0: expected 0 or more and one above 0"
+        )
     known = np.isinf(weight)
     unknown = np.flatnonzero(~known)
     solution = np.array(target, np.float64)

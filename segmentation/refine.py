@@ -83,7 +83,7 @@ def _reduced(masks: Tensor) -> tuple[Array, Array]:
         unknown = int(np.isfinite(weight).sum())
         if unknown <= UNKNOWNS:
             return shares, weight
-        # The band is a share of the picture, so it shrinks as the picture does, but for rounding.
+        # A band is a share of the picture and shrinks with it; 0.95, or rounding could hold the size for ever.
         pixels = 0.95 * size[0] * size[1] * UNKNOWNS / unknown
 
 

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from photostyle import multigrid
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.filters import resize
 from photostyle.matting import EPSILON, matting_laplacian
 from photostyle.multigrid import ERROR, project_photorealistic, solve_screened
@@ -105,6 +105,14 @@ def test_known_pixels_keep_their_targets_exactly(photo: np.ndarray, laplacian: c
     assert np.array_equal(found[np.isinf(weight)], target[np.isinf(weight)])
     everywhere = np.full(PIXELS, np.inf)
     assert np.array_equal(solve_screened(laplacian, photo, everywhere, target), target)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan])
+def test_weights_that_determine_nothing_are_refused(
+    photo: np.ndarray, laplacian: csr_array, weight: float
+) -> None:
+    with pytest.raises(PhotostyleError, match="expected 0 or more and one above 0"):
+        solve_screened(laplacian, photo, np.full(PIXELS, weight), np.ones((PIXELS, 1)))
 
 
 def test_elimination_is_the_limit_of_large_weights(photo: np.ndarray, laplacian: csr_array) -> None:

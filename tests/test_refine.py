@@ -236,8 +236,13 @@ def test_traces_everywhere_do_not_count_as_a_region_that_was_lost() -> None:
     assert (refined.argmax(0).numpy() != small).sum() < 0.1 * (rough.argmax(0).numpy() != small).sum()
 
 
-def test_a_border_that_the_photo_does_not_show_stays_where_it_is() -> None:
-    labels = (np.arange(SIDE) >= 130)[:, None].astype(int) * np.ones((1, SIDE), int)
+@pytest.mark.parametrize("reduction", [1, 3])
+def test_a_border_that_the_photo_does_not_show_stays_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, reduction: int
+) -> None:
+    # Near one side: an enlargement that holds the corners instead of the pixels' centres moves it by a pixel.
+    monkeypatch.setattr(refine, "PIXELS", (SIDE // reduction) ** 2)
+    labels = np.add.outer(np.arange(SIDE) >= 270, np.zeros(SIDE, int))
     refined = refine_masks(torch.full((3, SIDE, SIDE), 0.5), one_hot(labels, 2))
     assert np.array_equal(refined.argmax(0).numpy(), labels)
 
@@ -370,6 +375,15 @@ def test_a_large_photo_is_refined_small_and_enlarged(
     change = (found - expected)[0].abs().sum()
     assert change < 0.5 * (masks - expected)[0].abs().sum()
     assert ((found[0] > 0.5) != (expected[0] > 0.5)).float().mean() < 0.005
+
+
+def test_one_pixel_too_many_is_reduced_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A size that rounding keeps as it is would be tried for ever.
+    masks, notes = one_hot((disc()[1] > 0.5).astype(int), 2), list[str]()
+    unknown = np.isfinite(refine._weight(masks.numpy())).sum()
+    monkeypatch.setattr(refine, "UNKNOWNS", int(unknown) - 1)
+    refine_masks(noise(SIDE, SIDE), masks, say=notes.append)
+    assert len(notes) == 1 and f"carried to {SIDE}x{SIDE}" in notes[0]
 
 
 def test_an_enlarged_border_is_as_sharp_as_the_photo(monkeypatch: pytest.MonkeyPatch) -> None:
