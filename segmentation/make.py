@@ -67,7 +67,8 @@ def make_masks(pictures: Sequence[Picture], making: Making = Making(), say: Say 
         found, first = cluster(photos, making.seed)
         origin: dict[str, Any] = {"method": "cluster", "seed": making.seed}
     else:
-        found, first = [_groups(group_probabilities(segmenter, photo)) for photo in photos], ()
+        found = [_groups(group_probabilities(segmenter, photo)) for photo in photos]
+        first = (f"regions found by {segmenter.name}, revision {segmenter.revision[:12]}",)
         origin = {"method": "segmenter", **_identity(segmenter)}
     # What the user unites is united before the program does, which may have no use for a name any more.
     edited, second = edit_labels(found, making.merge, making.only, pictures=names)
