@@ -38,7 +38,7 @@ class SegmentCommand:
     weights; auto: light"""
     segmenter_revision: str | None = None
     """commit of a hub model, or SHA-256 of other weights; default: as cached, else the newest"""
-    refine: bool = True
+    refine_masks: bool = True
     """let borders follow hair, leaves and roofs (matting)"""
     merge: tuple[str, ...] = ()
     """labels to unite, as one name list each: --merge sky,water wall,floor"""
@@ -80,7 +80,7 @@ def segment(arguments: Sequence[str]) -> int:
         method=options.method,
         segmenter=options.segmenter,
         revision=options.segmenter_revision,
-        refine=options.refine,
+        refine=options.refine_masks,
         merge=options.merge,
         only=options.only,
         download=options.download,

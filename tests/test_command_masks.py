@@ -185,7 +185,7 @@ def test_sixteen_bits_come_back(folder: Path) -> None:
 
 
 def test_labels_are_merged_as_asked_and_wrong_names_are_one_line(folder: Path, capsys: Any) -> None:
-    options = ["segment", "photo.png", "style.png", "--method", "cluster", "--no-refine"]
+    options = ["segment", "photo.png", "style.png", "--method", "cluster", "--no-refine-masks"]
     assert main([*options, "-o", "one", "--merge", "region 1,region 2"]) == DONE
     assert "region 2" not in read("one/photo", "photo.png").names
     assert main([*options, "-o", "two", "--only", "region 1"]) == DONE
@@ -204,7 +204,7 @@ def test_photos_are_segmented_one_by_one_where_asked(
     monkeypatch.setattr(
         make, "fit_labels", lambda sets, *_, **__: asked.append(len(sets)) or (list(sets), ())
     )
-    options = ["segment", "photo.png", "style.png", "--segmenter", str(checkpoint), "--no-refine"]
+    options = ["segment", "photo.png", "style.png", "--segmenter", str(checkpoint), "--no-refine-masks"]
     assert main([*options, "-o", "together"]) == DONE and asked == [2]
     assert main([*options, "-o", "apart", "--each"]) == DONE and asked == [2, 1, 1]
 
