@@ -14,15 +14,28 @@ import tyro
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.presets import PRESETS, resolve_preset
+from photostyle.settings import read_settings
 
 Options = TypeVar("Options")
 
 HELP = {"-h", "--help"}
+SETTINGS_HELP = (
+    "A photo and a reference become a photorealistic result. --config FILE: a TOML file of settings that replace what "
+    "the preset says; options given beside it replace what the file says."
+)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def parse(kind: type[Options], arguments: Sequence[str], program: str, default: Any = None) -> Options:
+def parse(
+    kind: type[Options],
+    arguments: Sequence[str],
+    program: str,
+    default: Any = None,
+    description: str | None = None,
+) -> Options:
     """The arguments as an instance of a dataclass; default holds other defaults than the dataclass's own.
+
+    description: what --help says above the options; the dataclass's docstring where it is None.
 
     Raises PhotostyleError, one line, where they cannot be parsed, and SystemExit after --help.
     """
@@ -31,7 +44,9 @@ def parse(kind: type[Options], arguments: Sequence[str], program: str, default: 
     settled = {} if default is None else {"default": default}
     try:
         with redirect_stderr(said):
-            options: Options = tyro.cli(kind, args=list(arguments), prog=program, **settled)
+            options: Options = tyro.cli(
+                kind, args=list(arguments), prog=program, description=description, **settled
+            )
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -40,15 +55,35 @@ def parse(kind: type[Options], arguments: Sequence[str], program: str, default: 
 
 
 def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> Config:
-    """The command line as a configuration: the preset first, then every option that was given."""
+    """The command line as a configuration: the preset first, then a file of settings, then every option given."""
+    file, arguments = _settings_file(arguments)
+    settings = read_settings(file) if file else {}
     # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
     rest = [argument for argument in arguments if argument not in HELP]
-    named = parse(Config, rest, program, Config(content=Path(), style=Path()))
+    named = parse(Config, rest, program, Config(content=Path(), style=Path(), **settings))
     asked_for_help = len(rest) < len(arguments)
     preset = named.preset if asked_for_help else _resolved(named)
     # The library makes no masks (it does not know the segmenters), the command line does where none are given.
-    default = Config(content=tyro.MISSING, style=tyro.MISSING, masks=("auto",), **PRESETS.get(preset, {}))
-    return replace(parse(Config, arguments, program, replace(default, preset=preset)), preset=preset)
+    base = {"masks": ("auto",)} | PRESETS.get(preset, {}) | settings | {"preset": preset}
+    default = Config(content=tyro.MISSING, style=tyro.MISSING, **base)
+    return replace(parse(Config, arguments, program, default, SETTINGS_HELP), preset=preset)
+
+
+def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The file that --config names, and the arguments without it: it is no field of Config, it gives their defaults."""
+    files, rest, words = list[str](), list[str](), iter(arguments)
+    for word in words:
+        if word == "--config":
+            files.append(next(words, ""))
+        elif word.startswith("--config="):
+            files.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    if any(not file or file.startswith("-") for file in files):
+        raise PhotostyleError("--config needs a file of settings; give --config FILE")
+    if len(files) > 1:
+        raise PhotostyleError(f"--config is given {len(files)} times; give it once")
+    return (Path(files[0]) if files else None), rest
 
 
 def _resolved(named: Config) -> Any:
@@ -58,6 +93,8 @@ def _resolved(named: Config) -> Any:
 def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) -> None:
     """tyro reports a required option before a misspelt one, though the second is why the first is missing."""
     names = [f"--{field.name.replace('_', '-')}" for field in fields(kind)]
+    if kind is Config:
+        names.append("--config")
     known = {*HELP, *names, *(f"--no-{name[2:]}" for name in names)}
     for argument in arguments:
         option = argument.partition("=")[0].replace("_", "-")

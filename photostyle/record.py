@@ -6,14 +6,14 @@ import subprocess
 from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, Config
 from photostyle.errors import PhotostyleError
 from photostyle.guidance import Guidance
 from photostyle.images import sha256_of, write_bytes_atomically
 from photostyle.masks import mask_size, read_masks
+from photostyle.settings import typed
 from photostyle.transfer import Result, stages_of
 from photostyle.version import __version__
 
@@ -99,7 +99,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
     values = {}
     for name, value in entries.items():
         try:
-            values[name] = _typed(value, kinds[name])
+            values[name] = typed(value, kinds[name])
         except ValueError as error:
             raise PhotostyleError(
                 f"{source} has {name} = {value!r}, which it cannot be; correct it"
@@ -181,22 +181,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
     return list(value) if isinstance(value, tuple) else value
-
-
-def _typed(value: Any, kind: Any) -> Any:
-    """A JSON value as a setting of the given type. Raises ValueError where it is of another."""
-    origin, options = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return None if value is None else _typed(value, options[0])
-    if origin is tuple and isinstance(value, list):
-        return tuple(_typed(entry, options[0]) for entry in value)
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if not (value in options if origin is Literal else type(value) is kind):
-        raise ValueError(value)
-    return value
 
 
 def _finite(value: Any) -> Any:

@@ -20,6 +20,7 @@ LIBRARY = (
     "canvas",
     "weights",
     "presets",
+    "settings",
     "encoders",
     "validate",
     "matting",

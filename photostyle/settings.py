@@ -1,0 +1,127 @@
+"""Settings as a TOML file that a person can read and edit: `photostyle run --config FILE`.
+
+A setting is a field of Config that names no file. The preset may be among them; the others replace what it says.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.images import write_bytes_atomically
+
+KINDS = get_type_hints(Config)
+FILES = (
+    "content",
+    "style",
+    "masks",
+    "output",
+    "weights",
+    "start_file",
+)  # what a run is of, not how it is made
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
+_DELETE = "\x7f"  # the one character that JSON leaves as it is and TOML 1.0 forbids in a string
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings a TOML file holds, by field name, each of its field's type.
+
+    Raises PhotostyleError where it is no such file, or holds what is no setting or cannot be its value.
+    """
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PhotostyleError(f"{path} does not exist; give a TOML file of settings") from error
+    except OSError as error:
+        raise PhotostyleError(
+            f"{path} cannot be read ({error.strerror}); give a TOML file of settings"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PhotostyleError(f"{path} is no TOML ({error}); expected lines such as size = 512") from error
+    return _checked(entries, path)
+
+
+def write_settings(path: Path, settings: Mapping[str, Any], comment: str = "") -> None:
+    """Write settings, atomically, below a comment of any number of lines; `read_settings` gives back equal ones.
+
+    Raises PhotostyleError for what is no setting, and for None, which TOML cannot say.
+    """
+    if nothing := [name for name, value in settings.items() if value is None]:
+        raise PhotostyleError(f"{path} cannot hold {', '.join(nothing)} = None; leave out what is not set")
+    _checked({name: _listed(value) for name, value in settings.items()}, path)
+    lines = [f"# {_printable(line)}".rstrip() for line in comment.splitlines()]
+    lines += [f"{name} = {_toml(value)}" for name, value in settings.items()]
+    write_bytes_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def typed(value: Any, kind: Any) -> Any:
+    """A JSON or TOML value as a setting of the given type. Raises ValueError where it is of another."""
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else typed(value, options[0])
+    if origin is tuple and isinstance(value, list):
+        return tuple(typed(entry, options[0]) for entry in value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if not (value in options if origin is Literal else type(value) is kind):
+        raise ValueError(value)
+    return value
+
+
+def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    settings = {}
+    for name, value in entries.items():
+        if name not in KINDS:
+            close = difflib.get_close_matches(name.replace("-", "_"), KINDS, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise PhotostyleError(
+                f"{path} has an unknown setting {name!r}; {hint}photostyle run --help lists all"
+            )
+        if name in FILES:
+            raise PhotostyleError(
+                f"{path} has {name}, which names a file and is no setting; give --{name.replace('_', '-')} instead"
+            )
+        try:
+            settings[name] = typed(value, KINDS[name])
+        except ValueError as error:
+            raise PhotostyleError(
+                f"{path} has {name} = {value!r}; expected {_expected(KINDS[name])}"
+            ) from error
+    return settings
+
+
+def _expected(kind: Any) -> str:
+    origin, options = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return _expected(options[0])
+    if origin is tuple:
+        return f"a list, each entry {_expected(options[0])}"
+    if origin is Literal:
+        return f"one of {', '.join(options)}"
+    return _WORDS[kind]
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML 1.0 writes it; a float in the fewest digits that give it back."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace(_DELETE, "\\u007f")
+    return repr(value)
+
+
+def _printable(line: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in line)
