@@ -11,6 +11,7 @@ import torch
 from photostyle.command_masks import segment, show_masks
 from photostyle.command_run import rerun, run
 from photostyle.command_score import show_scores
+from photostyle.command_search import search
 from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.version import __version__
@@ -19,6 +20,7 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
   photostyle run --content PHOTO --style REFERENCE [--masks CONTENT_MASK STYLE_MASK] [--output OUT]
   photostyle segment PHOTO [MORE ...] [-o MASKS]                                 masks from photographs
+  photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay
   photostyle score OUT.png                                                       metrics of a result
   photostyle rerun OUT.json                                                      the same bytes again
@@ -28,6 +30,7 @@ photostyle COMMAND --help explains every option."""
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "segment": segment,
+    "search": search,
     "masks": show_masks,
     "score": show_scores,
     "rerun": rerun,

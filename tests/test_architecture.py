@@ -35,10 +35,16 @@ LIBRARY = (
     "metrics",
     "record",
     "report",
+    "space",
+    "trials",
+    "storage",
+    "search",
+    "pareto",
+    "page",
     "arguments",
     "progress",
 )
-COMMAND_LINE = ("console", "command_masks", "command_run", "command_score", "cli")
+COMMAND_LINE = ("console", "command_masks", "command_run", "command_score", "command_search", "cli")
 # From networks to groups of classes, from pictures to clusters, what is done with either, and the story.
 SEGMENTATION = (
     "groups",

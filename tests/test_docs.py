@@ -23,6 +23,7 @@ from photostyle.arguments import parse_config
 from photostyle.command_masks import MasksCommand, SegmentCommand
 from photostyle.command_run import RerunCommand, execute
 from photostyle.command_score import ScoreCommand
+from photostyle.command_search import SearchCommand
 from photostyle.config import Config
 from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.guidance import pair_regions
@@ -153,7 +154,8 @@ def test_every_command_in_the_readme_works_in_turn(folder):
     assert names == cli.COMMANDS.keys(), "the README shows every command"
     for command in COMMANDS:
         # Two evaluations and no network: what is tested is that the command is understood and does its job.
-        short = ["--iterations", "2", "--no-download"] if arguments_of(command)[0] == "run" else []
+        works = arguments_of(command)[0] in ("run", "search")
+        short = ["--iterations", "2", "--no-download"] if works else []
         assert cli.main([*arguments_of(command), *short]) == 0, command
 
 
@@ -164,8 +166,9 @@ def test_every_output_that_the_readme_names_is_there_with_its_record(folder):
             config = parse_config([*arguments[1:], "--iterations", "0", "--no-download"])
             assert execute(config) == 0
             assert config.output.is_file() and config.output.with_suffix(".json").is_file()
-        elif arguments[0] == "segment":  # a later run reads what it writes
-            assert cli.main(arguments) == 0
+        elif arguments[0] in ("segment", "search"):  # a later run reads what it writes
+            short = ["--iterations", "2", "--no-download"] if arguments[0] == "search" else []
+            assert cli.main([*arguments, *short]) == 0
     assert not (folder / "torch").exists(), "nothing was downloaded"
 
 
@@ -197,7 +200,7 @@ def test_the_legends_are_read(folder):
 
 
 def test_every_option_that_is_mentioned_exists():
-    dataclasses = (Config, MasksCommand, SegmentCommand, ScoreCommand, RerunCommand)
+    dataclasses = (Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand)
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     known |= {"data", "part", "config"}  # of scripts/experiment.py, and what run takes beside its fields
     for document in DOCUMENTS:
@@ -232,7 +235,7 @@ def test_every_function_that_is_named_exists():
     named = 0
     for document in DOCUMENTS:
         for module, name in re.findall(r"`(\w+)\.(\w+)`", document.read_text(encoding="utf-8")):
-            if module in modules and name not in ("py", "toml"):
+            if module in modules and name not in ("py", "toml", "png", "html"):
                 assert hasattr(importlib.import_module(modules[module]), name), f"{module}.{name}"
                 named += 1
     assert named > 20  # the table of method.md alone has more

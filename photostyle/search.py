@@ -1,0 +1,262 @@
+"""A study: settings tried until there are enough trials, by one process or by several. Optuna chooses them.
+
+A folder holds what came of it: study.json (of what), trials/NNNN.json and .png, and study.log, Optuna's journal,
+unless another storage is named. The storage is the truth: a study goes on from it, wherever it was stopped.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.images import write_image
+from photostyle.optimise import Diverged
+from photostyle.presets import PRESETS
+from photostyle.record import commit, environment, write_record
+from photostyle.settings import write_settings
+from photostyle.space import default_values, settings_of
+from photostyle.storage import experimental, is_gone, open_study, shown, this_process, working
+from photostyle.trials import ASIDE, Outcome, Problem, Trial, attempt
+from photostyle.version import __version__
+
+if TYPE_CHECKING:  # imported where it is used: only a search needs it
+    import optuna
+
+JOURNAL = "study.log"
+STAGES = ("size", "coarsest", "iterations")  # the search's own, not of what it is for
+# An open trial whose process cannot be asked is given up after this many times the slowest one, and never before
+# LEAST_PATIENCE seconds.
+PATIENCE, LEAST_PATIENCE = 10, 600
+
+
+class Study:
+    """What has been tried for a problem, and the means to try more. Several processes may hold the same one."""
+
+    def __init__(self, problem: Problem, folder: Path, storage: str | None = None) -> None:
+        """Begin a study in an existing folder, or go on with the one that it holds.
+
+        storage: a URL as Optuna takes them; None: a journal file in the folder. Raises PhotostyleError where the
+        folder holds a study of something else, or the storage cannot be used.
+        """
+        self.problem, self.folder = problem, folder
+        self.where = shown(folder / JOURNAL, storage)
+        _claim(folder / "study.json", problem, shown(Path(JOURNAL), storage))
+        self.study = open_study(problem.name, folder / JOURNAL, storage)
+        (folder / "trials").mkdir(exist_ok=True)
+        self.default = default_values(problem.config, problem.space)
+        self.origin = {"version": __version__, "commit": commit()}
+        self.environment = environment(str(problem.scene.content.device), torch.get_num_threads())
+
+    def trials(self) -> list[Trial]:
+        """All that have ended, by number. An interrupted one counts for nothing and is tried again."""
+        return [self._read(each) for each in self._all() if each.state.is_finished()]
+
+    def missing(self, count: int) -> int:
+        """How many of so many trials are neither done nor being tried."""
+        return count - sum(map(self._counts, self._all()))
+
+    def run(self, count: int) -> Iterator[Trial]:
+        """Try settings until the study has `count` trials, done or being tried elsewhere; yields this process's own.
+
+        The first are the preset's own settings. A trial that diverges has failed and counts; one that an exception
+        ends (KeyboardInterrupt too) is given back, to be the next at the next start.
+        """
+        with working(self.where):
+            yield from self._run(count)
+
+    def picture(self, trial: Trial) -> Path:
+        """Where the picture of a complete trial is, if it was made on this machine."""
+        return self.folder / "trials" / f"{trial.number:04d}.png"
+
+    def write_best(self, path: Path, trial: Trial) -> None:
+        """Write a trial's settings as a file for --config at any size: sizes and evaluations stay the preset's."""
+        config = self.problem.config
+        usual = PRESETS[config.preset]
+        carried = {
+            field.name: getattr(config, field.name)
+            for field in fields(Config)
+            if field.name not in (*ASIDE, *STAGES, "preset")
+            and getattr(config, field.name) != usual.get(field.name, field.default)
+        }
+        comment = (
+            f"Trial {trial.number} of study {self.problem.name}: {config.content.name} from {config.style.name} "
+            f"at {config.size} px\nstyle {trial.style:.4f} ({self.problem.style_features})  edge {trial.edge:.4f}  "
+            f"distance {trial.distance:.4f}"
+        )
+        write_settings(path, {"preset": config.preset, **carried, **trial.settings}, comment)
+
+    def _run(self, count: int) -> Iterator[Trial]:
+        for frozen in self._all():
+            if self._abandoned(frozen):
+                self._give_back(frozen.number)
+        while self.missing(count) > 0:
+            trial = self.study.ask()
+            try:
+                trial.set_user_attr("process", this_process())
+                values = self._values(trial)
+                before = sum(self._counts(each) for each in self._all() if each.number < trial.number)
+                if before >= count:  # another process was faster by a moment
+                    self._give_back(trial.number)
+                    return
+                done = self._try(trial, values)
+            except BaseException:
+                self._give_back(trial.number)
+                raise
+            yield done
+
+    def _all(self) -> "list[optuna.trial.FrozenTrial]":
+        with working(self.where):
+            return self.study.get_trials(deepcopy=False)
+
+    def _values(self, trial: "optuna.Trial") -> dict[str, float]:
+        """The point to try. A sampler a trial: draws follow from seed and number, and no two processes share them."""
+        from optuna.samplers import BaseSampler, PartialFixedSampler, TPESampler
+
+        with experimental():
+            seed = (self.problem.config.seed + trial.number) % 2**32
+            sampler: BaseSampler = TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            if trial.number == 0:
+                # Not enqueued: of two processes that begin at once, one could ask before the other has done so.
+                sampler = PartialFixedSampler(self.default, sampler)
+            self.study.sampler = sampler
+            return {
+                each.field: trial.suggest_int(each.field, round(each.low), round(each.high), log=each.log)
+                if isinstance(self.default[each.field], int)
+                else trial.suggest_float(each.field, each.low, each.high, log=each.log)
+                for each in self.problem.space
+            }
+
+    def _try(self, trial: "optuna.Trial", values: dict[str, float]) -> Trial:
+        from optuna.trial import TrialState
+
+        began, outcome, failure = time.perf_counter(), None, ""
+        try:
+            outcome = attempt(self.problem, settings_of(values, self.problem.config))
+            if not math.isfinite(outcome.style + outcome.edge):
+                outcome, failure = None, "a score is not finite"
+        except Diverged as error:
+            failure = str(error)
+        trial.set_user_attr("seconds", time.perf_counter() - began)
+        if failure:
+            trial.set_user_attr("failure", failure)
+        done = self._read(self._all()[trial.number], outcome)
+        # The record first: a trial that was told is never without one.
+        self._write(done, None if outcome is None else outcome.picture)
+        if outcome is None:
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self.study.tell(trial, (outcome.style, outcome.edge), skip_if_finished=True)
+        return done
+
+    def _read(self, frozen: "optuna.trial.FrozenTrial", outcome: Outcome | None = None) -> Trial:
+        """A trial as Optuna holds it, with the scores where it was not told them yet."""
+        known = frozen.user_attrs
+        style, edge = (outcome.style, outcome.edge) if outcome else frozen.values or (math.nan, math.nan)
+        state: Literal["complete", "failed", "interrupted"] = "complete"
+        if math.isnan(style):
+            state = "failed" if "failure" in known else "interrupted"
+        return Trial(
+            frozen.number,
+            state,
+            dict(frozen.params),
+            settings_of(frozen.params, self.problem.config),
+            known.get("seconds", 0.0),
+            frozen.params == self.default,
+            style,
+            edge,
+            known.get("failure", ""),
+        )
+
+    def _write(self, trial: Trial, picture: Tensor | None) -> None:
+        path = self.picture(trial)
+        if picture is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_image(path, picture)
+        entries = {
+            "photostyle": self.origin,
+            "study": self.problem.name,
+            "number": trial.number,
+            "state": trial.state,
+            "failure": trial.failure,
+            "default": trial.default,
+            "values": trial.values,
+            "settings": trial.settings,
+            "scores": {"style": trial.style, "edge": trial.edge, "distance": trial.distance},
+            "style_features": self.problem.style_features,
+            "seconds": trial.seconds,
+            "picture": None if picture is None else path.name,
+            "environment": self.environment,
+        }
+        write_record(path.with_suffix(".json"), entries)
+
+    def _counts(self, frozen: "optuna.trial.FrozenTrial") -> bool:
+        """Whether a trial is done or being tried: not one that is in the queue, was interrupted or abandoned."""
+        from optuna.trial import TrialState
+
+        if frozen.state == TrialState.RUNNING:
+            return not self._abandoned(frozen)
+        return frozen.state == TrialState.COMPLETE or "failure" in frozen.user_attrs
+
+    def _abandoned(self, frozen: "optuna.trial.FrozenTrial") -> bool:
+        """Whether a trial is open and its process, as far as can be known, gone."""
+        from optuna.trial import TrialState
+
+        if frozen.state != TrialState.RUNNING:
+            return False
+        process = frozen.user_attrs.get("process", {})
+        if is_gone(process):
+            return True
+        began = process.get("began") or (frozen.datetime_start.timestamp() if frozen.datetime_start else 0)
+        slowest = max((each.user_attrs.get("seconds", 0) for each in self._all()), default=0)
+        return bool(time.time() - began > max(LEAST_PATIENCE, PATIENCE * slowest))
+
+    def _give_back(self, number: int) -> None:
+        """End an open trial without a result; its settings are the next to be tried."""
+        from optuna.trial import TrialState
+
+        frozen = self._all()[number]
+        if frozen.state.is_finished():
+            return
+        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        if len(frozen.params) == len(self.problem.space) and "failure" not in frozen.user_attrs:
+            self.study.enqueue_trial(frozen.params)
+        self._write(self._read(self._all()[number]), None)
+
+
+def _claim(path: Path, problem: Problem, storage: str) -> None:
+    """Say in the folder of what its study is, and where it is kept; refuse a folder that holds another."""
+    config = problem.config
+    masks = [name if name == "none" else str(Path(name).absolute()) for name in config.masks]
+    files = {"content": config.content, "style": config.style, "weights": config.weights}
+    inputs = {name: file and str(file.absolute()) for name, file in files.items()} | {"masks": masks}
+    if not path.exists():
+        entries = {"study": problem.name, "storage": storage, "inputs": inputs, "identity": problem.identity}
+        return write_record(path, entries)
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        different = ", ".join(_differences(there["identity"], problem.identity))
+        kept = there["storage"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PhotostyleError(f"{path} is no study of photostyle; choose another --output") from error
+    if different:
+        raise PhotostyleError(f"{path} is of a study with another {different}; choose another --output")
+    if kept != storage:
+        raise PhotostyleError(f"{path} is of a study kept in {kept}, not {storage}; choose another --output")
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    """The names under which two identities differ, settings by their own names."""
+    for name in sorted(one.keys() | other.keys()):
+        if name == "settings":
+            yield from _differences(one.get(name, {}), other.get(name, {}))
+        elif one.get(name) != other.get(name):
+            yield name

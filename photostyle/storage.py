@@ -1,0 +1,124 @@
+"""Where the trials of a study are kept: Optuna's journal file, or any database that it knows; and who works on them."""
+
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from photostyle.errors import ComputationError, PhotostyleError
+
+if TYPE_CHECKING:  # imported where it is used: only a search needs it
+    import optuna
+    from optuna.storages.journal import JournalFileOpenLock
+
+
+def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
+    """The study of this name in a journal file, or where an Optuna URL says; begun where there is none.
+
+    Two objectives: style, which is to fall, and edge similarity, which is to rise. Raises PhotostyleError.
+    """
+    import optuna
+    from optuna.storages import BaseStorage, JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage: BaseStorage | str
+    try:
+        with experimental():
+            if url is None:
+                # Absolute, and not the lock by symbolic link: of a relative path that one waits for ever.
+                path = str(journal.absolute())
+                lock = JournalFileOpenLock(path)
+                _mend(journal, lock)
+                storage = JournalStorage(JournalFileBackend(path, lock_obj=lock))
+            else:
+                storage = url
+            return optuna.create_study(
+                study_name=name,
+                storage=storage,
+                directions=["minimize", "maximize"],
+                load_if_exists=True,
+            )
+    except Exception as error:  # databases and their drivers fail with types of their own
+        raise PhotostyleError(
+            f"{shown(journal, url)} cannot be opened as a study ({_one_line(error)}); check it, or name another"
+        ) from error
+
+
+@contextmanager
+def working(where: str) -> Iterator[None]:
+    """Turns what a storage says when it fails (a full disk, a lost connection) into one line: ComputationError."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        raise ComputationError(
+            f"{where} failed ({_one_line(error)}); what was done is kept: the same command goes on"
+        ) from error
+
+
+@contextmanager
+def experimental() -> Iterator[None]:
+    """Without Optuna's warnings of parts that may change: the tests hold those used here to what they do now."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def shown(journal: Path, url: str | None) -> str:
+    """Where a study is kept, as it may be shown and recorded: a URL without its password."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    if url is None:
+        return str(journal)
+    try:
+        return f"--storage {make_url(url).render_as_string(hide_password=True)}"
+    except (ArgumentError, ValueError):
+        return "--storage"
+
+
+def this_process() -> dict[str, Any]:
+    """Who tries a trial, and since when (seconds of the epoch), as JSON types."""
+    return {"host": platform.node(), "pid": os.getpid(), "began": time.time()}
+
+
+def is_gone(process: dict[str, Any]) -> bool:
+    """Whether `this_process` of some process is known to have ended: only on its own machine that can be seen."""
+    if (
+        process.get("host") != platform.node() or os.name != "posix"
+    ):  # elsewhere signal 0 is one like any other
+        return False
+    try:
+        os.kill(process["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _mend(journal: Path, lock: "JournalFileOpenLock") -> None:
+    """Cut off a last line that a full disk left unfinished: Optuna would write on in it, and then read neither."""
+    if not journal.is_file():
+        return
+    lock.acquire()
+    try:
+        whole = journal.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            os.truncate(journal, end)
+    finally:
+        lock.release()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).partition("\n")[0].split()) or type(error).__name__
