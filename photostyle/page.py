@@ -78,6 +78,7 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
         "style ↓",
         "edge ↑",
         "distance ↓",
+        "drift16 ↓",
         *map(heading, names),
         "seconds",
         "state",
@@ -90,7 +91,7 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
         thumbnail = (
             _thumbnail(read_image(pictures[trial.number]).pixels, f"trial {trial.number}") if seen else ""
         )
-        scores = (trial.style, trial.edge, trial.distance)
+        scores = (trial.style, trial.edge, trial.distance, trial.drift16)
         cells = [
             _cell(f"{trial.number}"),
             f'<td data-key="{"" if not seen else trial.number}">{thumbnail}</td>',

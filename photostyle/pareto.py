@@ -63,7 +63,7 @@ def front_table(trials: Sequence[Trial]) -> str:
     table: dict[str, dict[str, float | str]] = {}
     for trial in rows:
         special = (role for role in named[trial.number] if role != "front")
-        scores = {"style": trial.style, "edge": trial.edge, "distance": trial.distance}
+        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16")}
         settings = {heading(name): f"{value:.4g}" for name, value in trial.values.items()}
         table[" ".join((f"trial {trial.number}", *special))] = scores | settings
     return score_table(table)

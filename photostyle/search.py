@@ -140,13 +140,15 @@ class Study:
         began, outcome, failure = time.perf_counter(), None, ""
         try:
             outcome = attempt(self.problem, settings_of(values, self.problem.config))
-            if not math.isfinite(outcome.style + outcome.edge):
+            if not math.isfinite(outcome.style + outcome.edge + outcome.drift16):
                 outcome, failure = None, "a score is not finite"
         except Diverged as error:
             failure = str(error)
         trial.set_user_attr("seconds", time.perf_counter() - began)
-        if failure:
+        if outcome is None:
             trial.set_user_attr("failure", failure)
+        else:
+            trial.set_user_attr("drift16", outcome.drift16)
         done = self._read(self._all()[trial.number], outcome)
         # The record first: a trial that was told is never without one.
         self._write(done, None if outcome is None else outcome.picture)
@@ -172,6 +174,7 @@ class Study:
             frozen.params == self.default,
             style,
             edge,
+            math.nan if math.isnan(style) else known["drift16"],
             known.get("failure", ""),
         )
 
@@ -190,7 +193,12 @@ class Study:
             "default": trial.default,
             "values": trial.values,
             "settings": trial.settings,
-            "scores": {"style": trial.style, "edge": trial.edge, "distance": trial.distance},
+            "scores": {
+                "style": trial.style,
+                "edge": trial.edge,
+                "distance": trial.distance,
+                "drift16": trial.drift16,
+            },
             "style_features": self.problem.style_features,
             "seconds": trial.seconds,
             "picture": None if picture is None else path.name,

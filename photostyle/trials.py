@@ -18,7 +18,16 @@ from photostyle.errors import PhotostyleError
 from photostyle.filters import fit_within, resize, size_of
 from photostyle.guidance import pair_regions, resize_masks
 from photostyle.images import read_image
-from photostyle.metrics import PATCH, STYLE_LAYERS, edge_similarity, gram_ratio, patch_ratio, region_weights
+from photostyle.metrics import (
+    DRIFT_SIDE,
+    PATCH,
+    STYLE_LAYERS,
+    drift,
+    edge_similarity,
+    gram_ratio,
+    patch_ratio,
+    region_weights,
+)
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import optimise
 from photostyle.render import enlarge, render
@@ -80,6 +89,7 @@ class Trial:
     default: bool = False  # the preset's own settings
     style: float = math.nan  # ↓ distance to the reference's style over the photo's own
     edge: float = math.nan  # ↑ SSIM of edges with the photo's
+    drift16: float = math.nan  # ↓ slow stains, which neither of the two sees: shown, not optimised
     failure: str = ""
 
     @property
@@ -90,11 +100,12 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a trial computed: the picture (3, h, w) in [0, 1] on the CPU, and its scores."""
+    """What a trial computed: the picture (3, h, w) in [0, 1] on the CPU, and its scores as in `Trial`."""
 
     picture: Tensor
     style: float
     edge: float
+    drift16: float
 
 
 def prepare(
@@ -179,12 +190,13 @@ def judged(problem: Problem) -> str:
     return f"{where}, which no term optimises"
 
 
-def _scores(problem: Problem, picture: Tensor) -> tuple[float, float]:
-    """Style and edge."""
+def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
+    """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
     scene = problem.scene
     pictures = (picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
     style = patch_ratio(*pictures) if problem.judge is None else gram_ratio(*pictures, problem.judge)
-    return style, edge_similarity(picture, scene.content)
+    radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
+    return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
 
 
 def _weights(config: Config, say: Callable[[str], None]) -> Weights | None:

@@ -139,7 +139,7 @@ def test_where_every_trial_fails_it_failed(
     from photostyle.trials import Outcome
 
     nan = float("nan")
-    monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), nan, nan))
+    monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), nan, nan, nan))
     assert main(SEARCH) == FAILED
     said = capsys.readouterr().err
     assert "trial 2  3/3  failed: a score is not finite" in said

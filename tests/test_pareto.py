@@ -23,7 +23,7 @@ from photostyle.trials import Trial
 
 def trial(number: int, style: float, edge: float, default: bool = False) -> Trial:
     values = {"structure_weight": 0.01 * (number + 1), "photorealism_coarse": 2.0}
-    return Trial(number, "complete", values, dict(values), 1.5, default, style, edge)
+    return Trial(number, "complete", values, dict(values), 1.5, default, style, edge, 0.125)
 
 
 def failed(number: int) -> Trial:
@@ -95,14 +95,15 @@ def test_the_roles_are_named() -> None:
 
 def test_the_table_shows_the_front_by_style_and_the_preset() -> None:
     lines = front_table(SOME).splitlines()
-    assert lines[0].split() == ["style", "↓", "edge", "↑", "distance", "structure", "photorealism", "coarse"]
+    heads = ["style ↓", "edge ↑", "distance", "drift16 ↓", "structure", "photorealism coarse"]
+    assert re.split(r"\s{2,}", lines[0].strip()) == heads
     assert [line.split("0.")[0].strip() for line in lines[1:]] == [
         "trial 1",
         "trial 2 chosen",
         "trial 3",
         "trial 0 preset",
     ]
-    assert lines[2].split()[3:] == ["0.200", "0.900", "0.224", "0.03", "2"]
+    assert lines[2].split()[3:] == ["0.200", "0.900", "0.224", "0.125", "0.03", "2"]
 
 
 def pictures(folder: Path, numbers: list[int]) -> dict[int, Path]:
@@ -210,9 +211,21 @@ def test_the_page_s_table_has_every_trial_with_a_key_to_sort_by(page: str) -> No
     reader.feed(page)
     head, *rows = reader.rows
     assert [row[0] for row in rows] == ["0", "1", "2", "3", "4", "5"]
-    assert rows[2] == ["2", "2", "chosen front", "0.2000", "0.9000", "0.2236", "0.03", "2", "1.5", "complete"]
-    assert rows[5] == ["5", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
-    assert {len(row) for row in rows} == {len(head)} == {10}
+    assert rows[2] == [
+        "2",
+        "2",
+        "chosen front",
+        "0.2000",
+        "0.9000",
+        "0.2236",
+        "0.1250",
+        "0.03",
+        "2",
+        "1.5",
+        "complete",
+    ]
+    assert rows[5] == ["5", "", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
+    assert {len(row) for row in rows} == {len(head)} == {11}
 
 
 def test_the_page_escapes_what_it_is_given(page: str) -> None:

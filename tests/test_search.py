@@ -113,7 +113,7 @@ def test_a_trial_s_scores_are_those_of_its_settings(study: Callable[..., Study])
     first = study()
     *_, last = first.run(2)
     outcome = attempt(first.problem, last.settings)
-    assert (last.style, last.edge) == (outcome.style, outcome.edge)
+    assert (last.style, last.edge, last.drift16) == (outcome.style, outcome.edge, outcome.drift16)
     written = read_image(first.picture(last)).pixels
     assert torch.allclose(written, outcome.picture, atol=0.5 / 255 + 1e-6)
 
@@ -126,7 +126,8 @@ def test_every_trial_is_a_record(study: Callable[..., Study]) -> None:
             "complete",
             trial.number == 0,
         )
-        assert kept["scores"] == {"style": trial.style, "edge": trial.edge, "distance": trial.distance}
+        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16")}
+        assert kept["scores"] == scores and 0 < trial.drift16 < 1
         assert kept["settings"] == json.loads(json.dumps(trial.settings)) and kept["values"] == trial.values
         assert kept["seconds"] == trial.seconds > 0
         assert kept["study"] == study().problem.name and kept["environment"] == study().environment
@@ -139,7 +140,7 @@ def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.M
     """Past the ten random trials too, where what is tried follows from what was seen."""
 
     def told(problem: Problem, settings: dict[str, Any]) -> Outcome:
-        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["learning_rate"])
+        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["learning_rate"], 0.1)
 
     monkeypatch.setattr(search_module, "attempt", told)
     at_once = [trial.values for trial in study(folder="one").run(14)]
@@ -154,7 +155,7 @@ def test_what_was_seen_guides_what_is_tried(
     """Both scores best where the structure weight is lowest: later trials lie lower than the random ones."""
 
     def told(problem: Problem, settings: dict[str, Any]) -> Outcome:
-        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"])
+        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"], 0.1)
 
     monkeypatch.setattr(search_module, "attempt", told)
     weights = [trial.values["structure_weight"] for trial in study().run(30)]
@@ -190,7 +191,7 @@ def test_an_interrupted_trial_is_tried_again(
             done.append(trial)
     assert len(done) == number and states(study()) == ["complete"] * number + ["interrupted"]
     assert record(number)["state"] == "interrupted" and record(number)["picture"] is None
-    assert record(number)["scores"] == {"style": None, "edge": None, "distance": None}
+    assert set(record(number)["scores"].values()) == {None}
     assert not Path(f"search/trials/{number:04d}.png").exists()
     again = list(study().run(3))
     assert len(again) == 3 - number
@@ -247,6 +248,7 @@ def test_a_slow_machine_is_given_more_time(study: Callable[..., Study]) -> None:
     slow = study()
     trial = slow.study.ask()
     trial.set_user_attr("seconds", 1000.0)
+    trial.set_user_attr("drift16", 0.1)
     slow.study.tell(trial, (0.5, 0.5))
     slow.study.ask().set_user_attr(
         "process", {"host": "elsewhere", "pid": 1, "began": time.time() - 2 * LEAST_PATIENCE}
@@ -305,9 +307,11 @@ def test_a_trial_that_diverges_has_failed_and_no_score(study: Callable[..., Stud
     assert best is not None and best.state == "complete"
 
 
-@pytest.mark.parametrize("scores", [(float("nan"), 0.5), (0.5, float("inf"))])
+@pytest.mark.parametrize(
+    "scores", [(float("nan"), 0.5, 0.1), (0.5, float("inf"), 0.1), (0.5, 0.5, float("nan"))]
+)
 def test_a_score_that_is_no_number_is_a_failure(
-    scores: tuple[float, float], study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+    scores: tuple[float, float, float], study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), *scores))
     (trial,) = study().run(1)

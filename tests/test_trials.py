@@ -15,7 +15,7 @@ from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_image
-from photostyle.metrics import STYLE_LAYERS, score
+from photostyle.metrics import STYLE_LAYERS, drift, score
 from photostyle.presets import PRESETS, configure
 from photostyle.settings import KINDS
 from photostyle.space import SPACE, Dimension, default_values, settings_of, space_of
@@ -139,6 +139,8 @@ def test_its_scores_are_those_of_metrics_at_that_size(
     regions = (scene.content_masks, scene.style_masks)
     expected = score(outcome.picture, scene.content, scene.style, *regions, encoder)
     assert (outcome.style, outcome.edge) == (expected.style, expected.edge)
+    # 16 px at 256 px are 4 px at 64.
+    assert outcome.drift16 == drift(outcome.picture, scene.content, 4)
     assert problem.style_features == expected.style_features
 
 
