@@ -1,6 +1,16 @@
-"""What every test shares: one thread, no network, and where the published pairs lie."""
+"""What every test shares: one thread, no network, where the published pairs lie, and workers for what runs on them."""
 
+import importlib.util
 import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +19,15 @@ import torch
 from skimage import data
 from torch import Tensor
 
+from photostyle.pool import Pool, Processes
+from photostyle.ray_pool import INSTALL, open_pool
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
+Workers = Callable[..., Pool]
+STARTED = 120  # seconds that a process or a cluster may take to start on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +54,107 @@ def coffee() -> Tensor:
 def chelsea() -> Tensor:
     """Another photograph, (3, 300, 451): CC0, shipped with scikit-image."""
     return _tensor(data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def ray_settings() -> Iterator[None]:
+    """Skips without Ray; with it, a token of the tests' own, and no report to its makers."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip(f"Ray is not installed: {INSTALL}, or scripts/check --all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_settings: None) -> Iterator[dict[str, str]]:
+    """A Ray of 2 CPUs on this machine: its addresses as --cluster takes them, "auto" by way of RAY_ADDRESS."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    head = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
+            *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert head.stdout is not None
+    said = ""
+    while not (address := re.search(r"start --address='([^']+)'", said)):
+        line = head.stdout.readline()
+        assert line, said
+        said += line
+    threading.Thread(target=head.stdout.read, daemon=True).start()  # or its pipe would fill up
+    try:
+        yield {"auto": address[1], "ray": f"ray://127.0.0.1:{port}"}
+    finally:
+        head.terminate()
+        head.wait(STARTED)
+
+
+PROCESSES, JOINED, CLIENT = "local", "auto", "ray"
+
+
+@pytest.fixture(params=[PROCESSES, pytest.param(JOINED, marks=pytest.mark.slow)])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """Opens two workers of one core: processes, a real Ray of this machine."""
+    return _workers(request, monkeypatch)
+
+
+@pytest.fixture(
+    params=[
+        PROCESSES,
+        pytest.param(JOINED, marks=pytest.mark.slow),
+        pytest.param(CLIENT, marks=pytest.mark.slow),
+    ]
+)
+def all_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """The same, and Ray spoken to as from another machine: for what may come out differently there."""
+    return _workers(request, monkeypatch)
+
+
+def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    if request.param == PROCESSES:
+        return lambda packages=(), say=print: Processes(1, gpu=False, count=2, say=say)
+    addresses = request.getfixturevalue("ray_cluster")
+    cluster = addresses[CLIENT]
+    if request.param == JOINED:
+        monkeypatch.setenv("RAY_ADDRESS", addresses[JOINED])
+        cluster = "auto"
+    return lambda packages=("photostyle", "on_workers"), say=print: open_pool(
+        cluster, 1, gpu=False, packages=packages, say=say
+    )
+
+
+@pytest.fixture
+def kill_first() -> Iterator[Callable[[Path, str], None]]:
+    """kill_first(folder, name) ends the process that is the first to leave a file NAME-PID-TIME in the folder."""
+    threads: list[threading.Thread] = []
+
+    def watch(folder: Path, name: str) -> None:
+        thread = threading.Thread(target=_kill, args=(folder, name), daemon=True)
+        thread.start()
+        threads.append(thread)
+
+    yield watch
+    for thread in threads:
+        thread.join(1)
+        assert not thread.is_alive(), "nothing was killed"
+
+
+def _kill(folder: Path, name: str) -> None:
+    deadline = time.monotonic() + STARTED
+    while time.monotonic() < deadline:
+        if begun := sorted(folder.glob(f"{name}-*")):
+            os.kill(int(begun[0].name.split("-")[-2]), signal.SIGKILL)
+            return
+        time.sleep(0.01)
 
 
 def _tensor(image: np.ndarray) -> Tensor:
