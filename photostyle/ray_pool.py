@@ -7,11 +7,13 @@ project's own code travels with the tasks. Ray's own settings are its environmen
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +99,24 @@ class RayPool(Pool):
 
     def close(self) -> None:
         """Cancel what is under way and leave the cluster; one that was started here ends."""
-        for reference in self._keys:
-            self.ray.cancel(reference, force=True)
+        from ray import exceptions
+
+        # Without a connection there is nobody to tell.
+        with suppress(exceptions.RayError, ConnectionError):
+            for reference in self._keys:
+                self.ray.cancel(reference, force=True)
         self._keys.clear()
         self._under_way.clear()
         self.ray.shutdown()
 
     def share(self, value: Any) -> Any:
         """Into Ray's object store, once."""
-        return self.ray.put(value)
+        with self._speaking():
+            return self.ray.put(value)
 
     def _start(self, task: Task) -> None:
-        self._keys[self._answer.remote(self.cores, task.function, *task.arguments)] = task.key
+        with self._speaking():
+            self._keys[self._answer.remote(self.cores, task.function, *task.arguments)] = task.key
 
     def _ended(self) -> tuple[Key, Answer | None]:
         from ray import exceptions
@@ -120,15 +128,23 @@ class RayPool(Pool):
             exceptions.OutOfMemoryError,
             exceptions.ObjectLostError,
         )
-        try:
+        with self._speaking():
             (reference,), _ = self.ray.wait(list(self._keys), num_returns=1)
             key = self._keys.pop(reference)
-            return key, self.ray.get(reference)
-        except lost:
-            return key, None
+            try:
+                return key, self.ray.get(reference)
+            except lost:
+                return key, None
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        from ray import exceptions
+
+        try:
+            yield
         except (exceptions.RayError, ConnectionError) as error:
             raise ComputationError(
-                f"Ray failed ({_last_line(error)}); what was done is kept. Every machine needs photostyle's "
+                f"Ray failed ({_last_line(error)}); what is done is kept. Every machine needs photostyle's "
                 f"dependencies, Python {platform.python_version()} and Ray {self.ray.__version__}"
             ) from error
 
@@ -187,5 +203,5 @@ def _copied(package: str, folder: Path) -> Path:
 
 
 def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = [line for line in str(error).splitlines() if re.search(r"\w", line)]
     return " ".join(lines[-1].split()) if lines else type(error).__name__

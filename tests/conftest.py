@@ -1,5 +1,6 @@
 """What every test shares: one thread, no network, where the published pairs lie, and workers for what runs on them."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -27,6 +28,7 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
 Workers = Callable[..., Pool]
+PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
 STARTED = 120  # seconds that a process or a cluster may take to start on a busy machine
 
 
@@ -70,35 +72,33 @@ def ray_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(ray_settings: None) -> Iterator[dict[str, str]]:
+def ray_cluster(ray_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Ray of 2 CPUs on this machine: its addresses as --cluster takes them, "auto" by way of RAY_ADDRESS."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    head = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
-            *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert head.stdout is not None
-    said = ""
-    while not (address := re.search(r"start --address='([^']+)'", said)):
-        line = head.stdout.readline()
-        assert line, said
-        said += line
-    threading.Thread(target=head.stdout.read, daemon=True).start()  # or its pipe would fill up
-    try:
-        yield {"auto": address[1], "ray": f"ray://127.0.0.1:{port}"}
-    finally:
-        head.terminate()
-        head.wait(STARTED)
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
+        *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
+    ]
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with log.open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as head:
+        try:
+            yield {JOINED: _address(head, log, port), CLIENT: f"ray://127.0.0.1:{port}"}
+        finally:
+            head.terminate()
 
 
-PROCESSES, JOINED, CLIENT = "local", "auto", "ray"
+def _address(head: "subprocess.Popen[bytes]", log: Path, port: int) -> str:
+    """What a new cluster says of itself, as soon as its server for clients answers too."""
+    deadline = time.monotonic() + STARTED
+    while True:
+        said = log.read_text()
+        assert head.poll() is None and time.monotonic() < deadline, said
+        if address := re.search(r"start --address='([^']+)'", said):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                return address[1]
+        time.sleep(0.1)
 
 
 @pytest.fixture(params=[PROCESSES, pytest.param(JOINED, marks=pytest.mark.slow)])

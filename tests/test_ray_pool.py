@@ -106,9 +106,13 @@ def test_a_cluster_that_does_not_answer_is_one_line_at_once(
 
 
 @pytest.mark.slow
-def test_code_that_was_not_sent_is_missed_in_one_line(ray_cluster: dict[str, str]) -> None:
-    with open_pool(ray_cluster["ray"], packages=("photostyle",), gpu=False) as pool:
-        pool.submit("x", on_workers.squared, 3)
-        with pytest.raises(ComputationError, match=r"No module named 'on_workers'") as caught:
+@pytest.mark.parametrize("kind", ["auto", "ray"])
+def test_code_that_was_not_sent_is_missed_in_one_line(
+    kind: str, ray_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster[kind])
+    with open_pool("auto", packages=("photostyle",), gpu=False) as pool:
+        with pytest.raises(ComputationError, match="No module named 'on_workers'") as caught:
+            pool.submit("x", on_workers.squared, 3)
             pool.finished()
     assert "\n" not in str(caught.value)
