@@ -1,9 +1,12 @@
 """An experiment is a folder: config.toml asks, result.json answers, README.md is generated from both.
 
 config.toml has the question, what was expected before the first run, the cost, the command, the kind (a module of
-experiments) and that kind's [settings]. A kind is four functions:
+experiments) and that kind's [settings]. A table [full] there, if any, replaces some of them where an experiment is run
+in full: its runs are kept in runs-full/ and its result is result-full.json; the README is of the other. A kind is five
+functions:
 
 * runs(settings, data) -> {key: parameters}, everything to be computed, as JSON types
+* inputs(parameters) -> the files that a run reads, relative to the data folder
 * execute(parameters, data, folder) -> figures of one run, as JSON types; pictures go into the folder
 * summarise(settings, records) -> figures of the experiment, as JSON types; records: {key: {"parameters", "figures"}}
 * tables(figures) -> Markdown for the README
@@ -12,6 +15,9 @@ and may have sheet(settings, data, folder), which draws folder/sheet.jpg from ph
 whatever else a person should look at into folder/runs. Every finished run is a file in runs/ (not under
 version control) that holds its parameters: an interrupted experiment goes on with the runs that have none, and a
 changed setting repeats only the runs that it changes.
+
+A run is a pure function of bytes, `run_task`: execute sees a data folder with its inputs alone, and every file that it
+writes comes back. So a run may be computed anywhere (photostyle.pool); only who asked for it reads and writes files.
 """
 
 import hashlib
@@ -19,9 +25,10 @@ import importlib
 import json
 import os
 import platform
+import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,18 +37,24 @@ import torch
 
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_bytes_atomically
+from photostyle.pool import Pool, Task, ThisProcess
 from photostyle.record import LIBRARIES, commit, installed_version
 from photostyle.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "settings"}
+OPTIONAL = {"full"}
+PACKAGES = ("photostyle", "segmentation", "experiments")  # the code that a run needs
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
 
 Say = Callable[[str], None]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.toml of an experiment. Raises PhotostyleError where it is none."""
+def read_config(folder: Path, full: bool = False) -> dict[str, Any]:
+    """The config.toml of an experiment; full: with the entries of [full] in the place of those in [settings].
+
+    Raises PhotostyleError where it is none.
+    """
     path = folder / "config.toml"
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,10 +62,17 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PhotostyleError(f"{path} does not exist; give the folder of an experiment") from error
     except tomllib.TOMLDecodeError as error:
         raise PhotostyleError(f"{path} is no TOML: {error}; correct it") from error
-    if config.keys() != KEYS:
-        wrong = ", ".join(sorted(config.keys() ^ KEYS))
+    if config.keys() - OPTIONAL != KEYS:
+        wrong = ", ".join(sorted(config.keys() - OPTIONAL ^ KEYS))
         raise PhotostyleError(f"{path} must have {', '.join(sorted(KEYS))} and no other keys; see {wrong}")
-    return config
+    if unknown := config.get("full", {}).keys() - config["settings"].keys():
+        raise PhotostyleError(
+            f"{path} has {', '.join(sorted(unknown))} in [full] but not in [settings]; name what it replaces"
+        )
+    if full and "full" not in config:
+        raise PhotostyleError(f"{path} has no table [full]; leave out --full, or say there what it replaces")
+    replaced = config.pop("full", {}) if full else {}
+    return config | {"settings": config["settings"] | replaced}
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -62,18 +82,26 @@ def config_hash(config: dict[str, Any]) -> str:
 
 
 def run_experiment(
-    folder: Path, data: Path, say: Say, part: tuple[int, int] = (1, 1)
+    folder: Path,
+    data: Path,
+    say: Say,
+    part: tuple[int, int] = (1, 1),
+    *,
+    full: bool = False,
+    pool: Pool | None = None,
 ) -> dict[str, Any] | None:
     """Do what is not done yet, write result.json, sheet.jpg and README.md; returns the result.
 
     data: the folder with dpst/ and encoders/. part: (k, n) does every n-th run from the k-th on, so that n processes
-    share the work; None is returned, and nothing but runs written, while runs of other parts are missing.
+    share the work; None is returned, and nothing but runs written, while runs of other parts are missing. full: with
+    the settings of [full]; result-full.json alone is written. pool: where runs are computed, default this process.
     """
-    config = read_config(folder)
+    config = read_config(folder, full)
     kind = importlib.import_module(f"experiments.{config['kind']}")
     wanted = kind.runs(config["settings"], data)
-    _do(kind, wanted, data, folder, part, say)
-    records = {key: _finished(folder, key, parameters) for key, parameters in wanted.items()}
+    runs = folder / ("runs-full" if full else "runs")
+    _do(kind, wanted, data, runs, part, say, pool or ThisProcess(say))
+    records = {key: _finished(runs, key, parameters) for key, parameters in wanted.items()}
     if missing := [key for key, record in records.items() if record is None]:
         say(
             f"{len(missing)} of {len(wanted)} runs are missing, {missing[0]} the first; run the other parts too"
@@ -82,11 +110,14 @@ def run_experiment(
     result = {
         "config": config_hash(config),
         "photostyle": {"version": __version__, "commit": commit()},
-        "machine": machine(),
+        **_machines(list(records.values())),
         "seconds": sum(record["seconds"] for record in records.values()),
         "figures": kind.summarise(config["settings"], records),
     }
-    write_bytes_atomically(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
+    name = "result-full.json" if full else "result.json"
+    write_bytes_atomically(folder / name, (json.dumps(result, indent=1) + "\n").encode())
+    if full:
+        return result
     if hasattr(kind, "sheet"):
         kind.sheet(config["settings"], data, folder)
     write_bytes_atomically(folder / "README.md", readme(folder).encode())
@@ -94,37 +125,106 @@ def run_experiment(
     return result
 
 
+def run_task(kind: str, parameters: Mapping[str, Any], inputs: Mapping[str, bytes]) -> dict[str, Any]:
+    """One run, from bytes to bytes: "figures", "files" (name: bytes, as written), "seconds", "machine".
+
+    kind: a module's full name. inputs: by their names relative to the data folder.
+    """
+    module = importlib.import_module(kind)
+    with tempfile.TemporaryDirectory() as temporary:
+        data, folder = Path(temporary) / "data", Path(temporary) / "runs"
+        for each in (data, folder):
+            each.mkdir()
+        _write(data, inputs)
+        began = time.perf_counter()
+        figures = module.execute(parameters, data, folder)
+        seconds = time.perf_counter() - began
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+    return {"figures": figures, "files": files, "seconds": seconds, "machine": machine()}
+
+
 def _do(
-    kind: ModuleType, wanted: dict[str, Any], data: Path, folder: Path, part: tuple[int, int], say: Say
+    kind: ModuleType,
+    wanted: Mapping[str, Any],
+    data: Path,
+    runs: Path,
+    part: tuple[int, int],
+    say: Say,
+    pool: Pool,
 ) -> None:
     own = list(wanted.items())[part[0] - 1 :: part[1]]
-    left = [(key, parameters) for key, parameters in own if _finished(folder, key, parameters) is None]
+    left = [(key, parameters) for key, parameters in own if _finished(runs, key, parameters) is None]
     if len(left) < len(own):
         say(f"{len(own) - len(left)} of {len(own)} runs were done before")
-    (folder / "runs").mkdir(exist_ok=True)
-    for number, (key, parameters) in enumerate(left, 1):
-        began = time.perf_counter()
-        figures = kind.execute(parameters, data, folder / "runs")
-        record = {"parameters": parameters, "figures": figures, "seconds": time.perf_counter() - began}
-        write_bytes_atomically(_record_path(folder, key), (json.dumps(record, indent=1) + "\n").encode())
+    runs.mkdir(exist_ok=True)
+    done = pool.run(_tasks(kind, dict(left), data, pool))
+    for number, (key, run) in enumerate(done, 1):
+        _write(runs, run.pop("files"))
+        record = {"parameters": wanted[key], **run}
+        # The last file of a run, whole or not at all: what has a record is done.
+        write_bytes_atomically(_record_path(runs, key), (json.dumps(record, indent=1) + "\n").encode())
         say(f"{number}/{len(left)}  {key}  {record['seconds']:.0f} s")
 
 
-def _finished(folder: Path, key: str, parameters: Any) -> dict[str, Any] | None:
+def _tasks(kind: ModuleType, left: Mapping[str, Any], data: Path, pool: Pool) -> Iterator[Task]:
+    """The runs as tasks. A file is read when the first run that needs it begins, and let go after the last."""
+    names = {key: kind.inputs(parameters) for key, parameters in left.items()}
+    last = {name: key for key, each in names.items() for name in each}
+    for name in last:
+        if not (data / name).is_file():
+            raise PhotostyleError(f"{data / name} does not exist; give the folder that holds it with --data")
+    shared: dict[str, Any] = {}
+    for key, parameters in left.items():
+        for name in names[key]:
+            if name not in shared:
+                shared[name] = pool.share((data / name).read_bytes())
+        contents = [shared[name] for name in names[key]]
+        for name in names[key]:
+            if last[name] == key:
+                del shared[name]
+        yield Task(key, _run_named, (kind.__name__, parameters, names[key], *contents))
+
+
+def _run_named(
+    kind: str, parameters: Mapping[str, Any], names: list[str], *contents: bytes
+) -> dict[str, Any]:
+    """`run_task` with its inputs as arguments of their own: what a pool shares is given so."""
+    return run_task(kind, parameters, dict(zip(names, contents, strict=True)))
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, content)
+
+
+def _finished(runs: Path, key: str, parameters: Any) -> dict[str, Any] | None:
     """The record of a run with exactly these parameters; None where there is none."""
-    path = _record_path(folder, key)
+    path = _record_path(runs, key)
     if not path.exists():
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record if record["parameters"] == parameters else None
 
 
-def _record_path(folder: Path, key: str) -> Path:
-    return folder / "runs" / f"{key}.json"
+def _record_path(runs: Path, key: str) -> Path:
+    return runs / f"{key}.json"
+
+
+def _machines(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the seconds were measured on: "machine", and "other machines" where runs went to different ones."""
+    first, *others = [record.get("machine") or machine() for record in records] or [machine()]
+    different = [each for number, each in enumerate(others) if each not in (first, *others[:number])]
+    return {"machine": first} | ({"other machines": different} if different else {})
 
 
 def machine() -> dict[str, Any]:
-    """What the seconds were measured on."""
+    """What is computed on here."""
     return {
         "machine": platform.machine(),
         "cores": os.cpu_count(),

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from experiments.pairs import PublishedPair, free_pairs, read_pair, slim_encoder
+from experiments.pairs import SLIM, PublishedPair, free_pairs, pair_files, read_pair, slim_encoder
 from experiments.statistics import ratio_interval
 from experiments.tables import table
 from photostyle import configure, transfer
@@ -36,6 +36,11 @@ def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
         for pair in settings["pairs"]
         for masks in settings["masks"]
     }
+
+
+def inputs(parameters: Mapping[str, Any]) -> list[str]:
+    """The pair, and the encoder that scores are taken in."""
+    return [*pair_files(parameters["pair"]), SLIM.as_posix()]
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:

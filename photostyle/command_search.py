@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,9 @@ from photostyle.console import DONE, FAILED, INTERRUPTED, complain, line, make_f
 from photostyle.errors import PhotostyleError
 from photostyle.page import write_page
 from photostyle.pareto import choose, front_table, plot_front, preset_trial
+from photostyle.pool import Pool
 from photostyle.presets import PRESETS, configure
+from photostyle.ray_pool import check_cluster, open_pool
 from photostyle.search import Study
 from photostyle.transfer import TO_BE_MADE
 from photostyle.trials import Problem, Trial, judged, prepare
@@ -58,6 +61,11 @@ class SearchCommand:
     """where to compute"""
     threads: int = 0
     """CPU threads; 0: torch's own choice"""
+    cluster: str | None = None
+    """where trials are computed: auto (Ray at RAY_ADDRESS, else Ray on this machine), ray://HOST:PORT, local (processes
+    of this machine); default: this process"""
+    cores: int = 1
+    """CPU cores a trial on a cluster; where it has GPUs, a trial gets one too"""
 
 
 def search(arguments: Sequence[str]) -> int:
@@ -65,16 +73,21 @@ def search(arguments: Sequence[str]) -> int:
     options = parse(SearchCommand, arguments, "photostyle search")
     if options.trials < 1:
         raise PhotostyleError(f"--trials is {options.trials}; it must be at least 1")
+    check_cluster(options.cluster, options.cores)
     config = _config(options)
     _refuse_to_overwrite(options)
-    problem = prepare(config, note)
+    problem = _prepared(config, options)
     for text in problem.notes:
         note(text)
     make_folder(options.output)
     study = Study(problem, options.output, options.storage)
     line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {judged(problem)}")
     try:
-        _watch(study, options.trials)
+        gpu = options.device != "cpu"
+        with open_pool(options.cluster, options.cores, gpu=gpu, say=note) as pool:
+            if options.cluster:
+                line(pool.description)
+            _watch(study, options.trials, pool)
     except KeyboardInterrupt:
         _conclude(options, study)
         return complain("interrupted; the same command goes on", INTERRUPTED)
@@ -89,8 +102,19 @@ def _config(options: SearchCommand) -> Config:
             "their folders"
         )
     given = dataclasses.asdict(options)
-    asked = {name: given[name] for name in given.keys() - {"output", "trials", "storage"}}
+    asked = {name: given[name] for name in given.keys() - {"output", "trials", "storage", "cluster", "cores"}}
+    if options.cluster:
+        if options.threads:
+            raise PhotostyleError("--threads is of this process; give --cores for the trials on a cluster")
+        asked["threads"] = options.cores
     return configure(**PRESETS["search"] | asked)
+
+
+def _prepared(config: Config, options: SearchCommand) -> Problem:
+    """The problem, on the CPU where its trials go elsewhere: there may be no CUDA here."""
+    if not options.cluster:
+        return prepare(config, note)
+    return dataclasses.replace(prepare(dataclasses.replace(config, device="cpu"), note), config=config)
 
 
 def _refuse_to_overwrite(options: SearchCommand) -> None:
@@ -105,18 +129,21 @@ def _refuse_to_overwrite(options: SearchCommand) -> None:
         raise PhotostyleError(f"{foreign[0]} exists and is of no search here; choose another --output")
 
 
-def _watch(study: Study, count: int) -> None:
+def _watch(study: Study, count: int, pool: Pool) -> None:
     """Run the trials, with a line for each."""
     began, before = time.perf_counter(), count - study.missing(count)
     if before:
         line(f"{before} of {count} trials were done before or are being done")
-    for trial in study.run(count):
-        missing = max(0, study.missing(count))
-        done = count - missing
-        left = (time.perf_counter() - began) / max(1, done - before) * missing
-        scores = f"style {trial.style:.3f}  edge {trial.edge:.3f}  distance {trial.distance:.3f}"
-        said = scores if trial.state == "complete" else f"failed: {trial.failure}"
-        line(f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {_duration(left)} left")
+    with closing(study.run(count, pool)) as trials:  # closed, it gives back what is under way
+        for trial in trials:
+            missing = max(0, study.missing(count)) + study.under_way
+            done = count - missing
+            left = (time.perf_counter() - began) / max(1, done - before) * missing
+            scores = f"style {trial.style:.3f}  edge {trial.edge:.3f}  distance {trial.distance:.3f}"
+            said = scores if trial.state == "complete" else f"failed: {trial.failure}"
+            line(
+                f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {_duration(left)} left"
+            )
 
 
 def _conclude(options: SearchCommand, study: Study) -> int:

@@ -7,8 +7,8 @@ unless another storage is named. The storage is the truth: a study goes on from 
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,12 +19,14 @@ from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_image
 from photostyle.optimise import Diverged
+from photostyle.pool import Pool, ThisProcess
 from photostyle.presets import PRESETS
 from photostyle.record import commit, environment, write_record
 from photostyle.settings import write_settings
 from photostyle.space import default_values, settings_of
 from photostyle.storage import experimental, is_gone, open_study, shown, this_process, working
-from photostyle.trials import ASIDE, Outcome, Problem, Trial, attempt
+from photostyle.transfer import prepare_torch
+from photostyle.trials import ASIDE, Outcome, Problem, Trial, attempt, placed
 from photostyle.version import __version__
 
 if TYPE_CHECKING:  # imported where it is used: only a search needs it
@@ -35,6 +37,35 @@ STAGES = ("size", "coarsest", "iterations")  # the search's own, not of what it 
 # An open trial whose process cannot be asked is given up after this many times the slowest one, and never before
 # LEAST_PATIENCE seconds.
 PATIENCE, LEAST_PATIENCE = 10, 600
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What became of a trial's settings, wherever they were tried."""
+
+    outcome: Outcome | None  # None where it failed
+    failure: str
+    seconds: float
+    environment: dict[str, Any]  # what it was computed with: record.environment
+
+
+def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
+    """Try settings on this machine, on the device that the problem's configuration means here; touches no file.
+
+    Raises PhotostyleError where that device is CUDA and there is none.
+    """
+    # The threads are the process's own: a pool has set them.
+    device = prepare_torch(replace(problem.config, threads=0))
+    problem = placed(problem, device)
+    began, outcome, failure = time.perf_counter(), None, ""
+    try:
+        outcome = attempt(problem, settings)
+        if not math.isfinite(outcome.style + outcome.edge + outcome.drift16):
+            outcome, failure = None, "a score is not finite"
+    except Diverged as error:
+        failure = str(error)
+    seconds = time.perf_counter() - began
+    return Attempt(outcome, failure, seconds, environment(str(device), torch.get_num_threads()))
 
 
 class Study:
@@ -54,6 +85,7 @@ class Study:
         self.default = default_values(problem.config, problem.space)
         self.origin = {"version": __version__, "commit": commit()}
         self.environment = environment(str(problem.scene.content.device), torch.get_num_threads())
+        self._open: dict[int, optuna.Trial] = {}  # those that this process has under way
 
     def trials(self) -> list[Trial]:
         """All that have ended, by number. An interrupted one counts for nothing and is tried again."""
@@ -63,14 +95,20 @@ class Study:
         """How many of so many trials are neither done nor being tried."""
         return count - sum(map(self._counts, self._all()))
 
-    def run(self, count: int) -> Iterator[Trial]:
+    @property
+    def under_way(self) -> int:
+        """How many trials of this process are being tried."""
+        return len(self._open)
+
+    def run(self, count: int, pool: Pool | None = None) -> Generator[Trial]:
         """Try settings until the study has `count` trials, done or being tried elsewhere; yields this process's own.
 
         The first are the preset's own settings. A trial that diverges has failed and counts; one that an exception
-        ends (KeyboardInterrupt too) is given back, to be the next at the next start.
+        ends (KeyboardInterrupt too) is given back, to be the next at the next start. pool: where they are tried, as
+        many at once as it has workers; default: here. Only this process speaks to the storage and writes files.
         """
         with working(self.where):
-            yield from self._run(count)
+            yield from self._run(count, pool or ThisProcess())
 
     def picture(self, trial: Trial) -> Path:
         """Where the picture of a complete trial is, if it was made on this machine."""
@@ -93,24 +131,38 @@ class Study:
         )
         write_settings(path, {"preset": config.preset, **carried, **trial.settings}, comment)
 
-    def _run(self, count: int) -> Iterator[Trial]:
+    def _run(self, count: int, pool: Pool) -> Iterator[Trial]:
         for frozen in self._all():
             if self._abandoned(frozen):
                 self._give_back(frozen.number)
-        while self.missing(count) > 0:
+        shared = pool.share(self.problem if isinstance(pool, ThisProcess) else placed(self.problem, "cpu"))
+        try:
+            while self._ask(count, pool, shared):
+                number, attempt = pool.finished()
+                done = self._conclude(self._open[number], attempt)
+                del self._open[number]
+                yield done
+        except BaseException:
+            for number in list(self._open):
+                self._give_back(number)
+            raise
+        finally:
+            self._open.clear()
+
+    def _ask(self, count: int, pool: Pool, shared: Any) -> bool:
+        """Begin a trial for every free worker while any are missing; whether one is under way."""
+        while len(self._open) < pool.workers and self.missing(count) > 0:
             trial = self.study.ask()
-            try:
-                trial.set_user_attr("process", this_process())
-                values = self._values(trial)
-                before = sum(self._counts(each) for each in self._all() if each.number < trial.number)
-                if before >= count:  # another process was faster by a moment
-                    self._give_back(trial.number)
-                    return
-                done = self._try(trial, values)
-            except BaseException:
+            self._open[trial.number] = trial
+            trial.set_user_attr("process", this_process())
+            values = self._values(trial)
+            before = sum(self._counts(each) for each in self._all() if each.number < trial.number)
+            if before >= count:  # another process was faster by a moment
                 self._give_back(trial.number)
-                raise
-            yield done
+                del self._open[trial.number]
+                break
+            pool.submit(trial.number, try_settings, shared, settings_of(values, self.problem.config))
+        return bool(self._open)
 
     def _all(self) -> "list[optuna.trial.FrozenTrial]":
         with working(self.where):
@@ -134,24 +186,19 @@ class Study:
                 for each in self.problem.space
             }
 
-    def _try(self, trial: "optuna.Trial", values: dict[str, float]) -> Trial:
+    def _conclude(self, trial: "optuna.Trial", attempt: Attempt) -> Trial:
+        """Write what became of a trial, and tell it to Optuna."""
         from optuna.trial import TrialState
 
-        began, outcome, failure = time.perf_counter(), None, ""
-        try:
-            outcome = attempt(self.problem, settings_of(values, self.problem.config))
-            if not math.isfinite(outcome.style + outcome.edge + outcome.drift16):
-                outcome, failure = None, "a score is not finite"
-        except Diverged as error:
-            failure = str(error)
-        trial.set_user_attr("seconds", time.perf_counter() - began)
+        outcome = attempt.outcome
+        trial.set_user_attr("seconds", attempt.seconds)
         if outcome is None:
-            trial.set_user_attr("failure", failure)
+            trial.set_user_attr("failure", attempt.failure)
         else:
             trial.set_user_attr("drift16", outcome.drift16)
         done = self._read(self._all()[trial.number], outcome)
         # The record first: a trial that was told is never without one.
-        self._write(done, None if outcome is None else outcome.picture)
+        self._write(done, None if outcome is None else outcome.picture, attempt.environment)
         if outcome is None:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
@@ -178,7 +225,7 @@ class Study:
             known.get("failure", ""),
         )
 
-    def _write(self, trial: Trial, picture: Tensor | None) -> None:
+    def _write(self, trial: Trial, picture: Tensor | None, environment: dict[str, Any] | None = None) -> None:
         path = self.picture(trial)
         if picture is None:
             path.unlink(missing_ok=True)
@@ -202,7 +249,7 @@ class Study:
             "style_features": self.problem.style_features,
             "seconds": trial.seconds,
             "picture": None if picture is None else path.name,
-            "environment": self.environment,
+            "environment": environment or self.environment,
         }
         write_record(path.with_suffix(".json"), entries)
 
@@ -218,7 +265,7 @@ class Study:
         """Whether a trial is open and its process, as far as can be known, gone."""
         from optuna.trial import TrialState
 
-        if frozen.state != TrialState.RUNNING:
+        if frozen.state != TrialState.RUNNING or frozen.number in self._open:
             return False
         process = frozen.user_attrs.get("process", {})
         if is_gone(process):

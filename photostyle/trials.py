@@ -1,5 +1,6 @@
 """One trial of a search: the pipeline at low resolution with some settings changed, and its two scores."""
 
+import copy
 import hashlib
 import json
 import math
@@ -175,6 +176,28 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
         smooth_edge=config.smooth_edge,
     )
     return Outcome(picture.cpu(), *_scores(problem, picture))
+
+
+def placed(problem: Problem, device: torch.device | str) -> Problem:
+    """The same problem on another device; itself where it is there."""
+    device = torch.device(device)
+    if problem.scene.content.device.type == device.type:
+        return problem
+
+    def moved(encoder: Encoder | None) -> Encoder | None:
+        return None if encoder is None else copy.deepcopy(encoder).to(device)
+
+    stages = tuple(
+        (stage, Scene(*(tensor.to(device) for tensor in vars(scene).values())))
+        for stage, scene in problem.stages
+    )
+    return replace(
+        problem,
+        stages=stages,
+        maps=problem.maps.to(device),
+        encoder=moved(problem.encoder),
+        judge=moved(problem.judge),
+    )
 
 
 def judged(problem: Problem) -> str:

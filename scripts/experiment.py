@@ -1,4 +1,4 @@
-"""Run an experiment, or go on with it: python scripts/experiment.py experiments/NNN-question [--part 1/2]."""
+"""Run an experiment, or go on with it: python scripts/experiment.py experiments/NNN-question [--cluster auto]."""
 
 import os
 import sys
@@ -11,10 +11,12 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from experiments.framework import readme, run_experiment, write_index
+from experiments.framework import PACKAGES, read_config, readme, run_experiment, write_index
 from photostyle.arguments import parse
-from photostyle.errors import PhotostyleError
+from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.images import write_bytes_atomically
+from photostyle.ray_pool import check_cluster, open_pool
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,57 @@ class ExperimentCommand:
     """the folder with dpst/ (published pairs) and encoders/"""
     part: str = "1/1"
     """K/N: every N-th run from the K-th on, so that N processes share the work"""
+    full: bool = False
+    """with the settings of the table [full]: writes runs-full/ and result-full.json, no README"""
+    cluster: str | None = None
+    """where runs are computed: auto (Ray at RAY_ADDRESS, else Ray on this machine), ray://HOST:PORT, local (processes
+    of this machine); default: this process"""
+    cores: int = 1
+    """CPU cores a run on a cluster; where it has GPUs, a run gets one too"""
     threads: int = 0
-    """CPU threads a process; 0: torch's own choice"""
+    """CPU threads of this process, where runs are computed in it; 0: torch's own choice"""
     write: bool = False
     """only write README.md and the index again, from config.toml and result.json"""
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
+    """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     try:
         options = parse(ExperimentCommand, arguments, "python scripts/experiment.py")
         if options.write:
             write_bytes_atomically(options.folder / "README.md", readme(options.folder).encode())
             write_index(options.folder.resolve().parent)
-            return 0
-        part, parts = (int(number) for number in options.part.split("/"))
-        if options.threads:
-            torch.set_num_threads(options.threads)
-        run_experiment(options.folder, options.data, lambda line: print(line, flush=True), (part, parts))
+        else:
+            _run(options)
     except PhotostyleError as error:
-        print(f"experiment: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return _complain(error, BAD_INPUT)
+    except ComputationError as error:
+        return _complain(f"{error}; the same command goes on", FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command goes on", INTERRUPTED)
+    return DONE
+
+
+def _run(options: ExperimentCommand) -> None:
+    part, parts = (int(number) for number in options.part.split("/"))
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    # What is wrong with the options is said before a cluster is started.
+    check_cluster(options.cluster, options.cores)
+    read_config(options.folder, options.full)
+    with open_pool(options.cluster, options.cores, packages=PACKAGES, say=_say) as pool:
+        if options.cluster:
+            _say(pool.description)
+        run_experiment(options.folder, options.data, _say, (part, parts), full=options.full, pool=pool)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"experiment: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

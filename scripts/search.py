@@ -2,4 +2,5 @@
 
 from photostyle.cli import script
 
-script("search")
+if __name__ == "__main__":  # which it is not in the processes that trials run in
+    script("search")

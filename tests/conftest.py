@@ -1,6 +1,17 @@
-"""What every test shares: one thread, no network, and where the published pairs lie."""
+"""What every test shares: one thread, no network, where the published pairs lie, and workers for what runs on them."""
 
+import contextlib
+import importlib.util
 import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +20,16 @@ import torch
 from skimage import data
 from torch import Tensor
 
+from photostyle.pool import Pool, Processes
+from photostyle.ray_pool import INSTALL, open_pool
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parent.parent
+Workers = Callable[..., Pool]
+PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
+STARTED = 120  # seconds that a process or a cluster may take to start on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +56,105 @@ def coffee() -> Tensor:
 def chelsea() -> Tensor:
     """Another photograph, (3, 300, 451): CC0, shipped with scikit-image."""
     return _tensor(data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def ray_settings() -> Iterator[None]:
+    """Skips without Ray; with it, a token of the tests' own, and no report to its makers."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip(f"Ray is not installed: {INSTALL}, or scripts/check --all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Ray of 2 CPUs on this machine: its addresses as --cluster takes them, "auto" by way of RAY_ADDRESS."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
+        *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
+    ]
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with log.open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as head:
+        try:
+            yield {JOINED: _address(head, log, port), CLIENT: f"ray://127.0.0.1:{port}"}
+        finally:
+            head.terminate()
+
+
+def _address(head: "subprocess.Popen[bytes]", log: Path, port: int) -> str:
+    """What a new cluster says of itself, as soon as its server for clients answers too."""
+    deadline = time.monotonic() + STARTED
+    while True:
+        said = log.read_text()
+        assert head.poll() is None and time.monotonic() < deadline, said
+        if address := re.search(r"start --address='([^']+)'", said):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                return address[1]
+        time.sleep(0.1)
+
+
+@pytest.fixture(params=[PROCESSES, pytest.param(JOINED, marks=pytest.mark.slow)])
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """Opens two workers of one core: processes, a real Ray of this machine."""
+    return _workers(request, monkeypatch)
+
+
+@pytest.fixture(
+    params=[
+        PROCESSES,
+        pytest.param(JOINED, marks=pytest.mark.slow),
+        pytest.param(CLIENT, marks=pytest.mark.slow),
+    ]
+)
+def all_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    """The same, and Ray spoken to as from another machine: for what may come out differently there."""
+    return _workers(request, monkeypatch)
+
+
+def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
+    if request.param == PROCESSES:
+        return lambda packages=(), say=print: Processes(1, gpu=False, count=2, say=say)
+    addresses = request.getfixturevalue("ray_cluster")
+    cluster = addresses[CLIENT]
+    if request.param == JOINED:
+        monkeypatch.setenv("RAY_ADDRESS", addresses[JOINED])
+        cluster = "auto"
+    return lambda packages=("photostyle", "on_workers"), say=print: open_pool(
+        cluster, 1, gpu=False, packages=packages, say=say
+    )
+
+
+@pytest.fixture
+def kill_first() -> Iterator[Callable[[Path, str], None]]:
+    """kill_first(folder, name) ends the process that is the first to leave a file NAME-PID-TIME in the folder."""
+    threads: list[threading.Thread] = []
+
+    def watch(folder: Path, name: str) -> None:
+        thread = threading.Thread(target=_kill, args=(folder, name), daemon=True)
+        thread.start()
+        threads.append(thread)
+
+    yield watch
+    for thread in threads:
+        thread.join(1)
+        assert not thread.is_alive(), "nothing was killed"
+
+
+def _kill(folder: Path, name: str) -> None:
+    deadline = time.monotonic() + STARTED
+    while time.monotonic() < deadline:
+        if begun := sorted(folder.glob(f"{name}-*")):
+            os.kill(int(begun[0].name.split("-")[-2]), signal.SIGKILL)
+            return
+        time.sleep(0.01)
 
 
 def _tensor(image: np.ndarray) -> Tensor:

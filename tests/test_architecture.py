@@ -35,6 +35,8 @@ LIBRARY = (
     "metrics",
     "record",
     "report",
+    "pool",
+    "ray_pool",
     "space",
     "trials",
     "storage",

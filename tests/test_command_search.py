@@ -133,6 +133,19 @@ def test_interrupted_before_a_trial_is_done_there_is_nothing_to_show(
     assert capsys.readouterr().err.splitlines()[-1] == "photostyle: interrupted; the same command goes on"
 
 
+def test_on_local_processes_it_finds_the_same(folder: Path, capsys: Any) -> None:
+    assert main(SEARCH) == DONE
+    alone = capsys.readouterr().out.splitlines()
+    elsewhere = [each for each in SEARCH if each not in ("--threads", "1")]
+    assert main([*elsewhere, "--cluster", "local", "--output", "search2"]) == DONE
+    said = capsys.readouterr()
+    assert any("of this machine, 1 core each" in line for line in said.err.splitlines())
+    lines = [line.split() for line in said.err.splitlines() if line.startswith("trial ")]
+    assert sorted(line[1] for line in lines) == ["0", "1", "2"]
+    assert [line[2] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert [line.replace("search2", "search") for line in said.out.splitlines()] == alone
+
+
 def test_where_every_trial_fails_it_failed(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +173,9 @@ def test_where_every_trial_fails_it_failed(
         (["--weights", "nowhere.pth"], "nowhere.pth does not exist"),
         (["--iterations", "0"], "give 1 or more"),
         (["--size", "9"], "--size is 9"),
+        (["--cluster", "slurm"], "give auto, local or ray://HOST:PORT"),
+        (["--cluster", "local", "--cores", "0"], "--cores is 0; it must be at least 1"),
+        (["--cluster", "local"], "--threads is of this process; give --cores"),
         (["--trails", "3"], "did you mean --trials?"),
         (["--output", "photo.png"], "photo.png is a file"),
         (["--storage", "bogus://me:secret@host/db"], "--storage bogus://me:***@host/db cannot be opened"),
@@ -209,4 +225,4 @@ def test_nothing_but_a_search_imports_optuna() -> None:
 
 def test_the_script_is_the_command(root: Path) -> None:
     lines = (root / "scripts/search.py").read_text(encoding="utf-8").splitlines()
-    assert lines[-1] == 'script("search")'
+    assert lines[-1].strip() == 'script("search")'

@@ -202,7 +202,12 @@ def test_the_legends_are_read(folder):
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand)
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
-    known |= {"data", "part", "config"}  # of scripts/experiment.py, and what run takes beside its fields
+    known |= {
+        "data",
+        "part",
+        "full",
+        "config",
+    }  # of scripts/experiment.py, and what run takes beside its fields
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", document.read_text(encoding="utf-8"))
         assert set(mentioned) <= known, document.name

@@ -1,17 +1,24 @@
 """Experiments: run once, go on where they stopped, and never older than their settings."""
 
+import importlib.util
+import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
 import numpy as np
+import on_workers.twice
 import pytest
 import torch
 
 from photostyle.errors import PhotostyleError
 from photostyle.masks import MaskSet
+from photostyle.pool import ThisProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -27,6 +34,7 @@ from experiments.framework import (  # noqa: E402
     read_result,
     readme,
     run_experiment,
+    run_task,
 )
 
 FOLDERS = list(experiments(ROOT / "experiments"))
@@ -58,6 +66,7 @@ def twice(tmp_path, monkeypatch):
 
     kind.fails = None
     kind.runs = lambda settings, data: {f"run {n}": {"number": n} for n in settings["numbers"]}
+    kind.inputs = lambda parameters: []
     kind.execute = execute
     kind.summarise = lambda settings, records: {"sum": sum(r["figures"]["twice"] for r in records.values())}
     kind.tables = lambda figures: f"The sum is {figures['sum']}."
@@ -141,12 +150,212 @@ def test_the_script_ends_with_2_and_one_line(tmp_path):
     ]
 
 
+# In full
+
+FULL = CONFIG + "\n[full]\nnumbers = [1, 2, 3, 4]\n"
+
+
+def test_in_full_it_has_its_own_runs_and_result_and_no_readme(twice, tmp_path):
+    folder, kind = twice
+    (folder / "config.toml").write_text(FULL, encoding="utf-8")
+    run_experiment(folder, tmp_path, silent)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    kind.sheet = lambda settings, data, folder: pytest.fail("sheet.jpg shows the other")
+    result = run_experiment(folder, tmp_path, silent, full=True)
+    assert result["figures"] == {"sum": 20}
+    assert kind.executed == [1, 2, 3, 1, 2, 3, 4], "of other settings, so done anew"
+    assert {path: path.read_bytes() for path in before} == before
+    written = json.loads((folder / "result-full.json").read_text(encoding="utf-8"))
+    assert written == result and written["config"] == config_hash(read_config(folder, full=True))
+    assert len(list((folder / "runs-full").iterdir())) == 4
+    ignored = subprocess.run(
+        ["git", "-C", str(ROOT), "check-ignore", "experiments/000-twice/runs-full/x.json"]
+    )
+    assert ignored.returncode == 0
+
+
+def test_a_full_table_leaves_the_usual_settings_as_they_are(twice):
+    folder, _ = twice
+    plain = read_config(folder)
+    (folder / "config.toml").write_text(FULL, encoding="utf-8")
+    assert (
+        config_hash(read_config(folder)) == config_hash(plain) != config_hash(read_config(folder, full=True))
+    )
+
+
+def test_what_is_wrong_with_a_full_table_is_named(twice):
+    folder, _ = twice
+    with pytest.raises(PhotostyleError, match=r"config\.toml has no table \[full\]"):
+        read_config(folder, full=True)
+    (folder / "config.toml").write_text(CONFIG + "\n[full]\nnumber = 4\n", encoding="utf-8")
+    with pytest.raises(PhotostyleError, match=r"has number in \[full\] but not in \[settings\]"):
+        read_config(folder)
+
+
+# On workers
+
+
+@pytest.fixture
+def numbered(tmp_path, monkeypatch):
+    """An experiment whose runs read a file each, and the data folder; its kind can be imported by workers."""
+    monkeypatch.setitem(sys.modules, "experiments.twice", on_workers.twice)
+    (tmp_path / "data" / "numbers").mkdir(parents=True)
+    for number in range(1, 7):
+        (tmp_path / "data" / "numbers" / f"{number}.txt").write_text(f"{number}")
+    (tmp_path / "began").mkdir()
+    (tmp_path / "README.md").write_text(f"{INDEX_BEGIN}\n{INDEX_END}\n", encoding="utf-8")
+
+    def experiment(**settings):
+        folder = tmp_path / "000-twice"
+        folder.mkdir(exist_ok=True)
+        text = "\n".join(f"{name} = {value!r}" for name, value in settings.items())
+        (folder / "config.toml").write_text(CONFIG.replace("numbers = [1, 2, 3]", text), encoding="utf-8")
+        return folder
+
+    return experiment, tmp_path / "data", tmp_path / "began"
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    """What the runs of an experiment have left, but for what differs from run to run."""
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "runs").rglob("*.bin")
+    }
+    for path in (folder / "runs").glob("*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record.pop("seconds") >= 0 and record.pop("machine")["threads"] == 1
+        files[path.name] = json.dumps(record).encode()
+    return files
+
+
+def began(folder: Path) -> list[str]:
+    return sorted(path.name.split("-")[0] for path in folder.iterdir())
+
+
+def test_a_run_is_a_function_of_bytes():
+    run = run_task("on_workers.twice", {"number": 3}, {"numbers/3.txt": b"3"})
+    assert run["figures"] == {"twice": 6, "seen": ["3.txt"]} and run["files"] == {
+        "pictures 3/picture.bin": bytes(3)
+    }
+    assert run.keys() == {"figures", "files", "seconds", "machine"}
+
+
+def test_workers_leave_what_one_process_leaves(numbered, workers):
+    experiment, data, _ = numbered
+    folder = experiment(numbers=[1, 2, 3, 4])
+    here = run_experiment(folder, data, silent)
+    alone = kept(folder)
+    assert len(alone) == 8 and here["figures"] == {"sum": 20}
+    (folder / "runs").rename(folder / "before")
+    with workers() as pool:
+        there = run_experiment(folder, data, silent, pool=pool)
+    assert kept(folder) == alone and there["figures"] == here["figures"]
+    assert there["machine"]["threads"] == 1 and "other machines" not in there
+
+
+def test_a_worker_killed_in_a_run_loses_and_doubles_nothing(numbered, all_workers, kill_first):
+    experiment, data, watched = numbered
+    folder = experiment(numbers=[1, 2, 3, 4, 5, 6], watched=str(watched), victim=3)
+    said = []
+    kill_first(watched, "3")
+    with all_workers(say=said.append) as pool:
+        assert run_experiment(folder, data, said.append, pool=pool)["figures"] == {"sum": 42}
+    assert began(watched) == ["1", "2", "3", "3", "4", "5", "6"]
+    assert sorted(line.split()[0] for line in said if " s" == line[-2:]) == [f"{n}/6" for n in range(1, 7)]
+    assert "task run 3: its worker was lost; attempt 2 of 3" in said
+    assert len(kept(folder)) == 12
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+import on_workers.twice
+sys.modules["experiments.twice"] = on_workers.twice
+from experiments.framework import run_experiment
+from photostyle.pool import Processes
+
+if __name__ == "__main__":
+    folder, data = map(Path, sys.argv[1:])
+    with Processes(1, gpu=False, count=2) as pool:
+        run_experiment(folder, data, print, pool=pool)
+"""
+
+
+def test_a_driver_that_is_killed_goes_on_from_its_records(numbered, tmp_path):
+    """Killed when it waits for the last run; its workers end with it."""
+    experiment, data, watched = numbered
+    folder = experiment(numbers=[1, 2, 3, 4], watched=str(watched), victim=4)
+    (tmp_path / "driver.py").write_text(DRIVER, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    driver = subprocess.Popen([sys.executable, tmp_path / "driver.py", folder, data], env=environment)
+    deadline = time.monotonic() + 120
+    while len(list((folder / "runs").glob("*.json"))) < 3 or "4" not in began(watched):
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert not (folder / "result.json").exists()
+    said = []
+    assert run_experiment(folder, data, said.append)["figures"] == {"sum": 20}
+    assert said[0] == "3 of 4 runs were done before" and began(watched) == ["1", "2", "3", "4", "4"]
+    waiting = int(min(watched.glob("4-*"), key=lambda path: path.name.split("-")[2]).name.split("-")[1])
+    while Path(f"/proc/{waiting}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{waiting}").exists()
+
+
+def test_an_input_that_is_missing_is_said_before_anything_runs(numbered):
+    experiment, data, watched = numbered
+    folder = experiment(numbers=[1, 2, 9], watched=str(watched))
+    with pytest.raises(PhotostyleError, match=r"numbers/9\.txt does not exist; .* --data"):
+        run_experiment(folder, data, silent)
+    assert began(watched) == []
+
+
+def test_a_file_is_read_once_and_let_go_when_no_run_needs_it(numbered, tmp_path, monkeypatch):
+    experiment, data, _ = numbered
+    monkeypatch.setattr(on_workers.twice, "inputs", lambda parameters: ["numbers/1.txt"])
+    monkeypatch.setattr(on_workers.twice, "execute", lambda parameters, data, folder: {"twice": 1})
+    shared = []
+
+    class Pool(ThisProcess):
+        def share(self, value):
+            shared.append(value)
+            return value
+
+    run_experiment(experiment(numbers=[1, 2, 3]), data, silent, pool=Pool())
+    assert shared == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--full"], "has no table [full]"),
+        (["--cluster", "slurm"], '--cluster is "slurm"; give auto, local or ray://HOST:PORT'),
+        (["--cluster", "local", "--cores", "0"], "--cores is 0"),
+    ],
+)
+def test_the_script_says_in_one_line_what_is_wrong_with_an_option(options, said, capsys):
+    spec = importlib.util.spec_from_file_location("experiment_script", ROOT / "scripts/experiment.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.main([str(FOLDERS[0]), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("experiment: ") and said in line
+
+
 # The recorded ones
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_no_result_is_older_than_its_settings(folder):
     assert read_result(folder)["config"] == config_hash(read_config(folder)), "run the experiment again"
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_no_full_result_is_older_than_its_settings(folder):
+    if (path := folder / "result-full.json").exists():
+        recorded = json.loads(path.read_text(encoding="utf-8"))["config"]
+        assert recorded == config_hash(read_config(folder, full=True)), "run the experiment again with --full"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

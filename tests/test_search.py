@@ -1,5 +1,6 @@
 """A study: begun, stopped in every way, gone on with, shared by processes; what it leaves on disk."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -7,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from on_workers.trial import watched
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from PIL import Image
@@ -24,10 +27,11 @@ from photostyle.arguments import parse_config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.images import read_image, write_image
 from photostyle.pareto import choose
+from photostyle.pool import Pool
 from photostyle.presets import configure
-from photostyle.search import LEAST_PATIENCE, Study
+from photostyle.search import LEAST_PATIENCE, Study, try_settings
 from photostyle.settings import read_settings
-from photostyle.space import SPACE, Dimension
+from photostyle.space import SPACE, Dimension, settings_of
 from photostyle.storage import this_process
 from photostyle.transfer import transfer
 from photostyle.trials import Outcome, Problem, Trial, attempt, prepare
@@ -267,7 +271,7 @@ def test_of_two_that_take_the_last_trial_at_once_one_gives_way(
     late = study()
     monkeypatch.setattr(late, "missing", lambda count: 1)
     assert list(late.run(1)) == []
-    other._try(trial, values)
+    other._conclude(trial, try_settings(other.problem, settings_of(values, other.problem.config)))
     monkeypatch.undo()
     assert late.missing(1) == 0 and states(late) == ["complete", "interrupted"]
 
@@ -491,3 +495,104 @@ def test_two_processes_share_the_work(study: Callable[..., Study], prepared: Pat
     assert [trial.number for trial in trials if trial.default] == [0]
     assert len({tuple(trial.values.values()) for trial in trials}) == 12
     assert all(record(trial)["state"] == "complete" and shared.picture(trial).exists() for trial in trials)
+
+
+# On workers
+
+Workers = Callable[..., Pool]
+
+
+def test_workers_find_what_one_process_finds(study: Callable[..., Study], all_workers: Workers) -> None:
+    """The first trials are drawn by number alone, so that all of them are the same, to the bit."""
+    alone = list(study(folder="alone").run(4))
+    with all_workers() as pool:
+        together = sorted(study().run(4, pool), key=lambda trial: trial.number)
+    for one, other in zip(alone, together, strict=True):
+        assert one.default == (one.number == 0) and dataclasses.replace(other, seconds=one.seconds) == one
+        name = f"{one.number:04d}.png"
+        assert Path("search/trials", name).read_bytes() == Path("alone/trials", name).read_bytes()
+        kept = record(other)
+        assert kept["environment"]["threads"] == 1 and kept["seconds"] == other.seconds > 0
+    assert study().trials() == together and study().missing(4) == 0
+
+
+def test_a_worker_killed_in_a_trial_loses_and_doubles_nothing(
+    study: Callable[..., Study],
+    all_workers: Workers,
+    kill_first: Callable[[Path, str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = tmp_path / "began"
+    began.mkdir()
+    monkeypatch.setattr(search_module, "try_settings", watched)
+    said: list[str] = []
+    kill_first(began, "victim")
+    with all_workers(say=said.append) as pool:
+        done = [trial.number for trial in study(output=began / "out.png").run(5, pool)]
+    assert sorted(done) == [0, 1, 2, 3, 4] and states(study()) == ["complete"] * 5
+    assert [trial.default for trial in study().trials()] == [True, False, False, False, False]
+    assert len(list(began.glob("trial-*"))) == 6
+    assert [line.partition(":")[2] for line in said] == [" its worker was lost; attempt 2 of 3"]
+
+
+@pytest.mark.slow
+def test_interrupted_on_workers_it_gives_all_back(study: Callable[..., Study], workers: Workers) -> None:
+    first = study()
+    with workers() as pool, closing(first.run(6, pool)) as trials:
+        done = next(trials)
+        assert first.under_way == 1
+    assert first.under_way == 0
+    assert sorted(states(study())) == ["complete", "interrupted"]
+    rest = list(study().run(6))
+    assert len(rest) == 5
+    complete = [trial for trial in study().trials() if trial.state == "complete"]
+    assert len(complete) == 6 == len({tuple(trial.values.values()) for trial in complete})
+    assert done in complete and sum(trial.default for trial in complete) == 1
+
+
+def test_a_device_that_a_worker_lacks_is_one_line(problem: Callable[..., Problem]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is CUDA here")
+    elsewhere = problem()
+    elsewhere = dataclasses.replace(elsewhere, config=dataclasses.replace(elsewhere.config, device="cuda"))
+    with pytest.raises(PhotostyleError, match="finds no CUDA device here"):
+        try_settings(elsewhere, {})
+
+
+DRIVER = WORKER.replace(
+    """(folder / f"{me}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 2:
+    time.sleep(0.01)
+for trial in Study(problem, folder).run(count):
+    print(trial.number, flush=True)
+""",
+    """
+from photostyle.pool import Processes
+with Processes(1, gpu=False, count=2) as pool:
+    for trial in Study(problem, folder).run(count, pool):
+        print(trial.number, flush=True)
+""",
+).replace("(8,)", "(200,)")
+
+
+@pytest.mark.slow
+def test_a_killed_driver_s_trials_are_tried_again(study: Callable[..., Study], prepared: Path) -> None:
+    Path("search").mkdir()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", DRIVER, str(prepared), "search", "0", "1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as driver:
+        assert driver.stdout is not None
+        for _ in range(3):
+            assert driver.stdout.readline()
+        # Whose a trial is, is not known in the moment in which it is begun: not then, but while it is tried.
+        time.sleep(0.3)
+        driver.kill()
+    again = study(iterations=(200,))
+    left = [trial.number for trial in again.study.trials if trial.state == TrialState.RUNNING]
+    done = sum(trial.state == "complete" for trial in again.trials())
+    assert 1 <= len(left) <= 2 and done >= 3
+    assert len(list(again.run(done + 2))) == 2
+    complete = [trial for trial in again.trials() if trial.state == "complete"]
+    assert len(complete) == done + 2 == len({tuple(trial.values.values()) for trial in complete})
+    assert sum(trial.default for trial in complete) == 1

@@ -1,0 +1,118 @@
+"""What --cluster means; that code, and code alone, travels to a cluster; that Ray is asked for where it is needed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import on_workers
+import pytest
+
+from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.pool import Processes, ThisProcess
+from photostyle.ray_pool import INSTALL, _copied, open_pool
+
+STARTED = 120  # seconds a process may take to import torch on a busy machine
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+
+def test_without_a_cluster_it_is_this_process() -> None:
+    assert isinstance(open_pool(None), ThisProcess)
+
+
+def test_local_is_processes_whether_ray_is_there_or_not() -> None:
+    assert isinstance(open_pool("local", 2), Processes)
+
+
+def test_auto_without_ray_is_processes_and_says_so(without_ray: None) -> None:
+    said: list[str] = []
+    pool = open_pool("auto", gpu=False, say=said.append)
+    assert isinstance(pool, Processes)
+    assert said == [f"Ray is not installed ({INSTALL}): local processes do its work"]
+
+
+def test_an_address_without_ray_names_the_extra(without_ray: None) -> None:
+    with pytest.raises(PhotostyleError, match=r"ray://host:10001 needs Ray.*photostyle\[cluster\]"):
+        open_pool("ray://host:10001")
+
+
+@pytest.mark.parametrize("cluster", ["slurm", "", "host:6379"])
+def test_other_words_are_refused(cluster: str) -> None:
+    with pytest.raises(PhotostyleError, match="give auto, local or ray://HOST:PORT"):
+        open_pool(cluster)
+
+
+def test_a_task_has_a_core_at_least() -> None:
+    with pytest.raises(PhotostyleError, match="--cores is 0"):
+        open_pool("local", 0)
+
+
+def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
+    """No pictures, no records, nothing that an experiment has computed."""
+    for package in ("photostyle", "segmentation", "experiments"):
+        _copied(package, tmp_path)
+    sent = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    code = {
+        path.relative_to(root).as_posix()
+        for package in ("photostyle", "segmentation", "experiments")
+        for path in (root / package).glob("*.py")
+    }
+    assert sent == code | {"segmentation/groups.toml"}
+
+
+def test_only_a_cluster_imports_ray() -> None:
+    code = "import sys, photostyle.cli, experiments.framework; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=STARTED).returncode == 0
+
+
+# On a real Ray
+
+
+@pytest.mark.slow
+def test_auto_starts_a_ray_that_ends_with_the_pool(ray_settings: None) -> None:
+    import ray
+
+    with open_pool("auto", gpu=False, packages=("photostyle", "on_workers")) as pool:
+        assert pool.description.startswith("Ray on this machine: ")
+        assert pool.workers == int(ray.cluster_resources()["CPU"])
+        pool.submit("x", on_workers.squared, 3)
+        assert pool.finished()[1]["square"] == 9
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_task_that_a_ray_of_this_machine_is_too_small_for_is_refused(ray_settings: None) -> None:
+    import ray
+
+    with pytest.raises(PhotostyleError, match=r"--cores is 4096, but this machine has \d+; give fewer"):
+        open_pool("auto", 4096, gpu=False)
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_cluster_that_does_not_answer_is_one_line_at_once(
+    address: str, ray_settings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(
+        PhotostyleError, match=f"Ray at {address} cannot be used .*Connection refused"
+    ) as caught:
+        open_pool("auto")
+    assert "\n" not in str(caught.value) and "RAY_AUTH_TOKEN" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["auto", "ray"])
+def test_code_that_was_not_sent_is_missed_in_one_line(
+    kind: str, ray_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster[kind])
+    with open_pool("auto", packages=("photostyle",), gpu=False) as pool:
+        with pytest.raises(ComputationError, match="No module named 'on_workers'") as caught:
+            pool.submit("x", on_workers.squared, 3)
+            pool.finished()
+    assert "\n" not in str(caught.value)
