@@ -30,6 +30,8 @@ class Config:
     """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
     strength: float = 1.0
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
+    preserve_luminance: bool = False
+    """keep the photo's lightness (CIELAB L*) in every pixel and take only the reference's colours"""
 
     segmenter: str = "auto"
     """what makes masks: light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of

@@ -99,15 +99,8 @@ def transfer(
 
     if canvas is None:
         canvas = first_canvas(config, full.content, full.content_masks, maps)
-    picture = render(
-        full.content,
-        canvas,
-        strength=config.strength,
-        smooth_radius=config.smooth_radius,
-        smooth_edge=config.smooth_edge,
-    )
     return Result(
-        picture.cpu(),
+        rendered(config, full.content, canvas).cpu(),
         photo,
         reference,
         guidance,
@@ -140,6 +133,18 @@ def prepare_torch(config: Config) -> torch.device:
     if config.device == "cuda" and not found:
         raise PhotostyleError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
     return torch.device("cuda" if config.device != "cpu" and found else "cpu")
+
+
+def rendered(config: Config, photo: Tensor, solved: Tensor) -> Tensor:
+    """The picture to write, as configured. photo (3, H, W), solved (3, h, w) -> (3, H, W)."""
+    return render(
+        photo,
+        solved,
+        strength=config.strength,
+        smooth_radius=config.smooth_radius,
+        smooth_edge=config.smooth_edge,
+        preserve_luminance=config.preserve_luminance,
+    )
 
 
 def at_stage(full: Scene, stage: Stage) -> Scene:

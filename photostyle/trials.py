@@ -30,11 +30,11 @@ from photostyle.metrics import (
 )
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import optimise
-from photostyle.render import enlarge, render
+from photostyle.render import enlarge
 from photostyle.schedule import Stage, schedule
 from photostyle.settings import FILES
 from photostyle.space import SPACE, Dimension, space_of
-from photostyle.transfer import COLOUR_SIDE, at_stage, prepare_torch, read_both_masks
+from photostyle.transfer import COLOUR_SIDE, at_stage, prepare_torch, read_both_masks, rendered
 from photostyle.validate import check
 from photostyle.version import __version__
 from photostyle.weights import Weights, find, locate
@@ -167,13 +167,7 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
         for step in optimise(canvas, Objective(config, stage, scene, problem.encoder), stage, config):
             canvas = step.image
     assert canvas is not None  # a problem has stages
-    picture = render(
-        problem.scene.content,
-        canvas,
-        strength=config.strength,
-        smooth_radius=config.smooth_radius,
-        smooth_edge=config.smooth_edge,
-    )
+    picture = rendered(config, problem.scene.content, canvas)
     return Outcome(picture.cpu(), *_scores(problem, picture))
 
 

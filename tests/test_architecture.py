@@ -15,6 +15,7 @@ LIBRARY = (
     "legend",
     "masks",
     "filters",
+    "lightness",
     "guidance",
     "colour",
     "canvas",

@@ -6,9 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from skimage import data
+from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
 
@@ -202,6 +204,20 @@ def test_strength_blends_from_the_photo_to_the_full_result(make: Callable[..., C
     assert torch.equal(none.image, none.photo.pixels)
     inside = (full.image > 0) & (full.image < 1)
     torch.testing.assert_close(half.image[inside], (none.image + full.image)[inside] / 2)
+
+
+def test_preserved_luminance_takes_the_references_colours_under_the_photos_light(
+    make: Callable[..., Config],
+) -> None:
+    """Its mean chroma comes near; what brightness there is in the reference, half as dark, does not."""
+    result = transfer(make("instant", iterations=(0,), preserve_luminance=True))
+    ours, photo, reference = (
+        rgb2lab(image.double().numpy(), channel_axis=0)
+        for image in (result.image, result.photo.pixels, result.reference.pixels)
+    )
+    assert np.abs(ours[0] - photo[0]).max() < 0.005  # see test_lightness
+    means = [np.array(each[1:].mean((1, 2))) for each in (ours, photo, reference)]
+    assert np.linalg.norm(means[0] - means[2]) < 0.5 * np.linalg.norm(means[1] - means[2])
 
 
 # Starts
