@@ -19,6 +19,7 @@ from photostyle.settings import read_settings
 Options = TypeVar("Options")
 
 HELP = {"-h", "--help"}
+STRENGTHS = "--region-strength"
 SETTINGS_HELP = (
     "A photo and a reference become a photorealistic result. --config FILE: a TOML file of settings that replace what "
     "the preset says; options given beside it replace what the file says."
@@ -56,6 +57,7 @@ def parse(
 
 def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> Config:
     """The command line as a configuration: the preset first, then a file of settings, then every option given."""
+    _refuse_half_said(arguments)
     file, arguments = _settings_file(arguments)
     settings = read_settings(file) if file else {}
     # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
@@ -67,6 +69,19 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     base = {"masks": ("auto",)} | PRESETS.get(preset, {}) | settings | {"preset": preset}
     default = Config(content=tyro.MISSING, style=tyro.MISSING, **base)
     return replace(parse(Config, arguments, program, default, SETTINGS_HELP), preset=preset)
+
+
+def _refuse_half_said(arguments: Sequence[str]) -> None:
+    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by strengths."""
+    options = [word.partition("=")[0].replace("_", "-") for word in arguments]
+    if options.count(STRENGTHS) > 1:
+        raise PhotostyleError(f"{STRENGTHS} is given twice; give it once, with all its regions")
+    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
+        if option == STRENGTHS and "=" not in word and after.startswith("--"):
+            raise PhotostyleError(
+                f"{STRENGTHS} names no region; give NAME=STRENGTH, and leave out the # of a colour, "
+                "which begins a comment in a shell: 0000ff=0.5"
+            )
 
 
 def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -30,6 +30,9 @@ class Config:
     """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
     strength: float = 1.0
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
+    region_strength: tuple[str, ...] = ()
+    """strengths of single regions by their names in the photo's mask, as in sky=0.5 person=0.2; the others have
+    --strength"""
     preserve_luminance: bool = False
     """keep the photo's lightness (CIELAB L*) in every pixel and take only the reference's colours"""
 

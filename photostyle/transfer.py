@@ -23,6 +23,7 @@ from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import Diverged, Step, optimise
 from photostyle.render import enlarge, render
 from photostyle.schedule import LEAST_SIDE, Stage, schedule
+from photostyle.strength import strength_map
 from photostyle.validate import check
 
 TO_BE_MADE = (("auto",), ("cluster",))  # what --masks says where masks are to be made
@@ -76,6 +77,7 @@ def transfer(
     for note in notes:
         say(note)
     full = _scene(photo, reference, guidance, device)
+    strength = strength_map(config, full.content, masks[0])
 
     canvas, trace, ended = None, [], "done"
     maps = _colour_maps(full)
@@ -100,7 +102,7 @@ def transfer(
     if canvas is None:
         canvas = first_canvas(config, full.content, full.content_masks, maps)
     return Result(
-        rendered(config, full.content, canvas).cpu(),
+        rendered(config, full.content, canvas, strength).cpu(),
         photo,
         reference,
         guidance,
@@ -135,12 +137,12 @@ def prepare_torch(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and found else "cpu")
 
 
-def rendered(config: Config, photo: Tensor, solved: Tensor) -> Tensor:
-    """The picture to write, as configured. photo (3, H, W), solved (3, h, w) -> (3, H, W)."""
+def rendered(config: Config, photo: Tensor, solved: Tensor, strength: float | Tensor) -> Tensor:
+    """The picture to write, as configured. photo (3, H, W), solved (3, h, w), strength: one or (H, W) -> (3, H, W)."""
     return render(
         photo,
         solved,
-        strength=config.strength,
+        strength=strength,
         smooth_radius=config.smooth_radius,
         smooth_edge=config.smooth_edge,
         preserve_luminance=config.preserve_luminance,

@@ -18,6 +18,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.filters import fit_within, resize, size_of
 from photostyle.guidance import pair_regions, resize_masks
 from photostyle.images import read_image
+from photostyle.masks import MaskSet
 from photostyle.metrics import (
     DRIFT_SIDE,
     PATCH,
@@ -34,6 +35,7 @@ from photostyle.render import enlarge
 from photostyle.schedule import Stage, schedule
 from photostyle.settings import FILES
 from photostyle.space import SPACE, Dimension, space_of
+from photostyle.strength import strength_map
 from photostyle.transfer import COLOUR_SIDE, at_stage, prepare_torch, read_both_masks, rendered
 from photostyle.validate import check
 from photostyle.version import __version__
@@ -54,6 +56,7 @@ class Problem:
     config: Config  # of the default trial
     space: tuple[Dimension, ...]
     stages: tuple[tuple[Stage, Scene], ...]
+    regions: MaskSet  # of the photo, at the search's full size
     maps: Tensor  # the first canvas's colour maps
     encoder: Encoder | None  # of the terms
     judge: Encoder | None  # of the style score
@@ -133,6 +136,9 @@ def prepare(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
+    final = stages[-1][1].content
+    regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
+    strength_map(config, final, regions)  # raises where it names no region
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -148,7 +154,7 @@ def prepare(
     identity = json.loads(json.dumps(identity))
     judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
     terms = _encoder(config, loaded, device)
-    return Problem(config, kept, stages, _colour_maps(full), terms, judge, identity, notes)
+    return Problem(config, kept, stages, regions, _colour_maps(full), terms, judge, identity, notes)
 
 
 def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
@@ -167,7 +173,8 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
         for step in optimise(canvas, Objective(config, stage, scene, problem.encoder), stage, config):
             canvas = step.image
     assert canvas is not None  # a problem has stages
-    picture = rendered(config, problem.scene.content, canvas)
+    photo = problem.scene.content
+    picture = rendered(config, photo, canvas, strength_map(config, photo, problem.regions))
     return Outcome(picture.cpu(), *_scores(problem, picture))
 
 

@@ -5,6 +5,7 @@ import math
 from photostyle.config import Config
 from photostyle.encoders import layers_down_to
 from photostyle.errors import PhotostyleError
+from photostyle.strength import region_strengths
 
 
 def check(config: Config) -> None:
@@ -51,6 +52,7 @@ def check(config: Config) -> None:
     if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
         raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")
     _check_terms(config)
+    region_strengths(config)
     if config.start == "file" and config.start_file is None:
         raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
     if config.start_file is not None and config.start != "file":

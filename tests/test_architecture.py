@@ -19,6 +19,7 @@ LIBRARY = (
     "guidance",
     "colour",
     "canvas",
+    "strength",
     "weights",
     "presets",
     "settings",

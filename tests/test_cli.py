@@ -603,6 +603,12 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "content layer": (nothing, [*RUN, "--content-layer", "relu9_9"], "relu9_9", "did you mean"),
     "style layer": (nothing, [*RUN, "--style-layers", "relu1_1", "relu41"], "relu41", 'did you mean "relu4_1"'),
     "no style layer": (nothing, [*RUN, "--style-layers"], "no layers", "name some"),
+    "strength of no region": (nothing, [*RUN, *NONE, "--region-strength", "sky=0.5"], "sky", "are: all"),
+    "strength without a number": (nothing, [*RUN, "--region-strength", "sky"], "'sky'", "NAME=STRENGTH"),
+    "strengths that a shell ate": (nothing, [*RUN, "--region-strength", "--quiet"], "--region-strength", "leave out"),
+    "strengths in two": (
+        nothing, [*RUN, "--region-strength", "a=1", "--region_strength=b=0"], "given twice", "give it once",
+    ),
     "unknown preset": (nothing, [*RUN, "--preset", "best"], "'best' for argument '--preset'", "'released'"),
     "preset without a name": (nothing, [*RUN, "--preset"], "'--preset'", "--help"),
     "negative size": (nothing, [*RUN, "--size", "-5"], "--size is -5", "at least 32"),

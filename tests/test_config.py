@@ -49,6 +49,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "preset": ({}, "patches", "search", "console"),
     "size": ({"coarsest": 32}, 64, 48, "picture"),
     "strength": ({}, 1.0, 0.5, "picture"),
+    "region_strength": (REGIONS, (), ("0000ff=0.5",), "picture"),
     "preserve_luminance": ({}, False, True, "picture"),
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),

@@ -206,6 +206,31 @@ def test_strength_blends_from_the_photo_to_the_full_result(make: Callable[..., C
     torch.testing.assert_close(half.image[inside], (none.image + full.image)[inside] / 2)
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_region_goes_as_far_as_its_own_strength(
+    make: Callable[..., Config], masked: dict[str, Any], size: int
+) -> None:
+    """With hard borders: the left region is the photo's own, the right one that of the full result."""
+    full = transfer(make(**masked, size=size))
+    half = transfer(make(**masked, size=size, region_strength=("#0000ff=0",), feather=8))
+    hard = transfer(make(**masked, size=size, region_strength=("#0000ff=0",), feather=0, start="content"))
+    plain = transfer(make(**masked, size=size, feather=0, start="content"))
+    assert torch.equal(hard.image[..., :COLUMN], hard.photo.pixels[..., :COLUMN])
+    torch.testing.assert_close(hard.image[..., COLUMN:], plain.image[..., COLUMN:])
+    # Soft ones: the picture lies between the two everywhere.
+    low, high = torch.minimum(full.image, full.photo.pixels), torch.maximum(full.image, full.photo.pixels)
+    assert (half.image >= low - 1e-6).all() and (half.image <= high + 1e-6).all()
+
+
+def test_a_strength_for_no_region_is_refused_before_the_work(
+    make: Callable[..., Config], masked: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        PhotostyleError, match="names sky, which is no region of the photo; there are: #0000ff, #"
+    ):
+        transfer(make(**masked, region_strength=("sky=0.5",)), lambda step: pytest.fail("work was done"))
+
+
 def test_preserved_luminance_takes_the_references_colours_under_the_photos_light(
     make: Callable[..., Config],
 ) -> None:
