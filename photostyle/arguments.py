@@ -62,7 +62,7 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     settings = read_settings(file) if file else {}
     # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
     rest = [argument for argument in arguments if argument not in HELP]
-    named = parse(Config, rest, program, Config(content=Path(), style=Path(), **settings))
+    named = parse(Config, rest, program, Config(content=Path(), style=(Path(),), **settings))
     asked_for_help = len(rest) < len(arguments)
     preset = named.preset if asked_for_help else _resolved(named)
     # The library makes no masks (it does not know the segmenters), the command line does where none are given.

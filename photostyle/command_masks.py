@@ -115,7 +115,7 @@ def _folders(photos: Sequence[Path], output: Path) -> list[Path]:
 
 def _settings(options: SegmentCommand) -> Config:
     photo = options.photos[0]
-    return Config(content=photo, style=photo, device=options.device, threads=options.threads)
+    return Config(content=photo, style=(photo,), device=options.device, threads=options.threads)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from photostyle.canvas import first_canvas
-from photostyle.colour import region_colour_maps
 from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
-from photostyle.filters import fit_within, resize, size_of
-from photostyle.guidance import pair_regions, resize_masks
+from photostyle.filters import size_of
+from photostyle.guidance import resize_masks
 from photostyle.images import read_image
 from photostyle.masks import MaskSet
 from photostyle.metrics import (
@@ -36,7 +35,16 @@ from photostyle.schedule import Stage, schedule
 from photostyle.settings import FILES
 from photostyle.space import SPACE, Dimension, space_of
 from photostyle.strength import strength_map
-from photostyle.transfer import COLOUR_SIDE, at_stage, prepare_torch, read_both_masks, rendered
+from photostyle.transfer import (
+    at_stage,
+    colour_maps,
+    full_scene,
+    notes_of,
+    paired,
+    prepare_torch,
+    read_all_masks,
+    rendered,
+)
 from photostyle.validate import check
 from photostyle.version import __version__
 from photostyle.weights import Weights, find, locate
@@ -123,13 +131,16 @@ def prepare(
     """
     check(config)
     device = prepare_torch(config)
-    photo, reference = read_image(config.content), read_image(config.style)
-    masks = read_both_masks(config.masks, photo, reference)
-    guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
-    notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
+    if len(config.style) > 1:
+        raise PhotostyleError(
+            f"a search scores against one reference, {len(config.style)} are given; give one"
+        )
+    photo, reference = read_image(config.content), read_image(config.style[0])
+    masks = read_all_masks(config.masks, photo, [reference])
+    guidance = paired(config, photo, [reference], masks)
+    notes = notes_of((photo, reference), masks, guidance)
     kept, loaded = space_of(config, space), _weights(config, say)
-    tensors = (photo.pixels, reference.pixels, guidance.content, guidance.style)
-    full = Scene(*(tensor.to(device) for tensor in tensors))
+    full = full_scene(photo, [reference], guidance, device)
     stages = tuple((stage, at_stage(full, stage)) for stage in schedule(config, photo.height, photo.width))
     if not stages:
         raise PhotostyleError(
@@ -154,7 +165,7 @@ def prepare(
     identity = json.loads(json.dumps(identity))
     judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
     terms = _encoder(config, loaded, device)
-    return Problem(config, kept, stages, regions, _colour_maps(full), terms, judge, identity, notes)
+    return Problem(config, kept, stages, regions, colour_maps(full), terms, judge, identity, notes)
 
 
 def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
@@ -214,15 +225,3 @@ def _encoder(config: Config, loaded: Weights | None, device: torch.device) -> En
         return None
     layers = feature_layers(config)
     return Encoder(loaded.state, config.encoder, layers=layers, pooling=config.pooling).to(device)
-
-
-def _colour_maps(full: Scene) -> Tensor:
-    """From copies of COLOUR_SIDE, as `transfer` takes them, whatever the size of the search."""
-    ours = fit_within(*size_of(full.content), COLOUR_SIDE)
-    theirs = fit_within(*size_of(full.style), COLOUR_SIDE)
-    return region_colour_maps(
-        resize(full.content, *ours),
-        resize_masks(full.content_masks, *ours),
-        resize(full.style, *theirs),
-        resize_masks(full.style_masks, *theirs),
-    )

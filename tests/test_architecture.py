@@ -11,6 +11,7 @@ LIBRARY = (
     "version",
     "errors",
     "config",
+    "mixture",
     "images",
     "legend",
     "masks",

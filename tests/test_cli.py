@@ -609,6 +609,12 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "strengths in two": (
         nothing, [*RUN, "--region-strength", "a=1", "--region_strength=b=0"], "given twice", "give it once",
     ),
+    "no reference": (nothing, ["run", "--content", "photo.png", "--style"], "--style is empty", "name one"),
+    "style weights": (nothing, [*RUN, "--style-weights", "1", "2"], "2 numbers for 1 references", "give one each"),
+    "masks of two": (nothing, [*RUN, "style.png", *MASKS], "--masks takes 3 paths", "one for each of 2"),
+    "output = second style": (
+        nothing, [*content("style.png"), "photo.png", "--output", "photo.png"], "photo.png", ANOTHER,
+    ),
     "unknown preset": (nothing, [*RUN, "--preset", "best"], "'best' for argument '--preset'", "'released'"),
     "preset without a name": (nothing, [*RUN, "--preset"], "'--preset'", "--help"),
     "negative size": (nothing, [*RUN, "--size", "-5"], "--size is -5", "at least 32"),
@@ -622,7 +628,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "misspelt photo": (nothing, ["run", "--contnet", "photo.png", "--style", "s.png"], "--contnet", "mean --content?"),
     "unlike any option": (nothing, [*RUN, "--zzzzz=1"], "--zzzzz", "--help lists all"),
     "option value": (nothing, [*RUN, "--optimiser", "sgd"], "'sgd' for argument '--optimiser'", "'adam', 'lbfgs'"),
-    "stray argument": (nothing, [*RUN, "style.png"], "style.png", "--help"),
+    "stray argument": (nothing, ["run", "style.png", *PHOTOS], "style.png", "--help"),
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
     "unknown command": (nothing, ["paint"], '"paint"', "run, segment, search, masks, score, rerun"),
     # the other commands

@@ -17,7 +17,7 @@ HEIGHT, WIDTH = 48, 72
 
 
 def config(*strengths: str, **settings) -> Config:
-    return Config(Path("photo.png"), Path("style.png"), region_strength=strengths, **settings)
+    return Config(Path("photo.png"), (Path("style.png"),), region_strength=strengths, **settings)
 
 
 @pytest.fixture

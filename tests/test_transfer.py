@@ -45,6 +45,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask = torch.zeros(3, height, width)
         mask[2, :, :column], mask[0, :, column:] = 1, 1
         write_image(folder / f"{name}-mask.png", mask)
+    # The left region of the style by itself, and a picture that is all of the right region.
+    style = torch.from_numpy(resize(data.rocket(), (90, 120), anti_aliasing=True)).permute(2, 0, 1).float()
+    write_image(folder / "style-left.png", style[..., :STYLE_COLUMN])
+    write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 90, STYLE_COLUMN))
+    write_image(folder / "tall-red.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 128, 64))
     generator, channels, state = torch.Generator().manual_seed(0), 3, {}
     for position in convolutions("vgg19").values():
         scale = (2 / (9 * channels)) ** 0.5  # He et al. 2015: signals keep their size down the layers
@@ -229,6 +234,66 @@ def test_a_strength_for_no_region_is_refused_before_the_work(
         PhotostyleError, match="names sky, which is no region of the photo; there are: #0000ff, #"
     ):
         transfer(make(**masked, region_strength=("sky=0.5",)), lambda step: pytest.fail("work was done"))
+
+
+def test_several_references_give_different_regions(
+    make: Callable[..., Config], masked: dict[str, Any], pictures: Path
+) -> None:
+    """The left region from one photograph, the right from another: hard borders, so each is as from its own alone."""
+    photo_mask, _ = masked["masks"]
+    one = {"style": pictures / "style.png", "masks": masked["masks"]}
+    other = {"style": pictures / "tall.png", "masks": (photo_mask, str(pictures / "tall-red.png"))}
+    both = {
+        "style": (pictures / "style-left.png", pictures / "tall.png"),
+        "masks": (photo_mask, str(pictures / "blue.png"), str(pictures / "tall-red.png")),
+    }
+    hard = {"feather": 0, "iterations": (0,)}
+    left, right, mixed = (transfer(make("instant", **each, **hard)) for each in (one, other, both))
+    assert torch.equal(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
+    assert torch.equal(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
+    assert [each.path.name for each in mixed.references] == ["style-left.png", "tall.png"]
+    assert len(mixed.masks) == len(mixed.mask_paths) == 3
+
+
+@pytest.mark.parametrize("preset", ["instant", "patches", "photoreal"])
+def test_weights_move_the_colours_from_one_reference_to_the_other(
+    make: Callable[..., Config], pictures: Path, preset: str
+) -> None:
+    styles = (pictures / "style.png", pictures / "tall.png")
+    settings = {"iterations": (0 if preset == "instant" else 5,), "weights": pictures / "narrow.pth"}
+    results = [
+        transfer(make(preset, style=styles, style_weights=weights, **settings))
+        for weights in ((9.0, 1.0), (1.0, 1.0), (1.0, 9.0))
+    ]
+    first, second = (each.pixels for each in results[0].references)
+    near = [
+        mean_colour_distance(each.image, first) - mean_colour_distance(each.image, second) for each in results
+    ]
+    assert near[0] < near[1] < near[2]
+
+
+def test_masks_are_one_for_each_picture(make: Callable[..., Config], masked: dict[str, Any]) -> None:
+    style = make().style
+    with pytest.raises(
+        PhotostyleError, match="--masks takes 3 paths, CONTENT_MASK and one for each of 2 ref"
+    ):
+        transfer(make(style=style * 2, **masked))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"style": ()}, "--style is empty; name one"),
+        ({"style_weights": (1.0, 2.0)}, "has 2 numbers for 1 references; give one each"),
+        ({"style_weights": (0.0,)}, "leave out a reference of weight 0"),
+        ({"style_weights": (math.inf,)}, "give positive numbers"),
+    ],
+)
+def test_references_and_weights_that_do_not_fit_are_refused(
+    make: Callable[..., Config], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PhotostyleError, match=said):
+        transfer(make(**changes))
 
 
 def test_preserved_luminance_takes_the_references_colours_under_the_photos_light(
