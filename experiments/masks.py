@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from experiments.pairs import PublishedPair, free_pairs, read_pair, slim_encoder
+from experiments.statistics import ratio_interval
 from experiments.tables import table
 from photostyle import configure, transfer
 from photostyle.guidance import pair_regions
@@ -26,7 +27,6 @@ MAKINGS = {
     "cluster": Making(method="cluster", refine=False),
     "cluster, refined": Making(method="cluster"),
 }
-RESAMPLES = 10_000
 
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
             "iou": float(np.mean([each["iou"] for each in of_pairs])) if "iou" in of_pairs[0] else None,
             "gain": float(gain[masks].mean()),
             "of painted": float(gain[masks].mean() / gain["painted"].mean()),
-            "interval": _interval(gain[masks], gain["painted"]),
+            "interval": list(ratio_interval(gain[masks], gain["painted"])),
             **{name: float(np.mean([each["scores"][name] for each in of_pairs])) for name in SCORES},
         }
     pairs = {
@@ -142,12 +142,6 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
         for row, pair in enumerate(settings["pairs"])
     }
     return {"means": means, "pairs": pairs}
-
-
-def _interval(ours: np.ndarray, painted: np.ndarray) -> list[float]:
-    """95 % of the ratio of means, pairs resampled with replacement (percentile bootstrap)."""
-    draws = np.random.default_rng(612).integers(0, len(ours), (RESAMPLES, len(ours)))
-    return [float(x) for x in np.percentile(ours[draws].mean(1) / painted[draws].mean(1), (2.5, 97.5))]
 
 
 def tables(figures: Mapping[str, Any]) -> str:

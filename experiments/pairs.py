@@ -33,13 +33,18 @@ class PublishedPair:
     masks: tuple[MaskSet, MaskSet]
 
 
+def pair_files(number: int) -> list[str]:
+    """The files of pair number N, relative to the data folder: content, style, their masks."""
+    content, style = f"in{number}.png", f"tar{number}.png"
+    names = ("input", content), ("style", style), ("segmentation", content), ("segmentation", style)
+    return [f"dpst/{folder}/{name}" for folder, name in names]
+
+
 def read_pair(data: Path, number: int) -> PublishedPair:
     """Pair number N of data/dpst."""
-    folder = data / "dpst"
-    content, style = folder / "input" / f"in{number}.png", folder / "style" / f"tar{number}.png"
+    content, style, *masks = (data / name for name in pair_files(number))
     if not content.exists():
         raise PhotostyleError(f"{content} does not exist; give the folder that holds dpst/ with --data")
-    masks = folder / "segmentation" / content.name, folder / "segmentation" / style.name
     pictures = read_image(content), read_image(style)
     sets = [
         read_masks(mask, picture.path, picture.height, picture.width)

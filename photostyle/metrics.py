@@ -122,6 +122,7 @@ def gram_ratio(
     content_masks: Tensor,
     style_masks: Tensor,
     encoder: Features,
+    layers: Sequence[str] = STYLE_LAYERS,
 ) -> float:
     """Distance of Gram matrices to the style's over that of the content: geometric mean over layers.
 
@@ -130,8 +131,9 @@ def gram_ratio(
     `score`. Any picture above 1 MP, content or style, is first reduced by area to a long side of 700 px.
     """
     weights = region_weights(content_masks, style_masks)
-    target = _grams(style, style_masks, encoder)
-    reached, untouched = _grams(result, content_masks, encoder), _grams(content, content_masks, encoder)
+    target = _grams(style, style_masks, encoder, layers)
+    reached = _grams(result, content_masks, encoder, layers)
+    untouched = _grams(content, content_masks, encoder, layers)
     # A Gram matrix is quadratic: half a level of full brightness changes it by two half levels.
     return _geometric_mean(
         [
@@ -140,7 +142,7 @@ def gram_ratio(
                 _gram_distance(untouched[layer], target[layer], weights),
                 2 * HALF_LEVEL,
             )
-            for layer in STYLE_LAYERS
+            for layer in layers
         ]
     )
 
@@ -309,15 +311,15 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def _grams(image: Tensor, masks: Tensor, encoder: Features) -> dict[str, Tensor]:
+def _grams(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str]) -> dict[str, Tensor]:
     """One (K, C, C) stack of Gram matrices a layer."""
     image, masks = _at_feature_size(image), _at_feature_size(masks)
     features, carried = encoder(image), carry_masks(masks, encoder.plan)
-    if missing := [layer for layer in STYLE_LAYERS if layer not in features]:
+    if missing := [layer for layer in layers if layer not in features]:
         raise PhotostyleError(
-            f"the style score needs {', '.join(STYLE_LAYERS)} but the encoder lacks {', '.join(missing)}"
+            f"the style score needs {', '.join(layers)} but the encoder lacks {', '.join(missing)}"
         )
-    return {layer: region_grams(features[layer], carried[layer]) for layer in STYLE_LAYERS}
+    return {layer: region_grams(features[layer], carried[layer]) for layer in layers}
 
 
 def _gram_distance(grams: Tensor, targets: Tensor, weights: Array) -> float:

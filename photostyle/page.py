@@ -22,23 +22,33 @@ figure { display: inline-block; margin: 0 1em 1em 0; text-align: center; font-si
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25em .6em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th { cursor: pointer; position: sticky; top: 0; background: #fff }
-th[aria-sort=ascending]::after { content: " ▲" } th[aria-sort=descending]::after { content: " ▼" }
+th { position: sticky; top: 0; background: #fff }
 tr.front { background: #eef4fb } tr.chosen { background: #fde9e6 } tr.failed, tr.interrupted { color: #999 }
 """
-# Numbers sort as numbers, what is empty goes last in either direction.
-SCRIPT = """
-document.querySelectorAll("th").forEach((head, column) => head.addEventListener("click", () => {
-  const down = head.getAttribute("aria-sort") === "ascending", body = document.querySelector("tbody");
-  document.querySelectorAll("th").forEach(each => each.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const key = row => row.cells[column].dataset.key;
+SORTABLE_STYLE = """
+th button { all: unset; cursor: pointer } th button:focus-visible { outline: 2px solid }
+th[aria-sort=ascending] button::after { content: " ▲" } th[aria-sort=descending] button::after { content: " ▼" }
+"""
+# A table of class sortable whose heads hold buttons and whose cells have data-key sorts by a click, a second one turns
+# it. Numbers sort as numbers, what is empty goes last in either direction.
+SORTING = """
+function sortRows(table, column, down) {
+  const key = row => row.cells[column].dataset.key, body = table.tBodies[0];
   const compare = (a, b) => isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
   [...body.rows].sort((one, other) => {
     const a = key(one), b = key(other);
     return a === "" || b === "" ? (a === "") - (b === "") : (down ? -1 : 1) * compare(a, b);
   }).forEach(row => body.append(row));
-}));
+}
+document.querySelectorAll("table.sortable").forEach(table => {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    heads.forEach(each => each.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    sortRows(table, column, down);
+  }));
+});
 """
 
 
@@ -56,15 +66,15 @@ def write_page(
     remarks: lines above it all. pictures: where they are, by number.
     """
     figures = "".join(
-        f"<figure>{_thumbnail(picture, caption)}<br>{escape(caption)}</figure>"
+        f"<figure>{thumbnail(picture, caption)}<br>{escape(caption)}</figure>"
         for caption, picture in inputs.items()
     )
     lines = "".join(f"<p>{escape(remark)}</p>" for remark in remarks)
     text = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1>{lines}{figures}"
-        f'<p><img alt="Pareto front" src="{_data("image/png", plot.read_bytes())}"></p>'
-        f'<div class="wide">{_table(trials, pictures)}</div><script>{SCRIPT}</script></body></html>\n'
+        f"<style>{STYLE}{SORTABLE_STYLE}</style></head><body><h1>{escape(title)}</h1>{lines}{figures}"
+        f'<p><img alt="Pareto front" src="{data_uri("image/png", plot.read_bytes())}"></p>'
+        f'<div class="wide">{_table(trials, pictures)}</div><script>{SORTING}</script></body></html>\n'
     )
     write_bytes_atomically(path, text.encode())
 
@@ -83,18 +93,16 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
         "seconds",
         "state",
     ]
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{sort_button(column)}</th>" for column in columns)
     rows = []
     for trial in trials:
         role = " ".join(named.get(trial.number, ()))
         seen = role and trial.number in pictures
-        thumbnail = (
-            _thumbnail(read_image(pictures[trial.number]).pixels, f"trial {trial.number}") if seen else ""
-        )
+        shown = thumbnail(read_image(pictures[trial.number]).pixels, f"trial {trial.number}") if seen else ""
         scores = (trial.style, trial.edge, trial.distance, trial.drift16)
         cells = [
             _cell(f"{trial.number}"),
-            f'<td data-key="{"" if not seen else trial.number}">{thumbnail}</td>',
+            f'<td data-key="{"" if not seen else trial.number}">{shown}</td>',
             _cell(role),
             *(_cell("" if trial.state != "complete" else f"{score:.4f}") for score in scores),
             *(_cell(f"{trial.values[name]:.4g}" if name in trial.values else "") for name in names),
@@ -102,20 +110,31 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
             _cell(f"{trial.state}: {trial.failure}" if trial.failure else trial.state),
         ]
         rows.append(f'<tr class="{" ".join((role, trial.state))}">{"".join(cells)}</tr>')
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<table class="sortable"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _cell(text: str) -> str:
     return f'<td data-key="{escape(text)}">{escape(text)}</td>'
 
 
-def _thumbnail(picture: Tensor, caption: str) -> str:
+def sort_button(text: str) -> str:
+    """What the head of a sortable table's column holds: see SORTING."""
+    return f'<button type="button">{escape(text)}</button>'
+
+
+def thumbnail(picture: Tensor, caption: str, quality: int = QUALITY, attributes: str = "") -> str:
+    """An <img> of a picture (3, H, W) in [0, 1] at its own size, as JPEG of that quality inside the page.
+
+    attributes: more of the element's, as HTML.
+    """
     buffer, levels = io.BytesIO(), (picture.cpu() * 255).round().byte()
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(
-        buffer, format="JPEG", quality=QUALITY, subsampling=0
+        buffer, format="JPEG", quality=quality, subsampling=0
     )
-    return f'<img alt="{escape(caption)}" src="{_data("image/jpeg", buffer.getvalue())}">'
+    source = data_uri("image/jpeg", buffer.getvalue())
+    return f'<img{" " * bool(attributes)}{attributes} alt="{escape(caption)}" src="{source}">'
 
 
-def _data(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """A file of that media type as an address that holds it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

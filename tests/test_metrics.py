@@ -1,5 +1,6 @@
 """The scores, each against an independent computation or a property that fixes its value."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -258,6 +259,8 @@ def test_the_gram_score_is_its_formula(result, photo, style, masks):
     expected = np.exp(np.mean(np.log(ratios)))
     score = metrics.gram_ratio(result, photo, style, masks, theirs, Bare())
     assert score == pytest.approx(expected, rel=1e-4)  # sums of 4000 float32 numbers
+    first = metrics.gram_ratio(result, photo, style, masks, theirs, Bare(), ("relu1_1", "relu4_1"))
+    assert first == pytest.approx(math.sqrt(ratios[0] * ratios[3]), rel=1e-4)
 
 
 def test_the_colour_score_is_a_ratio_of_sliced_wasserstein_distances(result, photo, style, masks):
