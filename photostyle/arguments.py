@@ -19,7 +19,12 @@ from photostyle.settings import read_settings
 Options = TypeVar("Options")
 
 HELP = {"-h", "--help"}
-STRENGTHS = "--region-strength"
+LISTS = {  # and what to do where one is empty
+    "--region-strength": "names no region; give NAME=STRENGTH, and leave out the # of a colour, which begins a comment "
+    "in a shell: 0000ff=0.5",
+    "--style": "names no file; name one reference photograph or more",
+    "--style-weights": "has no numbers; give one for each reference, or leave it out",
+}
 SETTINGS_HELP = (
     "A photo and a reference become a photorealistic result. --config FILE: a TOML file of settings that replace what "
     "the preset says; options given beside it replace what the file says."
@@ -72,16 +77,16 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
 
 
 def _refuse_half_said(arguments: Sequence[str]) -> None:
-    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by strengths."""
+    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by these."""
     options = [word.partition("=")[0].replace("_", "-") for word in arguments]
-    if options.count(STRENGTHS) > 1:
-        raise PhotostyleError(f"{STRENGTHS} is given twice; give it once, with all its regions")
-    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
-        if option == STRENGTHS and "=" not in word and after.startswith("--"):
+    for option in LISTS:
+        if options.count(option) > 1:
             raise PhotostyleError(
-                f"{STRENGTHS} names no region; give NAME=STRENGTH, and leave out the # of a colour, "
-                "which begins a comment in a shell: 0000ff=0.5"
+                f"{option} is given {options.count(option)} times; give it once, with all values"
             )
+    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
+        if option in LISTS and "=" not in word and after.startswith("--"):
+            raise PhotostyleError(f"{option} {LISTS[option]}")
 
 
 def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

@@ -56,9 +56,9 @@ class Guidance:
 
     content: (K, H, W), styles: (K, h, w) for each of R references, float32, the content's regions of sum ≤ 1 a pixel;
     a style region that serves two content regions occurs twice, one that a reference does not give is zero. weights:
-    (R, K), each reference's weight in the mixture that a region takes; they sum to 1 over the references. names,
-    colours: the K content labels. pairs: one for every label of the content's mask, in its order, also for those too
-    small for a row of their own. notes: what was decided for the user, a line each.
+    (R, K) float64, each reference's weight in the mixture that a region takes; they sum to 1 over the references.
+    names, colours: the K content labels. pairs: one for every label of the content's mask, in its order, also for those
+    too small for a row of their own. notes: what was decided for the user, a line each.
     """
 
     content: Tensor
@@ -107,7 +107,7 @@ def pair_with_references(
     return Guidance(
         content=torch.zeros_like(ours.masks[rows]).index_add_(0, slots, ours.masks),
         styles=tuple(theirs.masks(r, [partners[row] for row in rows]) for r in range(len(references))),
-        weights=torch.tensor([theirs.mixture(partners[row]) for row in rows]).T,
+        weights=torch.tensor([theirs.mixture(partners[row]) for row in rows], dtype=torch.float64).T,
         names=tuple(ours.names[row] for row in rows),
         colours=tuple(ours.colours[row] for row in rows),
         pairs=pairs,

@@ -23,7 +23,7 @@ class Reference:
     """One picture among those that style is taken from.
 
     image: (3, h, w), sRGB in [0, 1]. masks: (K, h, w), its part for each content region, zero where it gives none.
-    weights: (K,) in [0, 1], its weight in each region's mixture: 1 where it is alone, 0 where it gives nothing.
+    weights: (K,) float64 in [0, 1], its weight in each region's mixture: 1 where it is alone, 0 where it gives nothing.
     """
 
     image: Tensor
@@ -40,7 +40,7 @@ def only(references: Sequence[Each]) -> Each:
 
 def alone(image: Tensor, masks: Tensor) -> tuple[Reference]:
     """One reference that gives every region. image (3, h, w), masks (K, h, w)."""
-    return (Reference(image, masks, torch.ones(len(masks))),)
+    return (Reference(image, masks, torch.ones(len(masks), dtype=torch.float64)),)
 
 
 def mixed_moments(parts: Sequence[tuple[float, Moments]]) -> Moments:
