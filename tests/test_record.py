@@ -125,11 +125,13 @@ def test_it_hashes_every_input_and_the_weights(run: Callable[..., dict], folder:
     }
 
 
-def test_it_tells_what_each_of_several_references_gave(run: Callable[..., dict], folder: Path) -> None:
+def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
     """The soft set's regions are no regions of the photo, the second reference's blue one is."""
     write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 48, 64))
-    several = ["--style", "style.png", "photo.png", "--masks", "mask.png", "soft", "blue.png"]
-    record = run(*several, "--style-weights", "1", "3")
+    files = ["--content", "photo.png", "--style", "style.png", "photo.png"]
+    masks = ["--masks", "mask.png", "soft", "blue.png"]
+    assert main(["run", *files, "--style-weights", "1", "3", *masks, *SIZES, "--no-download"]) == DONE
+    record = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert set(record["inputs"]) == {
         "content", "style 1", "style 2", "content mask", "style mask 1", "style mask 2",
     }  # fmt: skip
