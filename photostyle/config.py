@@ -87,6 +87,8 @@ class Config:
     """matting energy at the stage's own resolution"""
     photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
     """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
+    photorealism_luma: float = 0.1
+    """share of the coarse energies' weight that brightness has, 0 to 1: light may fall otherwise, hues may not drift"""
     photorealism_epsilon: float = 3e-5
     """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not
     amplified (released: 1e-7)"""

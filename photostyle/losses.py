@@ -82,15 +82,26 @@ def variation_loss(image: Tensor) -> Tensor:
     return 0.5 * (across.square().sum() + down.square().sum())
 
 
-def photorealism_loss(image: Tensor, operators: Sequence[tuple[float, MattingOperator]]) -> Tensor:
+def photorealism_loss(image: Tensor, operators: Sequence[tuple[float, MattingOperator]], luma: float = 1) -> Tensor:
     """sum_s weight_s sum_c x_s^T L_s x_s: Luan et al. 2017, eq. 2, at one scale or several. (3, H, W) -> scalar.
 
     operators: for each halving of the image (the first at its own size), a weight and the Laplacian of the equally
-    halved photo. The 3x3 energy at one scale is blind to colours that drift slowly; the coarser ones see them.
+    halved photo. The 3x3 energy at one scale is blind to colours that drift slowly; the coarser ones see them. luma:
+    the share, 0 to 1, of the coarser energies' weight that brightness has, since light may fall otherwise across a
+    scene and a surface may not change its hue.
     """
     total = image.new_zeros(())
     for level, (weight, operator) in enumerate(operators):
         if level:
             image = halve(image)
-        total = total + weight * operator.energy(image)
+        total = total + weight * operator.energy(without_grey(image, luma) if level else image)
     return total
+
+
+def without_grey(image: Tensor, share: float) -> Tensor:
+    """What a quadratic energy of the channels sees of a picture whose grey axis counts only by a share. (3, H, W).
+
+    The mean of the channels, g, and what is left, c, are orthogonal, so that sum_c E(x_c) = 3 E(g) + sum_c E(c_c) for
+    any quadratic form E; of the returned picture it is share 3 E(g) + sum_c E(c_c).
+    """
+    return image - (1 - share**0.5) * image.mean(0, keepdim=True)

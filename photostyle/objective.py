@@ -156,7 +156,7 @@ def _photorealism_term(config: Config, scene: Scene) -> Callable[[Tensor], Terms
         pixels = photo[0].numel() if config.energies == "mean" else 1
         operators.append((weight / pixels, MattingOperator.of(photo, config.photorealism_epsilon)))
         photo = halve(photo)
-    return lambda image: {"photorealism": photorealism_loss(image, operators)}
+    return lambda image: {"photorealism": photorealism_loss(image, operators, config.photorealism_luma)}
 
 
 def _pixels(config: Config, scene: Scene) -> int:

@@ -29,6 +29,7 @@ def check(config: Config) -> None:
     for name, low, high in (
         ("strength", 0, 1),
         ("averaging", 0, 1),
+        ("photorealism_luma", 0, 1),
         ("seed", 0, 2**32 - 1),
         ("learning_rate", 1e-6, 1),  # of the range of the image
         ("photorealism_epsilon", 1e-12, 1),  # below it float64 cannot invert a flat window's covariance

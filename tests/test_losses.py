@@ -258,6 +258,29 @@ def test_photorealism_at_several_scales_is_the_sum_of_the_matrices_quadratic_for
     assert photorealism_loss(image, scales_of(photo, weights)).item() == pytest.approx(total, rel=1e-9)
 
 
+def test_brightness_has_its_share_of_the_coarse_energies_alone():
+    photo, image = noise(3, 24, 32), noise(3, 24, 32, seed=1)
+    scales = scales_of(photo, (0.5, 2.0))
+    small = image.numpy().reshape(3, 12, 2, 16, 2).mean((2, 4)).reshape(3, -1)
+    matrix = matting_laplacian(halve(photo, 1).permute(1, 2, 0).numpy())
+    # Another basis of the same axes: grey, red against green, yellow against blue, each of length one.
+    axes = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
+    grey, *chroma = (axis @ small for axis in axes)
+    energies = [0.3 * (grey @ (matrix @ grey)), *(each @ (matrix @ each) for each in chroma)]
+    own = photorealism_loss(image, scales[:1]).item()
+    assert photorealism_loss(image, scales, 0.3).item() == pytest.approx(own + 2 * sum(energies), rel=1e-9)
+    assert photorealism_loss(image, scales, 1).item() == photorealism_loss(image, scales).item()
+
+
+def test_light_that_falls_otherwise_costs_nothing_where_brightness_has_no_share():
+    photo = noise(3, 24, 32)
+    light = photo + 0.2 * noise(1, 24, 32, seed=1)  # the same change in all three channels
+    (_, fine), coarse = scales_of(photo, (1.0, 1.0))
+    untouched = photorealism_loss(photo, [(0.0, fine), coarse], 0).item()
+    assert photorealism_loss(light, [(0.0, fine), coarse], 0).item() == pytest.approx(untouched, rel=1e-9)
+    assert photorealism_loss(light, [(0.0, fine), coarse], 0.1).item() > 10 * untouched
+
+
 def test_an_affine_recolouring_is_photorealistic_at_every_scale():
     photo = noise(3, 24, 32)
     slopes = torch.tensor([[0.5, 0.2, 0.0], [-0.1, 0.8, 0.1], [0.0, 0.3, 0.4]], dtype=torch.float64)
@@ -289,4 +312,4 @@ def test_coarser_scales_see_the_slow_drift_that_one_scale_does_not(coffee: Tenso
 def test_the_photorealism_gradient_through_the_scales():
     photo = noise(3, 8, 10)
     operators = scales_of(photo, (0.5, 2.0))
-    assert gradcheck(lambda x: photorealism_loss(x, operators), variable(3, 8, 10, seed=1))
+    assert gradcheck(lambda x: photorealism_loss(x, operators, 0.3), variable(3, 8, 10, seed=1))

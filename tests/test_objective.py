@@ -163,7 +163,8 @@ def test_energies_are_means_or_sums_over_pixels(scene: Scene, image: Tensor):
 def test_matting_energies_are_means_over_the_pixels_of_their_own_scale(scene: Scene, image: Tensor):
     fine = MattingOperator.of(scene.content, 1e-4).energy(image).item()
     coarse = MattingOperator.of(halve(scene.content), 1e-4).energy(halve(image)).item()
-    ours = terms(scene, image, photorealism_weight=2.0, photorealism_coarse=(3.0,), photorealism_epsilon=1e-4)
+    weights = {"photorealism_weight": 2.0, "photorealism_coarse": (3.0,), "photorealism_luma": 1.0}
+    ours = terms(scene, image, photorealism_epsilon=1e-4, **weights)
     assert ours["photorealism"].item() == pytest.approx(2 * fine / 2400 + 3 * coarse / 600, rel=1e-5)
 
 
