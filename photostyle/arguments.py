@@ -19,6 +19,12 @@ from photostyle.settings import read_settings
 Options = TypeVar("Options")
 
 HELP = {"-h", "--help"}
+LISTS = {  # and what to do where one is empty
+    "--region-strength": "names no region; give NAME=STRENGTH, and leave out the # of a colour, which begins a comment "
+    "in a shell: 0000ff=0.5",
+    "--style": "names no file; name one reference photograph or more",
+    "--style-weights": "has no numbers; give one for each reference, or leave it out",
+}
 SETTINGS_HELP = (
     "A photo and a reference become a photorealistic result. --config FILE: a TOML file of settings that replace what "
     "the preset says; options given beside it replace what the file says."
@@ -56,17 +62,31 @@ def parse(
 
 def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> Config:
     """The command line as a configuration: the preset first, then a file of settings, then every option given."""
+    _refuse_half_said(arguments)
     file, arguments = _settings_file(arguments)
     settings = read_settings(file) if file else {}
     # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
     rest = [argument for argument in arguments if argument not in HELP]
-    named = parse(Config, rest, program, Config(content=Path(), style=Path(), **settings))
+    named = parse(Config, rest, program, Config(content=Path(), style=(Path(),), **settings))
     asked_for_help = len(rest) < len(arguments)
     preset = named.preset if asked_for_help else _resolved(named)
     # The library makes no masks (it does not know the segmenters), the command line does where none are given.
     base = {"masks": ("auto",)} | PRESETS.get(preset, {}) | settings | {"preset": preset}
     default = Config(content=tyro.MISSING, style=tyro.MISSING, **base)
     return replace(parse(Config, arguments, program, default, SETTINGS_HELP), preset=preset)
+
+
+def _refuse_half_said(arguments: Sequence[str]) -> None:
+    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by these."""
+    options = [word.partition("=")[0].replace("_", "-") for word in arguments]
+    for option in LISTS:
+        if options.count(option) > 1:
+            raise PhotostyleError(
+                f"{option} is given {options.count(option)} times; give it once, with all values"
+            )
+    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
+        if option in LISTS and "=" not in word and after.startswith("--"):
+            raise PhotostyleError(f"{option} {LISTS[option]}")
 
 
 def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

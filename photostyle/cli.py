@@ -18,7 +18,7 @@ from photostyle.version import __version__
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
-  photostyle run --content PHOTO --style REFERENCE [--masks CONTENT_MASK STYLE_MASK] [--output OUT]
+  photostyle run --content PHOTO --style REFERENCE [MORE ...] [--masks CONTENT_MASK STYLE_MASK ...] [--output OUT]
   photostyle segment PHOTO [MORE ...] [-o MASKS]                                 masks from photographs
   photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay

@@ -3,16 +3,20 @@
 The map is the start of the optimisation, the preset `instant` by itself, and the baseline every result has to beat.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from photostyle.mixture import Moments, Reference, alone, mixed_moments
 
 # Added to both covariances: (2/255)^2, the scale below which an 8-bit picture's variation is noise. It bounds the
 # gain of a flat region (a clipped sky) and leaves ordinary regions alone.
 RIDGE = (2 / 255) ** 2
 
 
-def region_moments(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def region_moments(image: Tensor, mask: Tensor) -> Moments:
     """Weighted mean (3,) and covariance (3, 3) of the colours of a region, float64.
 
     image (3, H, W), mask (H, W) with a positive sum.
@@ -24,9 +28,7 @@ def region_moments(image: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]
     return mean.cpu().numpy(), ((centred * weight) @ centred.T).cpu().numpy()
 
 
-def monge_kantorovich(
-    source: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
     """The linear map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
 
     T = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, offset so that the means meet:
@@ -42,10 +44,19 @@ def monge_kantorovich(
 
 def region_colour_maps(content: Tensor, content_masks: Tensor, style: Tensor, style_masks: Tensor) -> Tensor:
     """One Monge-Kantorovich map a region. Images (3, H, W), masks (K, H, W) -> (K, 3, 4) on the content's device."""
-    maps = [
-        monge_kantorovich(region_moments(content, ours), region_moments(style, theirs))
-        for ours, theirs in zip(content_masks, style_masks, strict=True)
-    ]
+    return mixture_colour_maps(content, content_masks, alone(style, style_masks))
+
+
+def mixture_colour_maps(content: Tensor, content_masks: Tensor, references: Sequence[Reference]) -> Tensor:
+    """The same with several references: onto the mean and covariance of each region's mixture."""
+    maps = []
+    for region, mask in enumerate(content_masks):
+        target = [
+            (float(each.weights[region]), region_moments(each.image, each.masks[region]))
+            for each in references
+            if each.weights[region] > 0
+        ]
+        maps.append(monge_kantorovich(region_moments(content, mask), mixed_moments(target)))
     return torch.from_numpy(np.stack(maps)).to(content)
 
 

@@ -96,11 +96,9 @@ def segment(arguments: Sequence[str]) -> int:
     report.mask_sheet([picture.pixels for picture in pictures], sets, names, preview)
     print(report.share_table(sets, names))
     print(*folders, preview, sep="\n")
-    if len(folders) == 2:
-        print(
-            f"\nphotostyle run --content {options.photos[0]} --style {options.photos[1]} "
-            f"--masks {folders[0]} {folders[1]}"
-        )
+    if len(folders) > 1:
+        styles, masks = (" ".join(map(str, paths)) for paths in (options.photos[1:], folders))
+        print(f"\nphotostyle run --content {options.photos[0]} --style {styles} --masks {masks}")
     return DONE
 
 
@@ -115,7 +113,7 @@ def _folders(photos: Sequence[Path], output: Path) -> list[Path]:
 
 def _settings(options: SegmentCommand) -> Config:
     photo = options.photos[0]
-    return Config(content=photo, style=photo, device=options.device, threads=options.threads)
+    return Config(content=photo, style=(photo,), device=options.device, threads=options.threads)
 
 
 @dataclasses.dataclass(frozen=True)

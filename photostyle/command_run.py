@@ -97,20 +97,20 @@ class _MaskMaker:
         if self.folder.exists():  # asked before any work, and again by write_masks
             self._check()
 
-    def __call__(self, photo: Picture, reference: Picture) -> tuple[str, str]:
+    def __call__(self, photo: Picture, references: Sequence[Picture]) -> tuple[str, ...]:
         from segmentation.files import write_masks
         from segmentation.make import make_masks
 
-        made = make_masks((photo, reference), self._making(), self.say)
+        pictures, folders = (photo, *references), self._folders()
+        made = make_masks(pictures, self._making(), self.say)
         make_folder(self.folder)
-        content, style = self._folders()
-        write_masks(content, made.sets[0], "soft")
-        write_masks(style, made.sets[1], "soft")
-        preview = self.folder / "preview.png"
-        report.mask_sheet((photo.pixels, reference.pixels), made.sets, ("content", "style"), preview)
+        for folder, regions in zip(folders, made.sets, strict=True):
+            write_masks(folder, regions, "soft")
+        preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
+        report.mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
         self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
         self.origin = made.origin | {"asked": self.config.masks[0]}
-        return str(content), str(style)
+        return tuple(map(str, folders))
 
     def _making(self) -> Any:
         from segmentation.make import Making
@@ -132,8 +132,9 @@ class _MaskMaker:
         for folder in self._folders():
             check_folder(folder)
 
-    def _folders(self) -> tuple[Path, Path]:
-        return self.folder / "content", self.folder / "style"
+    def _folders(self) -> list[Path]:
+        others = range(2, len(self.config.style) + 1)
+        return [self.folder / name for name in ("content", "style", *(f"style-{each}" for each in others))]
 
 
 def _watched(
@@ -170,6 +171,11 @@ def _finish(config: Config, result: Result, record_path: Path, seconds: float) -
 def _metrics(config: Config, result: Result, say: Callable[[str], None]) -> dict[str, Any]:
     """The scores of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
     if not config.metrics or result.ended != "done":
+        return {}
+    if len(result.references) > 1:
+        say(
+            "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
+        )
         return {}
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
@@ -225,7 +231,7 @@ def rerun(arguments: Sequence[str]) -> int:
 def _refuse_to_overwrite(config: Config, record_path: Path) -> None:
     """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
     masks = [Path(name) for name in config.masks if name not in MASK_WORDS]
-    inputs = [config.content, config.style, *masks, config.weights, config.start_file]
+    inputs = [config.content, *config.style, *masks, config.weights, config.start_file]
     written = [config.output, record_path]
     if config.plot:
         written.append(_losses_path(config))

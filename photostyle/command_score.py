@@ -20,7 +20,7 @@ from photostyle.guidance import Guidance, pair_regions
 from photostyle.images import read_image
 from photostyle.metrics import STYLE_LAYERS, score
 from photostyle.record import read_record
-from photostyle.transfer import read_both_masks
+from photostyle.transfer import read_all_masks
 from photostyle.weights import find, locate
 
 
@@ -47,7 +47,7 @@ def show_scores(arguments: Sequence[str]) -> int:
     options = parse(ScoreCommand, arguments, "photostyle score")
     content, style, masks = _what_it_was_made_from(options)
     photo, reference, result = read_image(content), read_image(style), read_image(options.result)
-    sets = read_both_masks(masks, photo, reference)
+    sets = read_all_masks(masks, photo, [reference])
     guidance = pair_regions(photo.pixels, sets[0], reference.pixels, sets[1])
     for text in (*sets[0].notes, *sets[1].notes, *guidance.notes):
         note(text)
@@ -79,9 +79,14 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
         raise PhotostyleError(
             f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
         )
+    style = options.style or recorded["style"]
+    if isinstance(style, list):
+        raise PhotostyleError(
+            f"{options.result} is of {len(style)} references, scores are against one; give --style and --masks of one"
+        )
     return (
         options.content or Path(recorded["content"]),
-        options.style or Path(recorded["style"]),
+        Path(style),
         options.masks or tuple(recorded.get("masks", ("none",))),
     )
 

@@ -17,11 +17,15 @@ class Config:
 
     content: Path
     """the photograph whose structure is kept"""
-    style: Path
-    """the reference photograph whose colours, light and mood are taken"""
+    style: tuple[Path, ...]
+    """the reference photograph whose colours, light and mood are taken; of several each region takes a mixture of those
+    that have it"""
+    style_weights: tuple[float, ...] = ()
+    """weights of the references in the mixture, one each; default: the same for all"""
     masks: tuple[str, ...] = ("none",)
-    """region masks: CONTENT_MASK STYLE_MASK (files, or folders with a legend.toml); none: one region; auto: made by a
-    pretrained segmenter, or by clustering where none can be had; cluster: made without training"""
+    """region masks: CONTENT_MASK and a STYLE_MASK for each reference (files, or folders with a legend.toml); none: one
+    region; auto: made by a pretrained segmenter, or by clustering where none can be had; cluster: made without
+    training"""
     output: Path = Path("out.png")
     """the picture to write (.png .jpg .tif .webp); its record is written beside it as .json"""
     preset: Literal["auto", "instant", "photoreal", "patches", "released", "search"] = "auto"
@@ -30,6 +34,11 @@ class Config:
     """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
     strength: float = 1.0
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
+    region_strength: tuple[str, ...] = ()
+    """strengths of single regions by their names in the photo's mask, as in sky=0.5 person=0.2; the others have
+    --strength"""
+    preserve_luminance: bool = False
+    """keep the photo's lightness (CIELAB L*) in every pixel and take only the reference's colours"""
 
     segmenter: str = "auto"
     """what makes masks: light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of

@@ -4,7 +4,7 @@ Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 rest
 the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from photostyle.filters import fit_within
 from photostyle.masks import MaskSet
+from photostyle.mixture import Moments, mixed_moments, only
 
 # A region under this share of its picture has no statistics of its own. In the published pairs the labels
 # that only the content has cover 0.1 to 0.4 %: traces of a brush, not regions.
@@ -33,7 +34,7 @@ STATISTICS_SIDE = 512
 WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
 
 Colour = tuple[int, int, int]
-Gaussian = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean (3,), covariance (3, 3), in Lab
+Gaussian = Moments  # of colours in CIELAB
 
 
 @dataclass(frozen=True)
@@ -51,51 +52,66 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """The regions of two pictures side by side: content[k] takes its style from style[k].
+    """The regions of the pictures side by side: content[k] takes its style from row k of the references.
 
-    content: (K, H, W), style: (K, h, w), float32, the content's regions of sum ≤ 1 a pixel; a style region
-    that serves two content regions occurs twice. names, colours: the K content labels. pairs: one for every
-    label of the content's mask, in its order, also for those too small for a row of their own. notes: what
-    was decided for the user, a line each.
+    content: (K, H, W), styles: (K, h, w) for each of R references, float32, the content's regions of sum ≤ 1 a pixel;
+    a style region that serves two content regions occurs twice, one that a reference does not give is zero. weights:
+    (R, K) float64, each reference's weight in the mixture that a region takes; they sum to 1 over the references.
+    names, colours: the K content labels. pairs: one for every label of the content's mask, in its order, also for those
+    too small for a row of their own. notes: what was decided for the user, a line each.
     """
 
     content: Tensor
-    style: Tensor
+    styles: tuple[Tensor, ...]
+    weights: Tensor
     names: tuple[str, ...]
     colours: tuple[Colour, ...]
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
 
+    @property
+    def style(self) -> Tensor:
+        """The regions of the one reference; raises PhotostyleError where there are several."""
+        return only(self.styles)
+
 
 def pair_regions(content: Tensor, content_masks: MaskSet, style: Tensor, style_masks: MaskSet) -> Guidance:
-    """Pair the regions of content (3, H, W) and style (3, h, w), sRGB in [0, 1], masks at their sizes.
+    """`pair_with_references` for one reference: content (3, H, W), style (3, h, w)."""
+    return pair_with_references(content, content_masks, [(style, style_masks)], [1.0])
+
+
+def pair_with_references(
+    content: Tensor,
+    content_masks: MaskSet,
+    references: Sequence[tuple[Tensor, MaskSet]],
+    weights: Sequence[float],
+) -> Guidance:
+    """Pair the regions of content (3, H, W) with those of references (3, h, w), sRGB in [0, 1], masks at their sizes.
 
     * A content label under FLOOR of its picture joins the content region nearest in colour statistics.
     * One that the style lacks, or has under FLOOR, takes the style region nearest in them.
     * No style mask: every region takes the whole style. No content mask: the content takes all regions of the
       style together. Style regions that nobody takes are unused.
     * Where colours were clustered (`exact` is False), labels within REACH pair that are each other's nearest.
+    * Of several references, all that have a label give it, in a mixture by their weights; those that lack it, or have
+      it under FLOOR, give nothing of it. A label that none has takes the mixture of the label nearest in statistics.
 
     Pixels outside every region stay outside. The order of labels changes nothing but the order of rows.
     """
-    united = style_masks if content_masks.names != WHOLE else _union(style_masks)
-    ours, theirs = _Side(content, content_masks), _Side(style, united)
-    labels = _same_labels(content_masks, united)
+    ours, theirs = _Side(content, content_masks), _Styles(references, weights, content_masks)
     rows = ours.usable
-    partners = {
-        row: labels[row] if labels.get(row) in theirs.usable else theirs.nearest(ours.gaussians[row])
-        for row in rows
-    }
+    partners = {row: theirs.of_label(row) or theirs.nearest(ours.gaussians[row]) for row in rows}
     hosts = [k if k in rows else ours.nearest(ours.gaussians[k]) for k in range(len(ours.names))]
-    pairs = tuple(_pair(ours, theirs, k, host, partners[host], labels.get(k)) for k, host in enumerate(hosts))
+    pairs = tuple(_pair(ours, theirs, k, host, partners[host]) for k, host in enumerate(hosts))
     slots = torch.tensor([rows.index(host) for host in hosts], device=ours.masks.device)
     return Guidance(
         content=torch.zeros_like(ours.masks[rows]).index_add_(0, slots, ours.masks),
-        style=theirs.masks[[partners[row] for row in rows]],
+        styles=tuple(theirs.masks(r, [partners[row] for row in rows]) for r in range(len(references))),
+        weights=torch.tensor([theirs.mixture(partners[row]) for row in rows], dtype=torch.float64).T,
         names=tuple(ours.names[row] for row in rows),
         colours=tuple(ours.colours[row] for row in rows),
         pairs=pairs,
-        notes=_notes(pairs, content_masks, style_masks, bool(labels)),
+        notes=_notes(pairs, content_masks, [each for _, each in references], theirs, partners),
     )
 
 
@@ -158,6 +174,69 @@ class _Side:
         return min(self.usable, key=lambda k: (wasserstein(self.gaussians[k], gaussian), self.names[k]))
 
 
+Rows = dict[int, int]  # reference → its region: what one content region takes its style from
+
+
+class _Styles:
+    """The regions of the references, told apart by label: one label of several references is one mixture."""
+
+    def __init__(
+        self, references: Sequence[tuple[Tensor, MaskSet]], weights: Sequence[float], content_masks: MaskSet
+    ) -> None:
+        whole = content_masks.names == WHOLE
+        sets = [_union(each) if whole else each for _, each in references]
+        self.sides = [_Side(image, each) for (image, _), each in zip(references, sets, strict=True)]
+        self.weights = weights
+        self.labels = [_same_labels(content_masks, each) for each in sets]
+
+    def of_label(self, k: int) -> Rows:
+        """The regions that have the content's label k, usable ones only."""
+        return {r: row for r, row in self.rows_of(k).items() if row in self.sides[r].usable}
+
+    def rows_of(self, k: int) -> Rows:
+        """The regions that have the content's label k, whatever their size."""
+        return {r: labels[k] for r, labels in enumerate(self.labels) if k in labels}
+
+    def nearest(self, gaussian: Gaussian) -> Rows:
+        """The label whose mixture is nearest in colour statistics; of two as near, the first by name."""
+        return min(
+            self._by_name.values(),
+            key=lambda rows: (wasserstein(self._gaussian(rows), gaussian), self.name(rows)),
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Rows]:
+        named: dict[str, Rows] = {}
+        for r, side in enumerate(self.sides):
+            for row in side.usable:
+                named.setdefault(side.names[row], {})[r] = row
+        return named
+
+    def _gaussian(self, rows: Rows) -> Gaussian:
+        shares = self.mixture(rows)
+        return mixed_moments([(shares[r], self.sides[r].gaussians[row]) for r, row in rows.items()])
+
+    def mixture(self, rows: Rows) -> list[float]:
+        """The weight of each reference in a mixture; 0 where it has no part in it."""
+        total = sum(self.weights[r] for r in rows)
+        return [self.weights[r] / total if r in rows else 0.0 for r in range(len(self.sides))]
+
+    def share(self, rows: Rows) -> float:
+        """The part of their pictures that the regions cover, weighted as their mixture is."""
+        shares = self.mixture(rows)
+        return sum(shares[r] * self.sides[r].shares[row] for r, row in rows.items())
+
+    def name(self, rows: Rows) -> str:
+        """One name, or those that clustered masks and whole pictures have for it."""
+        return " + ".join(dict.fromkeys(self.sides[r].names[row] for r, row in rows.items()))
+
+    def masks(self, r: int, rows: Sequence[Rows]) -> Tensor:
+        """The regions of reference r, one a content region: (K, h, w), zero where it gives none."""
+        side = self.sides[r]
+        empty = torch.zeros_like(side.masks[0])
+        return torch.stack([side.masks[each[r]] if r in each else empty for each in rows])
+
+
 def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
     total = max(weight.sum(), np.finfo(np.float64).tiny)  # an empty region changes nothing wherever it goes
     mean = lab @ weight / total
@@ -212,43 +291,57 @@ def _colour_distances(content: MaskSet, style: MaskSet) -> NDArray[np.float64]:
     return distances
 
 
-def _pair(ours: _Side, theirs: _Side, k: int, host: int, partner: int, label: int | None) -> Pair:
+def _pair(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> Pair:
     return Pair(
         name=ours.names[k],
         colour=ours.colours[k],
-        partner=theirs.names[partner],
+        partner=theirs.name(partner),
         content_share=ours.shares[k],
-        style_share=theirs.shares[partner],
-        orphan=host != k or label != partner,
-        reason=_reason(ours, theirs, k, host, partner, label),
+        style_share=theirs.share(partner),
+        orphan=host != k or theirs.of_label(k) != partner,
+        reason=_reason(ours, theirs, k, host, partner),
     )
 
 
-def _reason(ours: _Side, theirs: _Side, k: int, host: int, partner: int, label: int | None) -> str:
+def _reason(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> str:
     if host != k:
         share = f"only {ours.shares[k]:.2%} of the content"
         return f"{share}, joins {ours.names[host]}, nearest in colour statistics"
-    if label is None:
+    label = theirs.rows_of(k)
+    if not label:
         return "not in the style's mask, nearest in colour statistics"
-    if label != partner:
-        return f"its own is only {theirs.shares[label]:.2%} of the style, nearest in colour statistics"
-    if WHOLE in (ours.names, theirs.names):
+    if theirs.of_label(k) != partner:
+        return f"its own is only {theirs.share(label):.2%} of the style, nearest in colour statistics"
+    labelled = {r: row for r, row in partner.items() if theirs.sides[r].names != WHOLE}
+    if ours.names == WHOLE or not labelled:
         return "no mask"
-    return "same label" if ours.names[k] == theirs.names[partner] else "nearest label colour"
+    same = "same label" if ours.names[k] == theirs.name(labelled) else "nearest label colour"
+    return same if len(partner) == len(theirs.sides) else f"{same}, only in {_listed(partner)}"
+
+
+def _listed(references: Iterable[int]) -> str:
+    return "reference " + " and ".join(str(r + 1) for r in references)
 
 
 def _notes(
-    pairs: Sequence[Pair], content_masks: MaskSet, style_masks: MaskSet, any_common: bool
+    pairs: Sequence[Pair],
+    content_masks: MaskSet,
+    style_masks: Sequence[MaskSet],
+    theirs: _Styles,
+    partners: Mapping[int, Rows],
 ) -> tuple[str, ...]:
     """What was decided for the user: nothing where every label found itself."""
     notes = []
-    if content_masks.names == WHOLE != style_masks.names:
-        notes.append("the content has no mask: it takes its style from all regions of the style together")
-    elif style_masks.names == WHOLE != content_masks.names:
-        notes.append("the style has no mask: every region takes its style from the whole of it")
-    elif unused := [name for name in style_masks.names if name not in {pair.partner for pair in pairs}]:
-        notes.append("regions of the style that no region takes: " + ", ".join(unused))
-    if not any_common:
+    for r, masks in enumerate(style_masks):
+        name = "the style" if len(style_masks) == 1 else _listed([r])
+        taken = {theirs.sides[r].names[rows[r]] for rows in partners.values() if r in rows}
+        if content_masks.names == WHOLE != masks.names:
+            notes.append(f"the content has no mask: it takes its style from all regions of {name} together")
+        elif masks.names == WHOLE != content_masks.names:
+            notes.append(f"{name} has no mask: every region takes its style from the whole of it")
+        elif unused := [label for label in masks.names if label not in taken]:
+            notes.append(f"regions of {name} that no region takes: {', '.join(unused)}")
+    if not any(theirs.labels):
         notes.append("no label is in both masks: all regions pair by colour statistics")
     notes += [
         f"{pair.name} takes its style from {pair.partner}: {pair.reason}"

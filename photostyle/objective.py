@@ -1,6 +1,7 @@
 """One stage's objective: its targets computed once, then an image to named, weighted terms."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from photostyle.losses import (
     variation_loss,
 )
 from photostyle.matting import MattingOperator
+from photostyle.mixture import Reference, only
 from photostyle.patches import PatchStyle
 from photostyle.schedule import Stage
 
@@ -26,12 +28,23 @@ LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows
 Terms = dict[str, Tensor]
 
 
+@dataclass(frozen=True, eq=False)
 class Scene:
-    """The two pictures and their regions at one stage's size: images (3, H, W), masks (K, H, W)."""
+    """The pictures and their regions at one stage's size: content (3, H, W), content_masks (K, H, W)."""
 
-    def __init__(self, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor) -> None:
-        self.content, self.style = content, style
-        self.content_masks, self.style_masks = content_masks, style_masks
+    content: Tensor
+    content_masks: Tensor
+    references: tuple[Reference, ...]
+
+    @property
+    def style(self) -> Tensor:
+        """The one reference; raises PhotostyleError where there are several."""
+        return only(self.references).image
+
+    @property
+    def style_masks(self) -> Tensor:
+        """Its regions; raises as `style`."""
+        return only(self.references).masks
 
 
 class Objective:
@@ -69,15 +82,9 @@ def feature_layers(config: Config) -> tuple[str, ...]:
 def _feature_terms(config: Config, scene: Scene, encoder: Encoder) -> Callable[[Tensor], Terms]:
     released = config.feature_scale == "released"
     ours = carry_masks(scene.content_masks, encoder.plan)
-    theirs = carry_masks(scene.style_masks, encoder.plan)
     with torch.no_grad():
-        style = encoder(scene.style)
         content = encoder(scene.content).get(config.content_layer)
-        targets = {
-            layer: region_grams(style[layer], theirs[layer], squared_masks=released)
-            for layer in config.style_layers
-            if config.gram_weight
-        }
+        targets = _gram_targets(config, scene, encoder) if config.gram_weight else {}
     shares = {layer: ours[layer].mean((1, 2)) for layer in targets}
 
     def terms(image: Tensor) -> Terms:
@@ -95,11 +102,24 @@ def _feature_terms(config: Config, scene: Scene, encoder: Encoder) -> Callable[[
     return terms
 
 
+def _gram_targets(config: Config, scene: Scene, encoder: Encoder) -> dict[str, Tensor]:
+    """Of each layer the regions' Gram matrices, (K, C, C): the mean of products of features is linear in a mixture."""
+    targets: dict[str, Tensor] = {}
+    for each in scene.references:
+        features, masks = encoder(each.image), carry_masks(each.masks, encoder.plan)
+        for layer in config.style_layers:
+            grams = region_grams(
+                features[layer], masks[layer], squared_masks=config.feature_scale == "released"
+            )
+            part = each.weights.to(grams)[:, None, None] * grams
+            targets[layer] = targets[layer] + part if layer in targets else part
+    return targets
+
+
 def _patch_term(config: Config, stage: Stage, scene: Scene) -> Callable[[Tensor], Terms]:
     seed = config.seed + stage.number
     style = PatchStyle(
-        scene.style,
-        scene.style_masks,
+        scene.references,
         scene.content_masks,
         patch_size=config.patch_size,
         levels=config.patch_levels,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.filters import halve
+from photostyle.mixture import Reference, mixed_samples
 from photostyle.schedule import LEAST_SIDE
 
 BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
@@ -32,14 +33,14 @@ OPPONENT = torch.tensor(
 class PatchStyle:
     """Sliced Wasserstein-2 distance between the patches of matched regions, over pyramid levels.
 
-    style (3, h, w) and style_masks (K, h, w) give the targets once; content_masks (K, H, W) tell where they apply.
+    references give the targets once, several as the mixture of their patches; content_masks (K, H, W) tell where they
+    apply. The smallest picture decides how many levels there are.
     Calling it with an image (3, H, W) gives sum_levels sum_k share_k W2^2 (a scalar), averaged over the drawn filters.
     """
 
     def __init__(
         self,
-        style: Tensor,
-        style_masks: Tensor,
+        references: Sequence[Reference],
         content_masks: Tensor,
         *,
         patch_size: int,
@@ -48,13 +49,16 @@ class PatchStyle:
         seed: int,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        usable = min(_usable_levels(style, patch_size), _usable_levels(content_masks, patch_size), levels)
+        pictures = (content_masks, *(each.image for each in references))
+        usable = min(levels, *(_usable_levels(picture, patch_size) for picture in pictures))
         self.levels = [
             _Level(
-                halve(style, level),
-                halve(style_masks, level),
+                [
+                    Reference(halve(each.image, level), halve(each.masks, level), each.weights)
+                    for each in references
+                ],
                 halve(content_masks, level),
-                filter_bank(bank, patch_size, generator).to(style),
+                filter_bank(bank, patch_size, generator).to(content_masks),
             )
             for level in range(usable)
         ]
@@ -137,17 +141,21 @@ def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
 class _Level:
     """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
 
-    def __init__(self, style: Tensor, style_masks: Tensor, content_masks: Tensor, filters: Tensor) -> None:
+    def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
         patch = filters.shape[-1]
-        projections = self._project(style, self.filters)
+        projections = [self._project(each.image, self.filters) for each in references]
         self.regions: list[tuple[Tensor, Tensor, Tensor, float]] = []
         covered = float(content_masks.sum())
-        for ours, theirs in zip(content_masks, style_masks, strict=True):
+        for region, ours in enumerate(content_masks):
             where, weights = _support(ours, patch)
-            there, their_weights = _support(theirs, patch)
-            if len(where) and len(there):
-                targets = quantile_function(projections[:, there], their_weights)
+            parts = []
+            for each, values in zip(references, projections, strict=True):
+                there, their_weights = _support(each.masks[region], patch)
+                if len(there):
+                    parts.append((float(each.weights[region]), values[:, there], their_weights))
+            if len(where) and parts:
+                targets = quantile_function(*mixed_samples(parts))
                 self.regions.append((where, weights, targets, float(ours.sum()) / covered))
 
     @staticmethod

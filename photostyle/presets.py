@@ -60,7 +60,7 @@ def resolve_preset(name: str, weights: Path | None, encoder: str, download: bool
 def configure(preset: str = "auto", **settings: Any) -> Config:
     """A configuration from a preset and what differs from it.
 
-    Paths may be strings. Raises PhotostyleError on an unknown preset or setting.
+    Paths may be strings, and style one path or several. Raises PhotostyleError on an unknown preset or setting.
     """
     known = {field.name: field for field in fields(Config)}
     if unknown := settings.keys() - known.keys():
@@ -68,7 +68,10 @@ def configure(preset: str = "auto", **settings: Any) -> Config:
     missing = {f.name for f in known.values() if f.default is MISSING} - settings.keys()
     if missing:
         raise PhotostyleError(f"configure() needs {' and '.join(sorted(missing))}")
-    for name in ("content", "style", "output", "weights", "start_file"):
+    if isinstance(settings["style"], str | Path):
+        settings["style"] = (settings["style"],)
+    settings["style"] = tuple(Path(each) for each in settings["style"])
+    for name in ("content", "output", "weights", "start_file"):
         if settings.get(name) is not None:
             settings[name] = Path(settings[name])
     name = resolve_preset(

@@ -41,6 +41,7 @@ def make_record(
         "inputs": _inputs(config, result),
         "weights": _weights(result),
         "segmentation": segmentation,
+        **({"references": _references(config, result)} if len(result.references) > 1 else {}),
         "size": {"width": result.photo.width, "height": result.photo.height},
         "regions": regions(result.guidance),
         "notes": list(result.notes),
@@ -79,8 +80,11 @@ def read_record(path: Path) -> dict[str, Any]:
 def config_to_json(config: Config) -> dict[str, Any]:
     """A configuration as JSON types, every path absolute."""
     entries = {name: _plain(value) for name, value in asdict(config).items()}
+    # One reference is one path, as ever.
+    style = entries["style"][0] if len(entries["style"]) == 1 else entries["style"]
     return entries | {
-        "masks": [name if name in MASK_WORDS else str(Path(name).absolute()) for name in config.masks]
+        "style": style,
+        "masks": [name if name in MASK_WORDS else str(Path(name).absolute()) for name in config.masks],
     }
 
 
@@ -97,7 +101,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
             f"{source} lacks {' and '.join(sorted(missing))}; give a record as it was written"
         )
     values = {}
-    for name, value in entries.items():
+    for name, value in (entries | {"style": _several(entries["style"])}).items():
         try:
             values[name] = typed(value, kinds[name])
         except ValueError as error:
@@ -117,7 +121,7 @@ def check_inputs(record: dict[str, Any]) -> None:
         path = Path(entry["path"])
         if entry["path"] == "none" or not path.exists():
             continue
-        if entry["sha256"] != (_mask_sha256(path) if name.endswith("mask") else sha256_of(path)):
+        if entry["sha256"] != (_mask_sha256(path) if " mask" in name else sha256_of(path)):
             raise PhotostyleError(
                 f"{path} has changed since the record was made (SHA-256 differs); restore it, or start a new run"
             )
@@ -152,17 +156,44 @@ def regions(guidance: Guidance) -> list[dict[str, Any]]:
 
 
 def _inputs(config: Config, result: Result) -> dict[str, Any]:
-    entries = {
-        "content": {"path": str(result.photo.path.absolute()), "sha256": result.photo.sha256},
-        "style": {"path": str(result.reference.path.absolute()), "sha256": result.reference.sha256},
+    pictures = {"content": result.photo} | {
+        f"style{number}": each for number, each in zip(_numbers(result), result.references, strict=True)
     }
-    for name, path, masks in zip(
-        ("content mask", "style mask"), result.mask_paths, result.masks, strict=True
-    ):
+    entries = {
+        name: {"path": str(each.path.absolute()), "sha256": each.sha256} for name, each in pictures.items()
+    }
+    names = ("content mask", *(f"style mask{number}" for number in _numbers(result)))
+    for name, path, masks in zip(names, result.mask_paths, result.masks, strict=True):
         entries[name] = {"path": path, "sha256": masks.sha256}
     if config.start_file is not None:
         entries["start"] = {"path": str(config.start_file.absolute()), "sha256": sha256_of(config.start_file)}
     return entries
+
+
+def _numbers(result: Result) -> list[str]:
+    """What the inputs of each reference have in their names: nothing where it is the only one."""
+    count = len(result.references)
+    return [""] if count == 1 else [f" {number}" for number in range(1, count + 1)]
+
+
+def _references(config: Config, result: Result) -> list[dict[str, Any]]:
+    """Each reference with its weight, and its share in the mixture of every content region that it gives."""
+    weights = config.style_weights or (1.0,) * len(result.references)
+    return [
+        {
+            "path": str(each.path.absolute()),
+            "sha256": each.sha256,
+            "weight": weight,
+            "gives": {
+                name: part for name, part in zip(result.guidance.names, row.tolist(), strict=True) if part
+            },
+        }
+        for each, weight, row in zip(result.references, weights, result.guidance.weights, strict=True)
+    ]
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _mask_sha256(path: Path) -> str:
@@ -180,7 +211,7 @@ def _weights(result: Result) -> dict[str, str] | None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def _finite(value: Any) -> Any:

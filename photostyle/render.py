@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.filters import apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.lightness import keep_lightness
 
 # Pixels of the solved picture. Wide windows hold enough contrast to find the slopes of calm ones too; the narrow ones
 # (25 pixels for the 4 unknowns of a map) add what the wide ones leave.
@@ -36,18 +37,28 @@ def enlarge(photo: Tensor, solved: Tensor) -> Tensor:
 
 
 def render(
-    photo: Tensor, solved: Tensor, *, strength: float, smooth_radius: int, smooth_edge: float
+    photo: Tensor,
+    solved: Tensor,
+    *,
+    strength: float | Tensor,
+    smooth_radius: int,
+    smooth_edge: float,
+    preserve_luminance: bool = False,
 ) -> Tensor:
     """The picture to write: solved (3, h, w) at the photo's size, smoothed if asked, at the given strength.
 
-    Where the solved picture has the photo's size its pixels are used as they are. The strength blends maps,
-    C + s (A - I) [C; 1]; as A [C; 1] is the result, that is C + s (result - C).
+    Where the solved picture has the photo's size its pixels are used as they are. The strength, one or one a pixel
+    (H, W), blends maps, C + s (A - I) [C; 1]; as A [C; 1] is the result, that is C + s (result - C).
+    preserve_luminance comes last, so that it holds for the picture that is written: its L* is the photo's, see
+    `lightness.keep_lightness`.
     """
     if smooth_radius:
         small = resize(photo, *solved.shape[-2:])
         solved = smooth_local_affine(small, solved, smooth_radius, smooth_edge)
     result = solved if solved.shape == photo.shape else enlarge(photo, solved)
-    return result if strength == 1 else (photo + strength * (result - photo)).clamp_(0, 1)
+    if isinstance(strength, Tensor) or strength != 1:
+        result = (photo + strength * (result - photo)).clamp_(0, 1)
+    return keep_lightness(photo, result) if preserve_luminance else result
 
 
 def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float) -> Tensor:

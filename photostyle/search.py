@@ -125,7 +125,7 @@ class Study:
             and getattr(config, field.name) != usual.get(field.name, field.default)
         }
         comment = (
-            f"Trial {trial.number} of study {self.problem.name}: {config.content.name} from {config.style.name} "
+            f"Trial {trial.number} of study {self.problem.name}: {config.content.name} from {config.style[0].name} "
             f"at {config.size} px\nstyle {trial.style:.4f} ({self.problem.style_features})  edge {trial.edge:.4f}  "
             f"distance {trial.distance:.4f}"
         )
@@ -291,7 +291,7 @@ def _claim(path: Path, problem: Problem, storage: str) -> None:
     """Say in the folder of what its study is, and where it is kept; refuse a folder that holds another."""
     config = problem.config
     masks = [name if name == "none" else str(Path(name).absolute()) for name in config.masks]
-    files = {"content": config.content, "style": config.style, "weights": config.weights}
+    files = {"content": config.content, "style": config.style[0], "weights": config.weights}
     inputs = {name: file and str(file.absolute()) for name, file in files.items()} | {"masks": masks}
     if not path.exists():
         entries = {"study": problem.name, "storage": storage, "inputs": inputs, "identity": problem.identity}

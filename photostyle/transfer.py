@@ -1,8 +1,8 @@
 """The whole story in one function: start reading here."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,25 @@ from torch import Tensor
 
 from photostyle import weights as weight_files
 from photostyle.canvas import first_canvas
-from photostyle.colour import region_colour_maps
+from photostyle.colour import mixture_colour_maps
 from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.filters import fit_within, resize, size_of
-from photostyle.guidance import Guidance, pair_regions, resize_masks
+from photostyle.guidance import Guidance, pair_with_references, resize_masks
 from photostyle.images import Picture, read_image
 from photostyle.masks import MaskSet, read_masks, whole_picture
+from photostyle.mixture import Reference, only
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import Diverged, Step, optimise
 from photostyle.render import enlarge, render
 from photostyle.schedule import LEAST_SIDE, Stage, schedule
+from photostyle.strength import strength_map
 from photostyle.validate import check
 
 TO_BE_MADE = (("auto",), ("cluster",))  # what --masks says where masks are to be made
-# Makes masks of photo and reference, writes them, and returns what config.masks would have named them.
-MaskMaker = Callable[[Picture, Picture], tuple[str, str]]
+# Makes masks of photo and references, writes them, and returns what config.masks would have named them.
+MaskMaker = Callable[[Picture, Sequence[Picture]], tuple[str, ...]]
 
 COLOUR_SIDE = 512  # long side at which colour statistics are taken: 10^5 pixels fix a mean and a covariance
 
@@ -38,16 +40,21 @@ class Result:
 
     image: Tensor  # (3, H, W), sRGB in [0, 1], on the CPU
     photo: Picture
-    reference: Picture
+    references: tuple[Picture, ...]
     guidance: Guidance
-    masks: tuple[MaskSet, MaskSet]
-    mask_paths: tuple[str, str]  # absolute, or "none"
+    masks: tuple[MaskSet, ...]  # the photo's, then each reference's
+    mask_paths: tuple[str, ...]  # absolute, or "none"
     weights: weight_files.Weights | None
     device: str
     threads: int
     trace: list[dict[str, Any]] = field(default_factory=list)  # one entry an evaluation
     notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
     ended: str = "done"  # "done", "interrupted", or why the computation failed
+
+    @property
+    def reference(self) -> Picture:
+        """The one reference; raises PhotostyleError where there are several."""
+        return only(self.references)
 
 
 def transfer(
@@ -56,7 +63,7 @@ def transfer(
     say: Callable[[str], None] = lambda note: None,
     make_masks: MaskMaker | None = None,
 ) -> Result:
-    """Give a photo the colours, light and mood of a reference, region by region.
+    """Give a photo the colours, light and mood of a reference, or of several, region by region.
 
     watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks.
     A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
@@ -64,21 +71,22 @@ def transfer(
     """
     check(config)
     device = prepare_torch(config)
-    photo, reference = read_image(config.content), read_image(config.style)
-    given = None if make_masks else read_both_masks(config.masks, photo, reference)
+    photo, references = read_image(config.content), tuple(map(read_image, config.style))
+    given = None if make_masks else read_all_masks(config.masks, photo, references)
     loaded = _load_weights(config, say)
     encoder = _encoder(config, loaded, device)
     # Masks are made last: work is not begun before all that is given was found good.
-    names = make_masks(photo, reference) if make_masks else config.masks
-    masks = given or read_both_masks(names, photo, reference)
-    guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
-    notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
+    names = make_masks(photo, references) if make_masks else config.masks
+    masks = given or read_all_masks(names, photo, references)
+    guidance = paired(config, photo, references, masks)
+    notes = notes_of((photo, *references), masks, guidance)
     for note in notes:
         say(note)
-    full = _scene(photo, reference, guidance, device)
+    full = full_scene(photo, references, guidance, device)
+    strength = strength_map(config, full.content, masks[0])
 
     canvas, trace, ended = None, [], "done"
-    maps = _colour_maps(full)
+    maps = colour_maps(full)
     try:
         for stage in schedule(config, photo.height, photo.width):
             scene = at_stage(full, stage)
@@ -99,20 +107,13 @@ def transfer(
 
     if canvas is None:
         canvas = first_canvas(config, full.content, full.content_masks, maps)
-    picture = render(
-        full.content,
-        canvas,
-        strength=config.strength,
-        smooth_radius=config.smooth_radius,
-        smooth_edge=config.smooth_edge,
-    )
     return Result(
-        picture.cpu(),
+        rendered(config, full.content, canvas, strength).cpu(),
         photo,
-        reference,
+        references,
         guidance,
         masks,
-        _absolute(names),
+        _absolute(names, 1 + len(references)),
         loaded,
         str(device),
         torch.get_num_threads(),
@@ -142,53 +143,98 @@ def prepare_torch(config: Config) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and found else "cpu")
 
 
-def at_stage(full: Scene, stage: Stage) -> Scene:
-    """The scene at a stage's size. The style picture gets the stage's long side too, but is never enlarged.
-
-    A long, narrow one gets more, so that its short side holds patches.
-    """
-    height, width = size_of(full.style)
-    long_side = max(stage.long_side, -(-LEAST_SIDE * max(height, width) // min(height, width)))
-    style_size = fit_within(height, width, long_side)
-    return Scene(
-        resize(full.content, stage.height, stage.width),
-        resize(full.style, *style_size),
-        resize_masks(full.content_masks, stage.height, stage.width),
-        resize_masks(full.style_masks, *style_size),
+def rendered(config: Config, photo: Tensor, solved: Tensor, strength: float | Tensor) -> Tensor:
+    """The picture to write, as configured. photo (3, H, W), solved (3, h, w), strength: one or (H, W) -> (3, H, W)."""
+    return render(
+        photo,
+        solved,
+        strength=strength,
+        smooth_radius=config.smooth_radius,
+        smooth_edge=config.smooth_edge,
+        preserve_luminance=config.preserve_luminance,
     )
 
 
-def _scene(photo: Picture, reference: Picture, guidance: Guidance, device: torch.device) -> Scene:
-    tensors = (photo.pixels, reference.pixels, guidance.content, guidance.style)
-    return Scene(*(tensor.to(device) for tensor in tensors))
+def at_stage(full: Scene, stage: Stage) -> Scene:
+    """The scene at a stage's size. The references get the stage's long side too, but are never enlarged.
+
+    A long, narrow one gets more, so that its short side holds patches.
+    """
+    references = []
+    for each in full.references:
+        height, width = size_of(each.image)
+        long_side = max(stage.long_side, -(-LEAST_SIDE * max(height, width) // min(height, width)))
+        references.append(_reduced(each, long_side))
+    return Scene(
+        resize(full.content, stage.height, stage.width),
+        resize_masks(full.content_masks, stage.height, stage.width),
+        tuple(references),
+    )
 
 
-def read_both_masks(names: tuple[str, ...], photo: Picture, reference: Picture) -> tuple[MaskSet, MaskSet]:
-    """The regions of both pictures as --masks names them: two paths, "none" for one without, or "none" alone."""
+def _reduced(reference: Reference, long_side: int) -> Reference:
+    size = fit_within(*size_of(reference.image), long_side)
+    return replace(
+        reference, image=resize(reference.image, *size), masks=resize_masks(reference.masks, *size)
+    )
+
+
+def paired(
+    config: Config, photo: Picture, references: Sequence[Picture], masks: Sequence[MaskSet]
+) -> Guidance:
+    """Which region takes its style from which, in mixtures of the configured weights. masks: the photo's first."""
+    pictures = [(each.pixels, regions) for each, regions in zip(references, masks[1:], strict=True)]
+    weights = config.style_weights or (1.0,) * len(references)
+    return pair_with_references(photo.pixels, masks[0], pictures, weights)
+
+
+def notes_of(pictures: Sequence[Picture], masks: Sequence[MaskSet], guidance: Guidance) -> tuple[str, ...]:
+    """What was decided for the user in reading and in pairing."""
+    read = [*(each.notes for each in pictures), *(each.notes for each in masks)]
+    return (*(text for notes in read for text in notes), *guidance.notes)
+
+
+def full_scene(
+    photo: Picture, references: Sequence[Picture], guidance: Guidance, device: torch.device
+) -> Scene:
+    """The scene at the pictures' own sizes."""
+    parts = zip(references, guidance.styles, guidance.weights, strict=True)
+    return Scene(
+        photo.pixels.to(device),
+        guidance.content.to(device),
+        tuple(Reference(each.pixels.to(device), masks.to(device), weights) for each, masks, weights in parts),
+    )
+
+
+def read_all_masks(
+    names: tuple[str, ...], photo: Picture, references: Sequence[Picture]
+) -> tuple[MaskSet, ...]:
+    """The regions of all pictures as --masks names them: a path each, "none" for one without, or "none" alone."""
+    pictures = (photo, *references)
     if names in TO_BE_MADE:
         raise PhotostyleError(
             f"masks = {names[0]} needs something to make them: the command line has it; from Python, write masks "
             "with segmentation and give their folders"
         )
     if names == ("none",):
-        return whole_picture(photo.height, photo.width), whole_picture(reference.height, reference.width)
-    if len(names) != 2:
-        raise PhotostyleError(
-            f"--masks takes two paths, CONTENT_MASK STYLE_MASK, or none, auto or cluster; {len(names)} given"
-        )
+        names = names * len(pictures)
+    if len(names) != len(pictures):
+        wanted = "two paths, CONTENT_MASK STYLE_MASK"
+        if len(references) > 1:
+            wanted = f"{len(pictures)} paths, CONTENT_MASK and one for each of {len(references)} references"
+        raise PhotostyleError(f"--masks takes {wanted}, or none, auto or cluster; {len(names)} given")
 
     def read(name: str, picture: Picture) -> MaskSet:
         if name == "none":
             return whole_picture(picture.height, picture.width)
         return read_masks(Path(name), picture.path, picture.height, picture.width)
 
-    return read(names[0], photo), read(names[1], reference)
+    return tuple(read(name, picture) for name, picture in zip(names, pictures, strict=True))
 
 
-def _absolute(names: tuple[str, ...]) -> tuple[str, str]:
-    ours, theirs = names if len(names) == 2 else ("none", "none")
-    absolute = [name if name == "none" else str(Path(name).absolute()) for name in (ours, theirs)]
-    return absolute[0], absolute[1]
+def _absolute(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    each = names if len(names) == count else ("none",) * count
+    return tuple(name if name == "none" else str(Path(name).absolute()) for name in each)
 
 
 def _load_weights(config: Config, say: Callable[[str], None]) -> weight_files.Weights | None:
@@ -205,15 +251,13 @@ def _encoder(config: Config, loaded: weight_files.Weights | None, device: torch.
     )
 
 
-def _colour_maps(full: Scene) -> Tensor:
-    """One Monge-Kantorovich map a region, from area-reduced copies."""
-    ours = fit_within(*size_of(full.content), COLOUR_SIDE)
-    theirs = fit_within(*size_of(full.style), COLOUR_SIDE)
-    return region_colour_maps(
-        resize(full.content, *ours),
-        resize_masks(full.content_masks, *ours),
-        resize(full.style, *theirs),
-        resize_masks(full.style_masks, *theirs),
+def colour_maps(full: Scene) -> Tensor:
+    """One Monge-Kantorovich map a region, (K, 3, 4), from area-reduced copies."""
+    size = fit_within(*size_of(full.content), COLOUR_SIDE)
+    return mixture_colour_maps(
+        resize(full.content, *size),
+        resize_masks(full.content_masks, *size),
+        [_reduced(each, COLOUR_SIDE) for each in full.references],
     )
 
 

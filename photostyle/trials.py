@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from photostyle.canvas import first_canvas
-from photostyle.colour import region_colour_maps
 from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
-from photostyle.filters import fit_within, resize, size_of
-from photostyle.guidance import pair_regions, resize_masks
+from photostyle.filters import size_of
+from photostyle.guidance import resize_masks
 from photostyle.images import read_image
+from photostyle.masks import MaskSet
 from photostyle.metrics import (
     DRIFT_SIDE,
     PATCH,
@@ -31,11 +31,21 @@ from photostyle.metrics import (
 )
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimise import optimise
-from photostyle.render import enlarge, render
+from photostyle.render import enlarge
 from photostyle.schedule import Stage, schedule
 from photostyle.settings import FILES
 from photostyle.space import SPACE, Dimension, space_of
-from photostyle.transfer import COLOUR_SIDE, at_stage, prepare_torch, read_both_masks
+from photostyle.strength import strength_map
+from photostyle.transfer import (
+    at_stage,
+    colour_maps,
+    full_scene,
+    notes_of,
+    paired,
+    prepare_torch,
+    read_all_masks,
+    rendered,
+)
 from photostyle.validate import check
 from photostyle.version import __version__
 from photostyle.weights import Weights, find, locate
@@ -55,6 +65,7 @@ class Problem:
     config: Config  # of the default trial
     space: tuple[Dimension, ...]
     stages: tuple[tuple[Stage, Scene], ...]
+    regions: MaskSet  # of the photo, at the search's full size
     maps: Tensor  # the first canvas's colour maps
     encoder: Encoder | None  # of the terms
     judge: Encoder | None  # of the style score
@@ -121,19 +132,25 @@ def prepare(
     """
     check(config)
     device = prepare_torch(config)
-    photo, reference = read_image(config.content), read_image(config.style)
-    masks = read_both_masks(config.masks, photo, reference)
-    guidance = pair_regions(photo.pixels, masks[0], reference.pixels, masks[1])
-    notes = (*photo.notes, *reference.notes, *masks[0].notes, *masks[1].notes, *guidance.notes)
+    if len(config.style) > 1:
+        raise PhotostyleError(
+            f"a search scores against one reference, {len(config.style)} are given; give one"
+        )
+    photo, reference = read_image(config.content), read_image(config.style[0])
+    masks = read_all_masks(config.masks, photo, [reference])
+    guidance = paired(config, photo, [reference], masks)
+    notes = notes_of((photo, reference), masks, guidance)
     kept, loaded = space_of(config, space), _weights(config, say)
-    tensors = (photo.pixels, reference.pixels, guidance.content, guidance.style)
-    full = Scene(*(tensor.to(device) for tensor in tensors))
+    full = full_scene(photo, [reference], guidance, device)
     stages = tuple((stage, at_stage(full, stage)) for stage in schedule(config, photo.height, photo.width))
     if not stages:
         raise PhotostyleError(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
+    final = stages[-1][1].content
+    regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
+    strength_map(config, final, regions)  # raises where it names no region
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -149,7 +166,7 @@ def prepare(
     identity = json.loads(json.dumps(identity))
     judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
     terms = _encoder(config, loaded, device)
-    return Problem(config, kept, stages, _colour_maps(full), terms, judge, identity, notes)
+    return Problem(config, kept, stages, regions, colour_maps(full), terms, judge, identity, notes)
 
 
 def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
@@ -168,13 +185,8 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
         for step in optimise(canvas, Objective(config, stage, scene, problem.encoder), stage, config):
             canvas = step.image
     assert canvas is not None  # a problem has stages
-    picture = render(
-        problem.scene.content,
-        canvas,
-        strength=config.strength,
-        smooth_radius=config.smooth_radius,
-        smooth_edge=config.smooth_edge,
-    )
+    photo = problem.scene.content
+    picture = rendered(config, photo, canvas, strength_map(config, photo, problem.regions))
     return Outcome(picture.cpu(), *_scores(problem, picture))
 
 
@@ -236,15 +248,3 @@ def _encoder(config: Config, loaded: Weights | None, device: torch.device) -> En
         return None
     layers = feature_layers(config)
     return Encoder(loaded.state, config.encoder, layers=layers, pooling=config.pooling).to(device)
-
-
-def _colour_maps(full: Scene) -> Tensor:
-    """From copies of COLOUR_SIDE, as `transfer` takes them, whatever the size of the search."""
-    ours = fit_within(*size_of(full.content), COLOUR_SIDE)
-    theirs = fit_within(*size_of(full.style), COLOUR_SIDE)
-    return region_colour_maps(
-        resize(full.content, *ours),
-        resize_masks(full.content_masks, *ours),
-        resize(full.style, *theirs),
-        resize_masks(full.style_masks, *theirs),
-    )

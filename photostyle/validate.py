@@ -5,6 +5,7 @@ import math
 from photostyle.config import Config
 from photostyle.encoders import layers_down_to
 from photostyle.errors import PhotostyleError
+from photostyle.strength import region_strengths
 
 
 def check(config: Config) -> None:
@@ -51,11 +52,26 @@ def check(config: Config) -> None:
         )
     if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
         raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")
+    _check_references(config)
     _check_terms(config)
+    region_strengths(config)
     if config.start == "file" and config.start_file is None:
         raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
     if config.start_file is not None and config.start != "file":
         raise PhotostyleError(f"--start-file is given but --start is {config.start}; add --start file")
+
+
+def _check_references(config: Config) -> None:
+    if not isinstance(config.style, tuple) or not config.style:
+        raise PhotostyleError(f"--style is {config.style or 'empty'}; name one reference photograph or more")
+    if config.style_weights and len(config.style_weights) != len(config.style):
+        raise PhotostyleError(
+            f"--style-weights has {len(config.style_weights)} numbers for {len(config.style)} references; give one each"
+        )
+    if not all(0 < weight < math.inf for weight in config.style_weights):
+        raise PhotostyleError(
+            f"--style-weights is {config.style_weights}; give positive numbers, and leave out a reference of weight 0"
+        )
 
 
 def _check_terms(config: Config) -> None:

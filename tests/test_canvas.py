@@ -19,7 +19,7 @@ EDGE = 30  # column of the step in `step_photo`
 
 
 def config(**settings) -> Config:
-    return Config(Path("photo.png"), Path("style.png"), **settings)
+    return Config(Path("photo.png"), (Path("style.png"),), **settings)
 
 
 @pytest.fixture

@@ -440,6 +440,28 @@ def test_masks_does_not_overwrite_a_mask_with_its_picture(folder: Path, capsys: 
     assert contents(folder) == before
 
 
+def test_masks_are_made_for_every_reference_and_a_rerun_reads_them(folder: Path, capsys: Any) -> None:
+    several = [
+        "--content",
+        "photo.png",
+        "--style",
+        "style.png",
+        "photo.png",
+        "--style-weights",
+        "0.75",
+        "0.25",
+    ]
+    assert main(["run", *several, *INSTANT, "--masks", "cluster"]) == DONE
+    assert {path.name for path in Path("out-masks").iterdir()} == {
+        "content", "style", "style-2", "preview.png",
+    }  # fmt: skip
+    record = json.loads(Path("out.json").read_text())
+    assert [Path(name).name for name in record["config"]["masks"]] == ["content", "style", "style-2"]
+    assert [set(each["gives"].values()) for each in record["references"]] == [{0.75}, {0.25}]
+    assert main(["rerun", "out.json"]) == DONE
+    assert "the same bytes" in capsys.readouterr().out
+
+
 # score
 
 
@@ -557,6 +579,14 @@ def link(folder: Path) -> None:
 RUN, ANOTHER = ["run", *PHOTOS], "choose another --output"
 SOFT_SETS = [*RUN, "--masks", "soft", "style-soft"]
 SQUARE = [*RUN, "--masks", "square.png", "style-mask.png"]
+
+
+def two_references(folder: Path) -> None:
+    config = {"content": "photo.png", "style": ["style.png", "photo.png"], "masks": ["none"]}
+    (folder / "both.json").write_text(json.dumps({"photostyle": {"format": 1}, "config": config}))
+    (folder / "both.png").write_bytes((folder / "photo.png").read_bytes())
+
+
 EVIL = write("evil.pth", pickle.dumps(Evil()))
 BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     # files
@@ -603,6 +633,20 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "content layer": (nothing, [*RUN, "--content-layer", "relu9_9"], "relu9_9", "did you mean"),
     "style layer": (nothing, [*RUN, "--style-layers", "relu1_1", "relu41"], "relu41", 'did you mean "relu4_1"'),
     "no style layer": (nothing, [*RUN, "--style-layers"], "no layers", "name some"),
+    "strength of no region": (nothing, [*RUN, *NONE, "--region-strength", "sky=0.5"], "sky", "are: all"),
+    "strength without a number": (nothing, [*RUN, "--region-strength", "sky"], "'sky'", "NAME=STRENGTH"),
+    "strengths that a shell ate": (nothing, [*RUN, "--region-strength", "--quiet"], "--region-strength", "leave out"),
+    "strengths in two": (
+        nothing, [*RUN, "--region-strength", "a=1", "--region_strength=b=0"], "given 2 times", "give it once",
+    ),
+    "no reference": (nothing, ["run", "--content", "photo.png", "--style"], "--style names no file", "name one"),
+    "style weights": (nothing, [*RUN, "--style-weights", "1", "2"], "2 numbers for 1 references", "give one each"),
+    "no style weight": (nothing, [*RUN, "--style-weights"], "--style-weights", "leave it out"),
+    "styles in two": (nothing, [*RUN, "--style", "photo.png"], "--style is given 2 times", "give it once"),
+    "masks of two": (nothing, [*RUN, "style.png", *MASKS], "--masks takes 3 paths", "one for each of 2"),
+    "output = second style": (
+        nothing, [*content("style.png"), "photo.png", "--output", "photo.png"], "photo.png", ANOTHER,
+    ),
     "unknown preset": (nothing, [*RUN, "--preset", "best"], "'best' for argument '--preset'", "'released'"),
     "preset without a name": (nothing, [*RUN, "--preset"], "'--preset'", "--help"),
     "negative size": (nothing, [*RUN, "--size", "-5"], "--size is -5", "at least 32"),
@@ -616,12 +660,13 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "misspelt photo": (nothing, ["run", "--contnet", "photo.png", "--style", "s.png"], "--contnet", "mean --content?"),
     "unlike any option": (nothing, [*RUN, "--zzzzz=1"], "--zzzzz", "--help lists all"),
     "option value": (nothing, [*RUN, "--optimiser", "sgd"], "'sgd' for argument '--optimiser'", "'adam', 'lbfgs'"),
-    "stray argument": (nothing, [*RUN, "style.png"], "style.png", "--help"),
+    "stray argument": (nothing, ["run", "style.png", *PHOTOS], "style.png", "--help"),
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
     "unknown command": (nothing, ["paint"], '"paint"', "run, segment, search, masks, score, rerun"),
     # the other commands
     "masks with one": (nothing, ["masks", "mask.png"], "'files'. Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),
+    "score of two": (two_references, ["score", "both.png"], "both.png is of 2 references", "of one"),
     "masks suffix": (nothing, ["masks", "mask.png", "style-mask.png", "--output", "x.gif"], "x.gif", "rename it"),
     "score alone": (nothing, ["score", "photo.png"], "photo.json", "give --content, --style and --masks"),
     "score nothing": (nothing, ["score"], "PATH", "--help"),

@@ -78,7 +78,7 @@ def test_a_search_says_how_far_it_is_and_ends_with_the_front_and_what_to_do(
     words = shlex.split(command)
     assert words[:2] == ["photostyle", "run"]
     config = parse_config(words[2:])
-    assert (config.style.name, config.masks, config.size) == (
+    assert (config.style[0].name, config.masks, config.size) == (
         "my style.png",
         ("mask.png", "style-mask.png"),
         Config.size,

@@ -40,7 +40,8 @@ REGIONS = {"masks": ("content-mask.png", "style-mask.png")}
 # field: (what has to be set for it to matter, its value, another value, where the difference shows)
 CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "content": ({}, "content.png", "style.png", "picture"),
-    "style": ({}, "style.png", "other.png", "picture"),
+    "style": ({}, ("style.png",), ("style.png", "other.png"), "picture"),
+    "style_weights": ({"style": ("style.png", "other.png")}, (), (0.9, 0.1), "picture"),
     "masks": ({}, ("none",), ("content-mask.png", "style-mask.png"), "picture"),
     "segmenter": ({"masks": ("auto",)}, "auto", "deeplab", "refusal"),  # no cache: auto clusters instead
     "segmenter_revision": ({"masks": ("auto",)}, None, "0123abcd", "refusal"),
@@ -49,6 +50,8 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "preset": ({}, "patches", "search", "console"),
     "size": ({"coarsest": 32}, 64, 48, "picture"),
     "strength": ({}, 1.0, 0.5, "picture"),
+    "region_strength": (REGIONS, (), ("0000ff=0.5",), "picture"),
+    "preserve_luminance": ({}, False, True, "picture"),
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),
     "pooling": (GRAM, "max", "average", "picture"),
@@ -92,7 +95,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "metrics": ({}, False, True, "record"),
     "quiet": ({}, False, True, "console"),
 }
-PATHS = ("content", "style", "output", "weights", "start_file")
+PATHS = ("content", "output", "weights", "start_file")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +139,8 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
     def observe(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         folder = tmp_path / name
         folder.mkdir()
-        values = {"content": "content.png", "style": "style.png"} | PLAIN | settings
+        values = {"content": "content.png", "style": ("style.png",)} | PLAIN | settings
+        values["style"] = tuple(inputs / each for each in values["style"])
         for key in PATHS:
             if key in values:
                 values[key] = (folder if key == "output" else inputs) / values[key]
@@ -211,7 +215,7 @@ def test_it_imports_nothing_of_the_project() -> None:
 
 def test_it_cannot_be_changed_after_it_was_made() -> None:
     with pytest.raises(AttributeError, match="size"):
-        Config(Path("a.png"), Path("b.png")).size = 3  # type: ignore[misc]
+        Config(Path("a.png"), (Path("b.png"),)).size = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

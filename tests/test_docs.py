@@ -92,12 +92,14 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """Where the README's files lie: two photographs, their masks, a network of two channels; and no cached weights."""
-    for name, photo in (("photo", data.coffee()), ("sunset", data.chelsea())):
+    for name, photo in (("photo", data.coffee()), ("sunset", data.chelsea()), ("harbour", data.rocket())):
         small = Image.fromarray(photo).resize((72, 48))
         small.save(tmp_path / f"{name}.jpg")
         mask = Image.new("RGB", small.size, "#0000ff")
         mask.paste("#00ff00", (0, 24, 72, 48))
         mask.save(tmp_path / f"{name}_mask.png")
+    Image.new("RGB", (72, 48), "#0000ff").save(tmp_path / "sky.png")
+    Image.new("RGB", (72, 48), "#00ff00").save(tmp_path / "land.png")
     state, channels = {}, 3
     generator = torch.Generator().manual_seed(0)
     for position in convolutions("vgg19").values():

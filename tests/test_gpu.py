@@ -22,6 +22,7 @@ from photostyle.losses import (
     variation_loss,
 )
 from photostyle.matting import MattingOperator
+from photostyle.mixture import alone
 from photostyle.objective import Objective, Scene
 from photostyle.optimise import optimise
 from photostyle.patches import PatchStyle
@@ -110,7 +111,7 @@ def photorealism(image: Tensor, photo: Tensor, style: Tensor) -> Tensor:
 
 def patches(image: Tensor, photo: Tensor, style: Tensor) -> Tensor:
     ours, theirs = stripes(photo).to(image), stripes(style).to(image)
-    measured = PatchStyle(style, theirs, ours, patch_size=5, levels=2, bank=16, seed=1)
+    measured = PatchStyle(alone(style, theirs), ours, patch_size=5, levels=2, bank=16, seed=1)
     return measured(image, measured.draw(16, torch.Generator().manual_seed(0)))
 
 
@@ -164,7 +165,7 @@ def test_ten_steps_of_adam_are_the_cpus(
 ):
     settings = Config(
         Path("photo"),
-        Path("style"),
+        (Path("style"),),
         gram_weight=0.05,
         content_weight=0.005,
         content_layer="relu2_2",
@@ -173,9 +174,10 @@ def test_ten_steps_of_adam_are_the_cpus(
     )
     runs = {}
     for device in ("cpu", "cuda"):
-        pictures = (photo, style, stripes(photo), stripes(style))
+        ours, theirs = photo.to(device), style.to(device)
+        scene = Scene(ours, stripes(photo).to(device), alone(theirs, stripes(style).to(device)))
         encoder = Encoder(state, layers=("relu1_1", "relu2_1", "relu2_2")).to(device)
-        objective = Objective(settings, STAGE, Scene(*(p.to(device) for p in pictures)), encoder)
+        objective = Objective(settings, STAGE, scene, encoder)
         runs[device] = list(optimise(image.to(device), objective, STAGE, settings))
     for ours, theirs in zip(runs["cpu"], runs["cuda"], strict=True):
         assert theirs.image.is_cuda and theirs.losses.keys() == ours.losses.keys()
@@ -191,7 +193,7 @@ def test_ten_steps_of_lbfgs_are_the_cpus():
     # over all of them, near 128), and the second step, made from that, is another one on every device.
     curvature = torch.linspace(1, 10, 60).view(3, 4, 5)
     target = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
-    settings, runs = Config(Path("photo"), Path("style"), optimiser="lbfgs"), {}
+    settings, runs = Config(Path("photo"), (Path("style"),), optimiser="lbfgs"), {}
     for device in ("cpu", "cuda"):
 
         def bowl(image: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,15 @@ from skimage.transform import downscale_local_mean
 from torch import Tensor
 
 from photostyle import guidance
-from photostyle.guidance import FLOOR, REACH, WHOLE, carry_masks, pair_regions, resize_masks
+from photostyle.guidance import (
+    FLOOR,
+    REACH,
+    WHOLE,
+    carry_masks,
+    pair_regions,
+    pair_with_references,
+    resize_masks,
+)
 from photostyle.masks import MaskSet, whole_picture
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
@@ -383,3 +391,79 @@ def test_published_pairs_with_orphans_find_a_partner_for_every_region(shared, nu
     assert torch.equal(result.content.sum(0), content_masks.masks.sum(0))
     assert (result.style.mean((1, 2)) > FLOOR).all()
     assert len(result.notes) >= len(orphans)
+
+
+# Several references
+
+
+def pair_with(content, *references, weights=None):
+    return pair_with_references(*content, references, weights or [1.0] * len(references))
+
+
+def test_a_label_of_several_references_is_their_mixture_and_one_of_one_is_its_own():
+    content = picture((RED, SKY, 0.4), (GREEN, SEA, 0.6))
+    one = picture((RED, SAND, 0.5), (GREEN, ROCK, 0.5), height=20, width=30)
+    other = picture((BLUE, ROCK, 0.3), (RED, SEA, 0.7))
+    result = pair_with(content, one, other, weights=[3.0, 1.0])
+    torch.testing.assert_close(result.weights.float(), torch.tensor([[0.75, 1.0], [0.25, 0.0]]))
+    assert torch.equal(result.styles[0], one[1].masks)
+    assert torch.equal(result.styles[1], torch.stack((other[1].masks[1], torch.zeros(40, 50))))
+    assert partners(result) == {"#ff0000": "#ff0000", "#00ff00": "#00ff00"}
+    assert not any(pair.orphan for pair in result.pairs)
+    assert result.pairs[0].style_share == pytest.approx(0.75 * 0.5 + 0.25 * 0.7)
+    assert result.notes == (
+        "regions of reference 2 that no region takes: #0000ff",
+        "#00ff00 takes its style from #00ff00: same label, only in reference 1",
+    )
+
+
+def test_different_references_for_different_regions_need_only_what_each_gives():
+    content = picture((RED, SKY, 0.4), (GREEN, SEA, 0.6))
+    result = pair_with(content, picture((RED, ROCK, 1.0)), picture((GREEN, SAND, 1.0)))
+    assert torch.equal(result.weights.float(), torch.eye(2))
+    assert partners(result) == {"#ff0000": "#ff0000", "#00ff00": "#00ff00"}
+
+
+def test_an_orphan_of_all_takes_the_label_whose_mixture_is_nearest():
+    content = picture((RED, SKY, 0.4), (BLUE, SAND, 0.6))
+    one = picture((RED, SKY, 0.5), (GREEN, SAND, 0.5))
+    other = picture((GREEN, SAND, 0.5), (GREY, ROCK, 0.5))
+    result = pair_with(content, one, other)
+    assert partners(result) == {"#ff0000": "#ff0000", "#0000ff": "#00ff00"}
+    assert result.weights[:, 1].tolist() == [0.5, 0.5]
+    assert "#0000ff takes its style from #00ff00: not in the style's mask, nearest in colour statistics" in (
+        result.notes
+    )
+
+
+def test_a_trace_of_a_label_in_one_reference_leaves_it_to_the_other():
+    content = picture((RED, SKY, 0.4), (BLUE, SEA, 0.6))
+    one = picture((RED, SKY, 0.5), (BLUE, SEA, 0.5))
+    other = picture((RED, SKY, 0.998), (BLUE, SAND, 0.002))
+    assert torch.equal(pair_with(content, one, other).weights.float(), torch.tensor([[0.5, 1.0], [0.5, 0.0]]))
+
+
+def test_a_reference_without_a_mask_gives_all_of_it_to_every_region():
+    content = picture((RED, SKY, 0.4), (GREEN, SEA, 0.6))
+    bare = (picture((RED, SAND, 1.0))[0], whole_picture(40, 50))
+    result = pair_with(content, bare, picture((RED, ROCK, 1.0)))
+    assert torch.equal(result.weights.float(), torch.tensor([[0.5, 1.0], [0.5, 0.0]]))
+    assert torch.equal(result.styles[0], torch.ones(2, 40, 50))
+    assert "reference 1 has no mask: every region takes its style from the whole of it" in result.notes
+
+
+def test_without_a_content_mask_all_regions_of_all_references_are_taken_together():
+    image = picture((RED, SKY, 1.0))[0]
+    masked = picture((RED, SKY, 0.5), (BLUE, SEA, 0.5))
+    result = pair_with((image, whole_picture(40, 50)), masked, masked, weights=[1.0, 4.0])
+    assert torch.equal(result.weights.float(), torch.tensor([[0.2], [0.8]]))
+    assert all(torch.equal(each, torch.ones(1, 40, 50)) for each in result.styles)
+    assert len(result.notes) == 2
+
+
+def test_one_reference_is_the_same_by_either_name():
+    content = picture((RED, SKY, 0.5), (BLUE, SAND, 0.5))
+    style = picture((RED, SKY, 0.4), (GREEN, SAND, 0.3), (GREY, ROCK, 0.3))
+    one, other = pair_regions(*content, *style), pair_with(content, style, weights=[7.0])
+    assert one.pairs == other.pairs and one.notes == other.notes
+    assert torch.equal(one.style, other.style) and torch.equal(other.weights.float(), torch.ones(1, 2))

@@ -12,6 +12,7 @@ from photostyle.filters import halve, luma, resize
 from photostyle.guidance import carry_masks
 from photostyle.losses import content_loss, gram_loss, region_grams, structure_loss, variation_loss
 from photostyle.matting import MattingOperator
+from photostyle.mixture import alone
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.schedule import Stage
 from photostyle.weights import convolutions
@@ -34,14 +35,14 @@ FIRST_PASS = Stage(number=0, long_side=60, height=40, width=60, iterations=10, p
 
 def config(**settings) -> Config:
     """Every weight zero but those given."""
-    return Config(Path("photo"), Path("style"), **{**NOTHING, **settings})
+    return Config(Path("photo"), (Path("style"),), **{**NOTHING, **settings})
 
 
 @pytest.fixture(scope="module")
 def scene(coffee: Tensor, chelsea: Tensor) -> Scene:
     ours, theirs = torch.zeros(2, 40, 60), torch.zeros(2, 36, 50)
     ours[0, :, :25], ours[1, :, 25:], theirs[0, :20], theirs[1, 20:] = 1, 1, 1, 1
-    return Scene(resize(coffee, 40, 60), resize(chelsea, 36, 50), ours, theirs)
+    return Scene(resize(coffee, 40, 60), ours, alone(resize(chelsea, 36, 50), theirs))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ Terms = dict[str, Tensor]
 
 
 def config(**settings) -> Config:
-    return Config(Path("photo"), Path("style"), **settings)
+    return Config(Path("photo"), (Path("style"),), **settings)
 
 
 def stage(iterations: int) -> Stage:

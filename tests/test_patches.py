@@ -11,6 +11,7 @@ from torch import Tensor
 
 from photostyle import patches
 from photostyle.filters import resize
+from photostyle.mixture import alone
 from photostyle.patches import BINS, KNOTS, PatchStyle, quantile_function, transport, unit_filters
 
 
@@ -169,8 +170,7 @@ def compare(
     whole = torch.ones(1, *style.shape[1:]).to(style)
     given = {"patch_size": 5, "levels": 2, "bank": 16, "seed": 1, **settings}
     return PatchStyle(
-        style,
-        whole if style_masks is None else style_masks,
+        alone(style, whole if style_masks is None else style_masks),
         whole if content_masks is None else content_masks,
         **given,
     )

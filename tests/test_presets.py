@@ -42,7 +42,7 @@ def cached(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_the_defaults_and_what_it_changes(name: str) -> None:
     config = configure(name, **PHOTOS)
-    defaults = Config(Path("photo.jpg"), Path("sunset.jpg"))
+    defaults = Config(Path("photo.jpg"), (Path("sunset.jpg"),))
     assert asdict(config) == asdict(defaults) | PRESETS[name] | {"preset": name}
 
 
@@ -127,8 +127,14 @@ def test_a_named_preset_asks_for_no_weights(offline: list[str]) -> None:
 
 def test_paths_may_be_strings() -> None:
     config = configure("patches", **PHOTOS, output="a.png", start="file", start_file="b.png")
-    assert (config.content, config.style) == (Path("photo.jpg"), Path("sunset.jpg"))
+    assert (config.content, config.style) == (Path("photo.jpg"), (Path("sunset.jpg"),))
     assert (config.output, config.start_file) == (Path("a.png"), Path("b.png"))
+
+
+@pytest.mark.parametrize("style", [["a.jpg", "b.jpg"], (Path("a.jpg"), "b.jpg")])
+def test_style_may_be_several_references(style: list[str] | tuple[Path | str, ...]) -> None:
+    config = configure("patches", content="photo.jpg", style=style, style_weights=(0.7, 0.3))
+    assert config.style == (Path("a.jpg"), Path("b.jpg")) and config.style_weights == (0.7, 0.3)
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:

@@ -125,6 +125,38 @@ def test_it_hashes_every_input_and_the_weights(run: Callable[..., dict], folder:
     }
 
 
+def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
+    """The soft set's regions are no regions of the photo, the second reference's blue one is."""
+    write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 48, 64))
+    files = ["--content", "photo.png", "--style", "style.png", "photo.png"]
+    masks = ["--masks", "mask.png", "soft", "blue.png"]
+    assert main(["run", *files, "--style-weights", "1", "3", *masks, *SIZES, "--no-download"]) == DONE
+    record = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    assert set(record["inputs"]) == {
+        "content", "style 1", "style 2", "content mask", "style mask 1", "style mask 2",
+    }  # fmt: skip
+    assert record["inputs"]["style mask 2"] == {
+        "path": str(folder / "blue.png"),
+        "sha256": sha256("blue.png"),
+    }
+    assert record["config"]["style"] == [str(folder / "style.png"), str(folder / "photo.png")]
+    one, other = record["references"]
+    assert (one["sha256"], one["weight"]) == (sha256("style.png"), 1)
+    assert (other["sha256"], other["weight"]) == (sha256("photo.png"), 3)
+    assert other["gives"]["#0000ff"] == 1 and "#0000ff" not in one["gives"]
+    assert all(any(name in each["gives"] for each in (one, other)) for name in ("#0000ff", "#ff0000"))
+    assert main(["rerun", "out.json"]) == DONE
+    write_image(folder / "blue.png", torch.zeros(3, 48, 64))
+    with pytest.raises(PhotostyleError, match=r"blue\.png has changed"):
+        check_inputs(read_record(Path("out.json")))
+
+
+def test_one_reference_is_recorded_as_one_path(run: Callable[..., dict], folder: Path) -> None:
+    record = run()
+    assert record["config"]["style"] == str(folder / "style.png") and "references" not in record
+    assert config_from_json(record["config"], folder / "out.json").style == (folder / "style.png",)
+
+
 def test_without_masks_or_weights_it_says_so(run: Callable[..., dict]) -> None:
     record = run("--masks", "none")
     assert record["inputs"]["content mask"] == {"path": "none", "sha256": ""}
@@ -238,7 +270,7 @@ def test_every_preset_survives_json(preset: str) -> None:
 
 def test_a_record_of_fewer_settings_has_the_defaults_for_the_rest(tmp_path: Path) -> None:
     config = config_from_json({"content": "/a.png", "style": "/b.png", "size": 99}, Path("x.json"))
-    assert config == Config(Path("/a.png"), Path("/b.png"), size=99)
+    assert config == Config(Path("/a.png"), (Path("/b.png"),), size=99)
 
 
 @pytest.mark.parametrize(

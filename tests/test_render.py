@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from skimage.color import rgb2lab
 from torch import Tensor
 
 from photostyle import render as module
@@ -107,6 +108,23 @@ def test_strength_blends_with_the_photo(coffee: Tensor, size: tuple[int, int]):
     assert torch.equal(plain(photo, solved, strength=0.0), photo)
     torch.testing.assert_close(plain(photo, solved, strength=0.5), (photo + full) / 2)
     torch.testing.assert_close(plain(photo, solved, strength=0.25), 0.75 * photo + 0.25 * full)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (20, 30)])
+@pytest.mark.parametrize("settings", [{}, {"strength": 0.5}, {"smooth_radius": 3}])
+def test_preserved_luminance_is_the_photos_lightness_whatever_else_is_asked(
+    coffee: Tensor, size: tuple[int, int], settings: dict
+):
+    photo, solved = coffee[:, :40, :60], noise(3, *size)
+    without, kept = (
+        plain(photo, solved, preserve_luminance=asked, **settings).double().numpy() for asked in (False, True)
+    )
+    before, after, given = (
+        rgb2lab(image, channel_axis=0) for image in (without, kept, photo.double().numpy())
+    )
+    assert np.abs(after[0] - given[0]).max() < 0.005  # of 100, by float32; see test_lightness
+    assert np.abs(before[0] - given[0]).mean() > 2  # which it was not
+    assert np.abs(after[1:] - given[1:]).mean() > 2  # the colours are others
 
 
 @pytest.mark.parametrize("size", [(40, 60), (20, 30), (13, 21)])

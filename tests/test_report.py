@@ -213,7 +213,7 @@ def pair(name: str, partner: str, reason: str, share: float = 0.5) -> Pair:
 def test_the_region_table_says_what_each_region_takes_its_style_from():
     pairs = (pair("sky", "sky", "same label"), pair("boat", "sea", "not in the style's mask", 0.005))
     masks = torch.ones(2, 4, 4)
-    guidance = Guidance(masks, masks, ("sky", "boat"), ((255, 0, 16),) * 2, pairs, ())
+    guidance = Guidance(masks, (masks,), torch.ones(1, 2), ("sky", "boat"), ((255, 0, 16),) * 2, pairs, ())
     assert report.region_table(guidance).splitlines() == [
         "colour   region  content  style  pairs with  remark",
         "#ff0010  sky       50.0%  12.5%  sky         same label",

@@ -9,7 +9,7 @@ from photostyle.schedule import schedule
 
 
 def plan(photo=(4000, 6000), **settings):
-    return schedule(Config(Path("photo"), Path("style"), **settings), *photo)
+    return schedule(Config(Path("photo"), (Path("style"),), **settings), *photo)
 
 
 def sides(**settings):

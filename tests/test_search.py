@@ -436,7 +436,7 @@ def test_the_best_settings_are_a_file_for_any_size(study: Callable[..., Study], 
     assert comment[0] == f"# Trial 1 of study {first.problem.name}: photo.png from style.png at 48 px"
     for score in (trial.style, trial.edge, trial.distance):
         assert f"{score:.4f}" in comment[1]
-    photos = ["--content", str(first.problem.config.content), "--style", str(first.problem.config.style)]
+    photos = ["--content", str(first.problem.config.content), "--style", str(first.problem.config.style[0])]
     config = parse_config([*photos, "--config", "best.toml", "--masks", "none"])
     usual = parse_config([*photos, "--preset", "patches", "--masks", "none"])
     assert (config.size, config.coarsest, config.iterations) == (usual.size, usual.coarsest, usual.iterations)

@@ -6,9 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from skimage import data
+from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
 
@@ -43,6 +45,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask = torch.zeros(3, height, width)
         mask[2, :, :column], mask[0, :, column:] = 1, 1
         write_image(folder / f"{name}-mask.png", mask)
+    # The left region of the style by itself, and a picture that is all of the right region.
+    style = torch.from_numpy(resize(data.rocket(), (90, 120), anti_aliasing=True)).permute(2, 0, 1).float()
+    write_image(folder / "style-left.png", style[..., :STYLE_COLUMN])
+    write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 90, STYLE_COLUMN))
+    write_image(folder / "tall-red.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 128, 64))
     generator, channels, state = torch.Generator().manual_seed(0), 3, {}
     for position in convolutions("vgg19").values():
         scale = (2 / (9 * channels)) ** 0.5  # He et al. 2015: signals keep their size down the layers
@@ -202,6 +209,105 @@ def test_strength_blends_from_the_photo_to_the_full_result(make: Callable[..., C
     assert torch.equal(none.image, none.photo.pixels)
     inside = (full.image > 0) & (full.image < 1)
     torch.testing.assert_close(half.image[inside], (none.image + full.image)[inside] / 2)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_region_goes_as_far_as_its_own_strength(
+    make: Callable[..., Config], masked: dict[str, Any], size: int
+) -> None:
+    """With hard borders: the left region is the photo's own, the right one that of the full result."""
+    full = transfer(make(**masked, size=size))
+    half = transfer(make(**masked, size=size, region_strength=("#0000ff=0",), feather=8))
+    hard = transfer(make(**masked, size=size, region_strength=("#0000ff=0",), feather=0, start="content"))
+    plain = transfer(make(**masked, size=size, feather=0, start="content"))
+    assert torch.equal(hard.image[..., :COLUMN], hard.photo.pixels[..., :COLUMN])
+    torch.testing.assert_close(hard.image[..., COLUMN:], plain.image[..., COLUMN:])
+    # Soft ones: the picture lies between the two everywhere.
+    low, high = torch.minimum(full.image, full.photo.pixels), torch.maximum(full.image, full.photo.pixels)
+    assert (half.image >= low - 1e-6).all() and (half.image <= high + 1e-6).all()
+
+
+def test_a_strength_for_no_region_is_refused_before_the_work(
+    make: Callable[..., Config], masked: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        PhotostyleError, match="names sky, which is no region of the photo; there are: #0000ff, #"
+    ):
+        transfer(make(**masked, region_strength=("sky=0.5",)), lambda step: pytest.fail("work was done"))
+
+
+def test_several_references_give_different_regions(
+    make: Callable[..., Config], masked: dict[str, Any], pictures: Path
+) -> None:
+    """The left region from one photograph, the right from another: hard borders, so each is as from its own alone."""
+    photo_mask, _ = masked["masks"]
+    one = {"style": pictures / "style.png", "masks": masked["masks"]}
+    other = {"style": pictures / "tall.png", "masks": (photo_mask, str(pictures / "tall-red.png"))}
+    both = {
+        "style": (pictures / "style-left.png", pictures / "tall.png"),
+        "masks": (photo_mask, str(pictures / "blue.png"), str(pictures / "tall-red.png")),
+    }
+    hard = {"feather": 0, "iterations": (0,)}
+    left, right, mixed = (transfer(make("instant", **each, **hard)) for each in (one, other, both))
+    assert torch.equal(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
+    assert torch.equal(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
+    assert [each.path.name for each in mixed.references] == ["style-left.png", "tall.png"]
+    assert len(mixed.masks) == len(mixed.mask_paths) == 3
+
+
+@pytest.mark.parametrize("preset", ["instant", "patches", "photoreal"])
+def test_weights_move_the_colours_from_one_reference_to_the_other(
+    make: Callable[..., Config], pictures: Path, preset: str
+) -> None:
+    styles = (pictures / "style.png", pictures / "tall.png")
+    settings = {"iterations": (0 if preset == "instant" else 5,), "weights": pictures / "narrow.pth"}
+    results = [
+        transfer(make(preset, style=styles, style_weights=weights, **settings))
+        for weights in ((9.0, 1.0), (1.0, 1.0), (1.0, 9.0))
+    ]
+    first, second = (each.pixels for each in results[0].references)
+    near = [
+        mean_colour_distance(each.image, first) - mean_colour_distance(each.image, second) for each in results
+    ]
+    assert near[0] < near[1] < near[2]
+
+
+def test_masks_are_one_for_each_picture(make: Callable[..., Config], masked: dict[str, Any]) -> None:
+    style = make().style
+    with pytest.raises(
+        PhotostyleError, match="--masks takes 3 paths, CONTENT_MASK and one for each of 2 ref"
+    ):
+        transfer(make(style=style * 2, **masked))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"style": ()}, "--style is empty; name one"),
+        ({"style_weights": (1.0, 2.0)}, "has 2 numbers for 1 references; give one each"),
+        ({"style_weights": (0.0,)}, "leave out a reference of weight 0"),
+        ({"style_weights": (math.inf,)}, "give positive numbers"),
+    ],
+)
+def test_references_and_weights_that_do_not_fit_are_refused(
+    make: Callable[..., Config], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PhotostyleError, match=said):
+        transfer(make(**changes))
+
+
+def test_preserved_luminance_takes_the_references_colours_under_the_photos_light(
+    make: Callable[..., Config],
+) -> None:
+    """Its mean chroma comes near; what brightness there is in the reference, half as dark, does not."""
+    result = transfer(make("instant", iterations=(0,), preserve_luminance=True))
+    ours, photo, reference = (
+        rgb2lab(image.double().numpy(), channel_axis=0)
+        for image in (result.image, result.photo.pixels, result.reference.pixels)
+    )
+    assert np.abs(ours[0] - photo[0]).max() < 0.005  # see test_lightness
+    means = [np.array(each[1:].mean((1, 2))) for each in (ours, photo, reference)]
+    assert np.linalg.norm(means[0] - means[2]) < 0.5 * np.linalg.norm(means[1] - means[2])
 
 
 # Starts

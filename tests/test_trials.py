@@ -87,7 +87,7 @@ def config(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         {},
         {"coarsest": 32, "iterations": (2, 1)},
         {"preset": "photoreal", "weights": "vgg.pth", "pooling": "average"},
-        {"strength": 0.5, "smooth_radius": 2},
+        {"region_strength": ("0000ff=0.5",), "smooth_radius": 2, "preserve_luminance": True},
         {"masks": ("none",), "start": "noise"},
     ],
     ids=["patches", "two stages", "photoreal", "rendered", "no masks"],

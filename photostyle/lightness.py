@@ -1,0 +1,95 @@
+"""The photo's own light under another picture's colours: CIELAB, and the way back into sRGB's gamut.
+
+L* is a function of the luminance Y alone, so keeping it fixes Y, and grey of that Y is always in the gamut.
+"""
+
+import torch
+from skimage.color.colorconv import rgb_from_xyz, xyz_from_rgb
+from torch import Tensor
+
+STRIP = 256  # rows at a time, so that memory follows the strip and not the photo
+EPSILON = (6 / 29) ** 3  # CIE 15:2004, 8.2.1: below it the cube root goes on as a line
+# Halvings of the chroma's interval. The greatest CIELAB chroma in sRGB is 134 (blue): 0.002 of it is left open.
+HALVINGS = 16
+ROUNDING = (
+    2e-6  # of float32 on its way to CIELAB and back: at most 0.002 in L*, where 8 bits have steps of 0.3
+)
+
+
+def keep_lightness(photo: Tensor, picture: Tensor) -> Tensor:
+    """The photo's L* with the picture's a* and b*. (3, H, W) twice, sRGB in [0, 1] -> the same.
+
+    A colour that sRGB does not have at that lightness keeps L* and hue and gives up as much chroma as it must: gamut
+    mapping by chroma reduction (CSS Color Module Level 4, section 13.2, with CIELAB for OKLCh and no clipping). Its
+    chroma is found by bisection along the ray from grey, which is in the gamut, so L* is kept in every pixel. Hue is
+    CIELAB's, whose lines bend in the blue: a night's blue in a day's white sky is lavender (Hung & Berns 1995).
+    """
+    result = torch.empty_like(photo)
+    for top in range(0, photo.shape[1], STRIP):
+        rows = slice(top, top + STRIP)
+        result[:, rows] = _keep(photo[:, rows], picture[:, rows])
+    return result
+
+
+def _keep(photo: Tensor, picture: Tensor) -> Tensor:
+    luminance = torch.einsum("c,chw->hw", _matrix(xyz_from_rgb, photo)[1], linear_light(photo))
+    x, y, z = _root(_relative_xyz(linear_light(picture)))
+    # a* / 500 and -b* / 200 from grey outwards.
+    rays = torch.stack((luminance, _root(luminance), x - y, z - y))
+    mixed = _mix(rays, torch.ones_like(luminance))
+    outside = ~_in_gamut(mixed)
+    mixed[:, outside] = _mix(rays[:, outside], _greatest_share(rays[:, outside]))
+    return encode_light(mixed.clamp(0, 1))
+
+
+def _mix(rays: Tensor, share: Tensor) -> Tensor:
+    """Linear RGB at a share of the chroma. rays (4, ...), share (...) -> (3, ...), outside [0, 1] where sRGB ends."""
+    luminance, light, red, blue = rays
+    x, z = _cube(light + share * red), _cube(light + share * blue)
+    white = _matrix(xyz_from_rgb, luminance).sum(1)
+    matrix = _matrix(rgb_from_xyz, luminance) * white
+    return torch.einsum("ck,k...->c...", matrix, torch.stack((x, luminance / white[1], z)))
+
+
+def _greatest_share(rays: Tensor) -> Tensor:
+    """How much of each ray's chroma sRGB has at its lightness and hue, 0 to 1. (4, n) -> (n,)."""
+    low, high = torch.zeros_like(rays[0]), torch.ones_like(rays[0])
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        inside = _in_gamut(_mix(rays, middle))
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    return low
+
+
+def _in_gamut(linear: Tensor) -> Tensor:
+    return ((linear >= -ROUNDING) & (linear <= 1 + ROUNDING)).all(0)
+
+
+def linear_light(encoded: Tensor) -> Tensor:
+    """sRGB values in [0, 1] to light in [0, 1]: IEC 61966-2-1, 5.2."""
+    return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def encode_light(linear: Tensor) -> Tensor:
+    """The inverse of `linear_light`: IEC 61966-2-1, 5.3."""
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _relative_xyz(linear: Tensor) -> Tensor:
+    """XYZ over that of white (1, 1, 1), so that grey has no chroma to the last digit."""
+    matrix = _matrix(xyz_from_rgb, linear)
+    return torch.einsum("ck,k...->c...", matrix / matrix.sum(1, keepdim=True), linear)
+
+
+def _root(relative: Tensor) -> Tensor:
+    """f of CIE 15:2004, 8.2.1: L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (f(Y) - f(Z))."""
+    line = relative * (29 / 6) ** 2 / 3 + 4 / 29
+    return torch.where(relative > EPSILON, relative.clamp(min=EPSILON) ** (1 / 3), line)
+
+
+def _cube(root: Tensor) -> Tensor:
+    return torch.where(root > 6 / 29, root**3, (root - 4 / 29) * 3 * (6 / 29) ** 2)
+
+
+def _matrix(values: object, like: Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)

@@ -1,0 +1,106 @@
+"""Strength region by region: exact inside, soft at borders, and no name is guessed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from photostyle.canvas import feather
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.filters import resize
+from photostyle.masks import MaskSet
+from photostyle.strength import region_strengths, strength_map
+
+HEIGHT, WIDTH = 48, 72
+
+
+def config(*strengths: str, **settings) -> Config:
+    return Config(Path("photo.png"), (Path("style.png"),), region_strength=strengths, **settings)
+
+
+@pytest.fixture
+def photo(coffee: Tensor) -> Tensor:
+    return resize(coffee, HEIGHT, WIDTH)
+
+
+@pytest.fixture
+def regions() -> MaskSet:
+    """Sky, a wall, and a strip on the right that is in no region."""
+    masks = torch.zeros(2, HEIGHT, WIDTH)
+    masks[0, :20, :60], masks[1, 20:, :60] = 1, 1
+    return MaskSet(masks, ("sky", "#0000ff"), ((0, 0, 0), (0, 0, 255)), True, "", ())
+
+
+def test_hard_regions_have_their_own_strength_and_all_else_the_pictures(
+    photo: Tensor, regions: MaskSet
+) -> None:
+    strengths = strength_map(config("sky=0.25", strength=0.5, feather=0), photo, regions)
+    expected = torch.full((HEIGHT, WIDTH), 0.5)
+    expected[:20, :60] = 0.25
+    assert torch.equal(strengths, expected)
+
+
+def test_without_strengths_of_regions_it_is_one_number(photo: Tensor, regions: MaskSet) -> None:
+    assert strength_map(config(strength=0.3), photo, regions) == 0.3
+
+
+@pytest.mark.parametrize("radius", [0, 2, 8])
+def test_the_same_strength_everywhere_is_that_strength(photo: Tensor, regions: MaskSet, radius: int) -> None:
+    strengths = strength_map(config("sky=0.5", "#0000ff=0.5", strength=0.5, feather=radius), photo, regions)
+    torch.testing.assert_close(strengths, torch.full((HEIGHT, WIDTH), 0.5))
+
+
+@pytest.mark.parametrize("radius", [1, 8])
+def test_borders_are_those_of_the_canvas(photo: Tensor, regions: MaskSet, radius: int) -> None:
+    """Where regions cover the picture, the strength is the sum over the soft regions that the canvas blends."""
+    masks = torch.cat((regions.masks, 1 - regions.masks.sum(0, keepdim=True)))
+    full = MaskSet(masks, ("sky", "wall", "rest"), ((0, 0, 0),) * 3, True, "", ())
+    strengths = strength_map(config("sky=0.1", "wall=0.6", "rest=0.9", feather=radius), photo, full)
+    soft = feather(photo, masks, radius)
+    torch.testing.assert_close(strengths, 0.1 * soft[0] + 0.6 * soft[1] + 0.9 * soft[2])
+    assert len(strengths.unique()) > 100  # it is no step
+
+
+def test_soft_masks_blend_even_without_feather(photo: Tensor) -> None:
+    ramp = torch.linspace(0, 1, WIDTH).expand(1, HEIGHT, WIDTH)
+    regions = MaskSet(torch.cat((ramp, 1 - ramp)), ("sky", "land"), ((0, 0, 0),) * 2, True, "", ())
+    strengths = strength_map(config("sky=0", feather=0), photo, regions)
+    torch.testing.assert_close(strengths, 1 - ramp[0])
+
+
+def test_a_colour_may_lack_its_hash(photo: Tensor, regions: MaskSet) -> None:
+    one, other = (
+        strength_map(config(f"{name}=0.5", feather=0), photo, regions) for name in ("0000ff", "#0000ff")
+    )
+    assert torch.equal(one, other) and one.min() == 0.5
+    with pytest.raises(PhotostyleError, match="with and without its #"):
+        strength_map(config("0000ff=0.5", "#0000ff=0.2"), photo, regions)
+
+
+def test_an_unknown_name_is_refused_with_those_there_are(photo: Tensor, regions: MaskSet) -> None:
+    with pytest.raises(
+        PhotostyleError,
+        match=r"^--region-strength names sea, which is no region of the photo; there are: sky, #0000ff$",
+    ):
+        strength_map(config("sea=0.5"), photo, regions)
+
+
+def test_names_with_spaces_and_equals_signs_are_read() -> None:
+    assert region_strengths(config("old wall=0.5", "a=b=1", "c=.25")) == {
+        "old wall": 0.5,
+        "a=b": 1,
+        "c": 0.25,
+    }
+
+
+@pytest.mark.parametrize("entry", ["sky", "sky=", "=0.5", "sky=1.5", "sky=-0.1", "sky=nan", "sky=half", ""])
+def test_what_is_no_strength_is_refused(entry: str) -> None:
+    with pytest.raises(PhotostyleError, match="give NAME=STRENGTH with a strength between 0 and 1"):
+        region_strengths(config(entry))
+
+
+def test_one_region_has_one_strength() -> None:
+    with pytest.raises(PhotostyleError, match="names sky twice"):
+        region_strengths(config("sky=0.5", "sky=0.6"))
