@@ -104,4 +104,5 @@ def without_grey(image: Tensor, share: float) -> Tensor:
     The mean of the channels, g, and what is left, c, are orthogonal, so that sum_c E(x_c) = 3 E(g) + sum_c E(c_c) for
     any quadratic form E; of the returned picture it is share 3 E(g) + sum_c E(c_c).
     """
-    return image - (1 - share**0.5) * image.mean(0, keepdim=True)
+    dimmed: Tensor = image - (1 - share**0.5) * image.mean(0, keepdim=True)
+    return dimmed
