@@ -33,6 +33,7 @@ LIBRARY = (
     "render",
     "transfer",
     "metrics",
+    "artefacts",
     "record",
     "report",
     "space",
