@@ -13,6 +13,7 @@ import tyro
 
 from photostyle import report
 from photostyle.arguments import parse, parse_config
+from photostyle.artefacts import artefacts
 from photostyle.config import MASK_WORDS, Config
 from photostyle.console import (
     DONE,
@@ -70,11 +71,11 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
     result = _watched(config, photo.height, photo.width, say, maker)
     if maker is not None:
         config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
-    metrics = _metrics(config, result, say)
+    metrics, spoilt = _judged(config, result, say)
     digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
     seconds = time.perf_counter() - began
     result = dataclasses.replace(result, notes=tuple(said))
-    write_record(record_path, make_record(config, result, digest, seconds, metrics, segmentation))
+    write_record(record_path, make_record(config, result, digest, seconds, metrics, spoilt, segmentation))
     if config.plot and result.trace:
         report.plot_losses(result.trace, _losses_path(config))
     return _finish(config, result, record_path, seconds)
@@ -168,28 +169,29 @@ def _finish(config: Config, result: Result, record_path: Path, seconds: float) -
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
 
 
-def _metrics(config: Config, result: Result, say: Callable[[str], None]) -> dict[str, Any]:
-    """The scores of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
+def _judged(
+    config: Config, result: Result, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Scores and artefacts of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
     if not config.metrics or result.ended != "done":
-        return {}
+        return {}, {}
     if len(result.references) > 1:
         say(
             "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
         )
-        return {}
+        return {}, {}
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None
         if result.weights is not None:
             encoder = Encoder(result.weights.state, config.encoder, layers=STYLE_LAYERS)
-        scores = score(*images, result.guidance.content, result.guidance.style, encoder)
+        regions = (result.guidance.content, result.guidance.style)
+        return dataclasses.asdict(score(*images, *regions, encoder)), artefacts(*images, *regions).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")
-        return {}
     except KeyboardInterrupt:
         say("no metrics: interrupted")
-        return {}
-    return dataclasses.asdict(scores)
+    return {}, {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from photostyle import report
 from photostyle.arguments import parse
+from photostyle.artefacts import artefacts
 from photostyle.canvas import feather, recolour
 from photostyle.colour import region_colour_maps
 from photostyle.config import Config
@@ -43,7 +44,7 @@ class ScoreCommand:
 
 
 def show_scores(arguments: Sequence[str]) -> int:
-    """photostyle score: the metrics table."""
+    """photostyle score: the table of metrics, then that of artefacts."""
     options = parse(ScoreCommand, arguments, "photostyle score")
     content, style, masks = _what_it_was_made_from(options)
     photo, reference, result = read_image(content), read_image(style), read_image(options.result)
@@ -65,7 +66,13 @@ def show_scores(arguments: Sequence[str]) -> int:
         name: dataclasses.asdict(score(pixels, photo.pixels, reference.pixels, *regions, encoder))
         for name, pixels in rows.items()
     }
-    print(report.score_table(scores))
+    # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
+    spoilt = {
+        name: artefacts(pixels, photo.pixels, reference.pixels, *regions).as_dict()
+        for name, pixels in rows.items()
+        if pixels is not photo.pixels
+    }
+    print(report.score_table(scores), report.score_table(spoilt), sep="\n\n")
     return DONE
 
 

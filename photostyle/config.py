@@ -134,6 +134,6 @@ class Config:
     plot: bool = False
     """draw the loss curves beside the output"""
     metrics: bool = True
-    """score the result for its record (seconds); see `photostyle score`"""
+    """score the result and its artefacts for its record (seconds); see `photostyle score`"""
     quiet: bool = False
     """print nothing but errors"""

@@ -233,7 +233,7 @@ def drift(result: Tensor, content: Tensor, radius: int) -> float:
     """
     height, width = fit_within(content.shape[1], content.shape[2], DRIFT_SIDE)
     guide = area_average(_double(content), height, width)
-    chroma = torch.from_numpy(_lab(area_average(_double(result), height, width))[1:])
+    chroma = torch.from_numpy(lab(area_average(_double(result), height, width))[1:])
     residual = affine_residual(guide, chroma, radius, DRIFT_RIDGE).mean()
     variance = chroma.var((1, 2), correction=0).sum()
     return float(residual / variance.clamp(min=HALF_LEVEL_LAB**2))
@@ -354,8 +354,7 @@ def _patch_quantiles(image: Tensor, masks: Tensor, weights: Array, filters: Tens
 def _colour_quantiles(image: Tensor, masks: Tensor, weights: Array, directions: Array) -> Array:
     step = math.ceil(math.sqrt(image[0].numel() / COLOUR_PIXELS))
     thin = np.s_[:, ::step, ::step]
-    lab = _lab(image[thin]).reshape(3, -1)
-    projections = (directions @ lab).astype(np.float32)
+    projections = (directions @ lab(image[thin]).reshape(3, -1)).astype(np.float32)
     return _region_quantiles(projections, _array(masks[thin]).reshape(len(masks), -1), weights)
 
 
@@ -409,9 +408,10 @@ def _box_products(a: Tensor, b: Tensor, radius: int) -> Tensor:
     return box_mean(products, radius).reshape(len(a), len(b), *a.shape[1:])
 
 
-def _lab(image: Tensor) -> Array:
-    lab: Array = rgb2lab(_array(image), channel_axis=0)
-    return lab
+def lab(image: Tensor) -> Array:
+    """CIELAB under D65, 2 degree observer. (3, H, W) sRGB in [0, 1] -> (3, H, W)."""
+    converted: Array = rgb2lab(_array(image), channel_axis=0)
+    return converted
 
 
 def _array(tensor: Tensor) -> Array:

@@ -27,6 +27,7 @@ def make_record(
     output_sha256: str,
     seconds: float,
     metrics: dict[str, Any],
+    artefacts: dict[str, Any],
     segmentation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything about a finished run, as JSON types. Paths are absolute, so that it can be run again anywhere.
@@ -49,6 +50,7 @@ def make_record(
         "stages": list(stages_of(result)),
         "trace": result.trace,
         "metrics": metrics,
+        "artefacts": artefacts,
         "output": {"path": str(config.output.absolute()), "sha256": output_sha256},
     }
 

@@ -33,7 +33,7 @@ DPI = 120  # of a 9 x 5 inch plot: 1080 x 600 px, a README's width
 VEIL = 0.5  # opacity of a region's colour: photo and colour weigh the same
 BORDER = 300  # a border line is 1/300 of the long side: 2 px at 700, visible when the picture is shown small
 
-BETTER = {  # which way each score of metrics.Scores is better
+BETTER = {  # which way each score of metrics.Scores and each artefact of artefacts.Artefacts is better
     "style": "↓",
     "colour": "↓",
     "edge": "↑",
@@ -41,6 +41,13 @@ BETTER = {  # which way each score of metrics.Scores is better
     "matting": "↓",
     "drift4": "↓",
     "drift16": "↓",
+    "banding": "↓",
+    "halo": "↓",
+    "spill": "↓",
+    "noise": "↓",
+    "clipped": "↓",
+    "haze": "↓",
+    "foreign": "↓",
 }
 NOT_A_TERM = ("stage", "iteration", "seconds")  # a trace entry holds these beside the loss terms
 

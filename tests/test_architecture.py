@@ -36,6 +36,7 @@ LIBRARY = (
     "render",
     "transfer",
     "metrics",
+    "artefacts",
     "record",
     "report",
     "pool",

@@ -25,6 +25,7 @@ from skimage.transform import resize
 from photostyle import cli, command_run
 from photostyle import weights as weight_files
 from photostyle.arguments import parse_config
+from photostyle.artefacts import Artefacts
 from photostyle.cli import main
 from photostyle.command_masks import MasksCommand, SegmentCommand
 from photostyle.command_run import RerunCommand
@@ -469,7 +470,7 @@ def test_score_takes_what_a_result_was_made_from_out_of_its_record(folder: Path,
     main(["run", *PHOTOS, *MASKS, *INSTANT])
     capsys.readouterr()
     assert main(["score", "out.png"]) == DONE
-    header, ours, photo, baseline = capsys.readouterr().out.splitlines()
+    header, ours, photo, baseline, gap, spoilt, *rows = capsys.readouterr().out.splitlines()
     assert header.split()[:4] == ["style", "↓", "colour", "↓"]
     assert [row.split("  ")[0] for row in (ours, photo, baseline)] == [
         "out.png",
@@ -478,6 +479,8 @@ def test_score_takes_what_a_result_was_made_from_out_of_its_record(folder: Path,
     ]
     assert photo.split()[2:4] == ["1.000", "1.000"]  # by definition
     assert float(ours.split()[2]) < 0.9  # the colours moved: a tenth at the very least
+    assert gap == "" and spoilt.split()[::2] == list(Artefacts.__dataclass_fields__)
+    assert [row.split("  ")[0] for row in rows] == ["out.png", "Monge-Kantorovich"]
 
 
 def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys: Any) -> None:
@@ -491,9 +494,9 @@ def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys
 
 def test_score_without_a_record_takes_the_pictures_it_is_given(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *MASKS, *INSTANT])
-    recorded = main(["score", "out.png"]), capsys.readouterr().out.splitlines()[-3:]
+    recorded = main(["score", "out.png"]), capsys.readouterr().out.splitlines()[-8:]
     Path("out.json").unlink()
-    given = main(["score", "out.png", *PHOTOS, *MASKS]), capsys.readouterr().out.splitlines()[-3:]
+    given = main(["score", "out.png", *PHOTOS, *MASKS]), capsys.readouterr().out.splitlines()[-8:]
     assert recorded == given
 
 

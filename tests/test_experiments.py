@@ -23,7 +23,7 @@ from photostyle.pool import ThisProcess
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from experiments import masks  # noqa: E402
+from experiments import artefact_pictures, masks  # noqa: E402
 from experiments.framework import (  # noqa: E402
     INDEX_BEGIN,
     INDEX_END,
@@ -433,3 +433,29 @@ def test_the_summary_is_the_ratio_of_mean_gains():
     # Two pairs: a resample is one of them twice, or both.
     assert low == pytest.approx(0.2 / 0.6) and high == pytest.approx(0.5 / 0.8)
     assert "| painted |" in masks.tables(figures)
+
+
+# Kind: artefact_pictures
+
+
+def test_every_detector_answers_its_own_artefact_most_and_more_of_it_more():
+    """The regression pictures: what was measured, and measured again on one of them."""
+    figures = read_result(ROOT / "experiments/009-artefacts")["figures"]
+    for artefact, strengths in figures["strengths"].items():
+        own = [figures["means"][artefact][step][artefact] for step in range(len(strengths))]
+        assert figures["means"]["none"][0][artefact] < own[0] < own[1] < own[2], artefact
+        for step in range(len(strengths)):
+            answers = artefact_pictures.relative(figures, artefact, step)
+            assert max(answers, key=lambda name: answers[name]) == artefact, (artefact, step)
+
+
+def test_the_recorded_answers_are_today_s():
+    folder = ROOT / "experiments/009-artefacts"
+    settings, figures = read_config(folder)["settings"], read_result(folder)["figures"]
+    for artefact, strengths in settings["strengths"].items():
+        found = [
+            artefact_pictures.execute(parameters, Path("unused"), Path("unused"))[artefact]
+            for parameters in artefact_pictures.runs(settings, Path("unused")).values()
+            if (parameters["artefact"], parameters["strength"]) == (artefact, strengths[-1])
+        ]
+        assert np.mean(found) == pytest.approx(figures["means"][artefact][-1][artefact], rel=1e-3)

@@ -16,6 +16,7 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
+from photostyle.artefacts import Artefacts
 from photostyle.cli import main
 from photostyle.config import Config
 from photostyle.console import BAD_INPUT, DONE, FAILED
@@ -90,7 +91,7 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     record = run("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
-        "seconds", "stages", "trace", "metrics", "output", "segmentation",
+        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}
     assert record["photostyle"]["version"] == __version__
@@ -207,6 +208,13 @@ def test_it_holds_the_scores(run: Callable[..., dict]) -> None:
     assert all(math.isfinite(scores[name]) for name in numbers)
     assert 0 < scores["edge"] <= 1 and scores["style_features"].startswith("patches")
     assert run("--no-metrics")["metrics"] == {}
+
+
+def test_it_holds_the_artefacts(run: Callable[..., dict]) -> None:
+    found = run()["artefacts"]
+    assert list(found) == list(Artefacts.__dataclass_fields__)
+    assert all(math.isfinite(value) and value >= 0 for value in found.values())
+    assert run("--no-metrics")["artefacts"] == {}
 
 
 def test_scores_with_a_network_are_in_its_features(run: Callable[..., dict]) -> None:
