@@ -35,6 +35,7 @@ from photostyle.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "settings"}
+OPTIONAL = {"full"}  # settings that replace those of the short version
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
 
 Say = Callable[[str], None]
@@ -49,8 +50,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PhotostyleError(f"{path} does not exist; give the folder of an experiment") from error
     except tomllib.TOMLDecodeError as error:
         raise PhotostyleError(f"{path} is no TOML: {error}; correct it") from error
-    if config.keys() != KEYS:
-        wrong = ", ".join(sorted(config.keys() ^ KEYS))
+    if config.keys() - OPTIONAL != KEYS:
+        wrong = ", ".join(sorted((config.keys() - OPTIONAL) ^ KEYS))
         raise PhotostyleError(f"{path} must have {', '.join(sorted(KEYS))} and no other keys; see {wrong}")
     return config
 
