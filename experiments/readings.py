@@ -212,8 +212,8 @@ def tables(figures: Mapping[str, Any]) -> str:
     parts = [
         f"Solved at {width}x{height}. {_unit_note(figures)}",
         "",
-        "Shares of the objective at the noise it starts from, where the second pass begins, and at the end. The matting",
-        "term is counted throughout and acts in the second pass.",
+        "Shares of the objective at the noise it starts from, where the second pass begins, and at the end. Matting is",
+        "counted throughout and acts in the second pass.",
         "",
         _share_table(readings),
         "",
@@ -241,8 +241,8 @@ def _unit_note(figures: Mapping[str, Any]) -> str:
         return "Caffe's features, all weights as they stand."
     content, gram = figures["units"]
     return (
-        f"The slim encoder's features are not Caffe's: weights of content are multiplied by {content:g} and of style by "
-        f"{gram:g} in every reading, so that the released one ends near the terms that are quoted for it (content "
+        f"The slim encoder's features are not Caffe's: the weight of content is multiplied by {content:g} and that of "
+        f"style by {gram:g} in every reading, so that the released one ends near the terms quoted for it (content "
         f"{QUOTED['content']:.3g}, style {sum(QUOTED.values()) - QUOTED['content']:.3g})."
     )
 
