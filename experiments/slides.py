@@ -29,7 +29,6 @@ from photostyle.report import contact_sheet
 from photostyle.weights import find
 
 LEAST_SHARE = 0.01  # of both pictures: the notebooks leave a smaller region unconstrained
-AS_IT_WAS = "as it was"
 TERMS = ("content", "style", "variation", "photorealism")
 SCORES = ("style", "colour", "edge", "grey", "matting", "drift4", "drift16")
 # What the notebooks report of this pair: weighted terms and the energy in their matrix, R.
@@ -51,6 +50,7 @@ def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
     return {
         f"{size['width']}x{size['height']} {variant}": {
             **common,
+            "weights": size.get("weights", settings["weights"]),
             "variant": variant,
             "height": size["height"],
             "width": size["width"],
@@ -174,7 +174,8 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
     for record in records.values():
         parameters, figures = record["parameters"], record["figures"]
         size = f"{parameters['width']}x{parameters['height']}"
-        entry = {**figures, "steps": parameters["steps"], "evaluations": parameters["race"]}
+        entry = {**figures, "evaluations": parameters["race"]}
+        entry |= {name: parameters[name] for name in ("steps", "weights")}
         entry["race"] = {
             name: {**ours, "ratio": ratios(figures["seconds"], ours["reached"])}
             for name, ours in figures["race"].items()
@@ -192,16 +193,24 @@ def tables(figures: Mapping[str, Any]) -> str:
     """For every size: the variants, then the race."""
     parts = []
     for size, variants in figures["sizes"].items():
-        steps = next(iter(variants.values()))["steps"]
-        parts += [f"## {size}, {steps} steps", "", _terms_table(variants), ""]
+        first = next(iter(variants.values()))
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in first["weights"].items())
+        parts += [
+            f"## {size}, {first['steps']} steps",
+            "",
+            f"Weights: {weights}.",
+            "",
+            _terms_table(variants),
+            "",
+        ]
         parts += [_scores_table(variants), "", *_race_part(variants)]
     return "\n".join([LEGEND, "", *parts])
 
 
 LEGEND = """\
-Content and style weigh 20 and 1e4 where the notebooks have 1e4 and 1e7, whose VGG-19 has smaller features than the slim
-one: with these our optimum at 128x128 has the terms that the notebook reports there. λ = 3e-5 and variation 1e-4, which
-act on pixels, are the last notebook's. A fifth of the steps is without matting.
+The notebooks weigh content 1e4 and style 1e7; their VGG-19 has smaller features than the slim one. With 20 and 1e4 our
+optimum at 128x128 has the terms that the notebook reports there; with 5 and 30 the terms on pixels, whose weights are
+the last notebook's, count ten times as much beside them. A fifth of the steps is without matting.
 
 Terms: weighted, at the end; totals of different objectives do not compare. E own: matting energy of the final picture
 in the matrix that was optimised; E true: in the exact one. λ min: the least eigenvalue of the optimised matrix. Mean:
@@ -288,7 +297,7 @@ def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
         ours = [
             (f"{variant}: {each}", _picture(runs_of, f"{name} {variant}, {each}"))
             for variant in size["variants"]
-            if variant in settings["race"]
+            if size["race"] and variant in settings["race"]
             for each in STRATEGIES
         ]
         first = [("photo", scene.content), ("reference", scene.style)]

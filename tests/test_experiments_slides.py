@@ -54,7 +54,15 @@ SLIDES = {
             "steps": 4,
             "race": 3,
             "variants": ["as it was", "all four off"],
-        }
+        },
+        {
+            "height": 33,
+            "width": 40,
+            "steps": 2,
+            "race": 0,
+            "variants": ["as it was"],
+            "weights": {"content": 2.0, "style": 1.0, "variation": 1e-4, "photorealism": 3e-5},
+        },
     ],
 }
 
@@ -428,8 +436,9 @@ def test_an_objective_at_another_size_is_the_same_objective(scene: Scene, state:
 
 def test_an_experiment_on_the_slides_runs_from_its_inputs_to_its_tables(data: Path, tmp_path: Path):
     wanted = slides.runs(SLIDES, data)
-    assert list(wanted) == ["44x36 as it was", "44x36 all four off"]
-    assert [parameters["race"] for parameters in wanted.values()] == [3, 0]
+    assert list(wanted) == ["44x36 as it was", "44x36 all four off", "40x33 as it was"]
+    assert [parameters["race"] for parameters in wanted.values()] == [3, 0, 0]
+    assert [parameters["weights"]["content"] for parameters in wanted.values()] == [1, 1, 2]
     records = {}
     for key, parameters in wanted.items():
         assert all((data / path).is_file() for path in slides.inputs(parameters))
@@ -441,7 +450,12 @@ def test_an_experiment_on_the_slides_runs_from_its_inputs_to_its_tables(data: Pa
     assert off["least eigenvalue"] == pytest.approx(0, abs=1e-3)
     assert off["own energy"] == pytest.approx(off["true energy"], rel=1e-5)
     text = slides.tables(slides.summarise(SLIDES, records))
-    assert "## 44x36, 4 steps" in text and "as it was: L-BFGS" in text and "all four off: L-BFGS" not in text
+    assert (
+        "## 44x36, 4 steps" in text
+        and "Weights: content 2, style 1" in text
+        and "as it was: L-BFGS" in text
+        and "all four off: L-BFGS" not in text
+    )
     (tmp_path / "runs").symlink_to(tmp_path)
     slides.sheet(SLIDES, data, tmp_path)
     assert (tmp_path / "sheet 44x36.png").stat().st_size > 0
