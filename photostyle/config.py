@@ -77,13 +77,13 @@ class Config:
     """random filters a level"""
     patch_draws: int = 24
     """filters drawn from the bank at each step"""
-    structure_weight: float = 0.02
+    structure_weight: float = 0.005
     """structure: 1 - local correlation of the luma with the photo's"""
     structure_window: int = 7
     """side of the correlation's window in pixels"""
     variation_weight: float = 0.0
     """total variation of all three channels"""
-    photorealism_weight: float = 0.25
+    photorealism_weight: float = 0.1
     """matting energy at the stage's own resolution"""
     photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
     """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
