@@ -192,6 +192,25 @@ def tables(figures: Mapping[str, Any]) -> str:
     )
 
 
+def headline(figures: Mapping[str, Any]) -> str:
+    """The means of the seven scores, the best of each in bold, and the pairs won against the published results."""
+    methods = {name: entry for name, entry in figures["methods"].items() if name != "photo"}
+    head = ["", *(f"{name} {BETTER[name]}" for name in SCORES), f"better in {MANY} of 7"]
+    rows = []
+    for name, entry in methods.items():
+        cells = [f"{entry['scores'][score]['mean']:.3f}" for score in SCORES]
+        best = [name == _best(methods, score) for score in SCORES]
+        against = entry.get("against")
+        won = f"{against['pairs won']} of {against['of']} pairs" if against else ""
+        rows.append([name, *(f"**{c}**" if b else c for c, b in zip(cells, best, strict=True)), won])
+    return table(head, rows)
+
+
+def _best(methods: Mapping[str, Any], score: str) -> str:
+    choose = max if BETTER[score] == "↑" else min
+    return choose(methods, key=lambda name: methods[name]["scores"][score]["mean"])
+
+
 def _ratio(against: Mapping[str, Any], score: str) -> str:
     low, high = against["interval"][score]
     return f"{against['ratio'][score]:.2f} ({low:.2f}–{high:.2f})"

@@ -12,9 +12,9 @@ functions:
 * tables(figures) -> Markdown for the README
 
 and may have sheet(settings, data, folder), which draws folder/sheet.jpg from photographs that may be shown, and
-whatever else a person should look at into folder/runs. Every finished run is a file in runs/ (not under
-version control) that holds its parameters: an interrupted experiment goes on with the runs that have none, and a
-changed setting repeats only the runs that it changes.
+whatever else a person should look at into folder/runs; and headline(figures), a table for the main README. Every
+finished run is a file in runs/ (not under version control) that holds its parameters: an interrupted experiment goes on
+with the runs that have none, and a changed setting repeats only the runs that it changes.
 
 A run is a pure function of bytes, `run_task`: execute sees a data folder with its inputs alone, and every file that it
 writes comes back. So a run may be computed anywhere (photostyle.pool); only who asked for it reads and writes files.
@@ -46,6 +46,7 @@ KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "setting
 OPTIONAL = {"full"}
 PACKAGES = ("photostyle", "segmentation", "experiments")  # the code that a run needs
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
+RESULTS_BEGIN, RESULTS_END = "<!-- results: written by scripts/experiment.py -->", "<!-- /results -->"
 
 Say = Callable[[str], None]
 
@@ -120,8 +121,7 @@ def run_experiment(
         return result
     if hasattr(kind, "sheet"):
         kind.sheet(config["settings"], data, folder)
-    write_bytes_atomically(folder / "README.md", readme(folder).encode())
-    write_index(folder.parent)
+    write_texts(folder)
     return result
 
 
@@ -276,10 +276,25 @@ def index(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def write_index(folder: Path) -> None:
-    """Bring the table in experiments/README.md up to date."""
-    path = folder / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(INDEX_BEGIN)
-    after = rest.split(INDEX_END)[1]
-    text = f"{before}{INDEX_BEGIN}\n{index(folder)}\n{INDEX_END}{after}"
-    write_bytes_atomically(path, text.encode())
+def headline(folder: Path) -> str | None:
+    """What the main README shows of an experiment; None where its kind has nothing for it."""
+    kind = importlib.import_module(f"experiments.{read_config(folder)['kind']}")
+    if not hasattr(kind, "headline"):
+        return None
+    text: str = kind.headline(read_result(folder)["figures"])
+    return text
+
+
+def write_texts(folder: Path) -> None:
+    """README.md of an experiment, the index above it, and the main README's table where it comes from this one."""
+    write_bytes_atomically(folder / "README.md", readme(folder).encode())
+    above = folder.resolve().parent
+    _replace_between(above / "README.md", INDEX_BEGIN, INDEX_END, index(above))
+    if table := headline(folder):
+        _replace_between(above.parent / "README.md", RESULTS_BEGIN, RESULTS_END, table)
+
+
+def _replace_between(path: Path, begin: str, end: str, text: str) -> None:
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    after = rest.split(end)[1]
+    write_bytes_atomically(path, f"{before}{begin}\n{text}\n{end}{after}".encode())

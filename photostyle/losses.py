@@ -82,7 +82,9 @@ def variation_loss(image: Tensor) -> Tensor:
     return 0.5 * (across.square().sum() + down.square().sum())
 
 
-def photorealism_loss(image: Tensor, operators: Sequence[tuple[float, MattingOperator]], luma: float = 1) -> Tensor:
+def photorealism_loss(
+    image: Tensor, operators: Sequence[tuple[float, MattingOperator]], luma: float = 1
+) -> Tensor:
     """sum_s weight_s sum_c x_s^T L_s x_s: Luan et al. 2017, eq. 2, at one scale or several. (3, H, W) -> scalar.
 
     operators: for each halving of the image (the first at its own size), a weight and the Laplacian of the equally

@@ -36,7 +36,7 @@ class Dimension:
 # * patch_size: it could move what is optimised onto what is scored (7x7).
 SPACE = (
     Dimension("structure_weight", 2e-3, 2, True, "the main trade: C (.07, .48) to (.25, .85)"),
-    Dimension("photorealism_weight", 0.02, 25, True, "below 0.1, nothing changes at 128 px; A (.14, .75) to (.21, .89)"),
+    Dimension("photorealism_weight", 0.02, 25, True, "under 0.1 nothing changes; A (.14, .75) to (.21, .89)"),
     # Never less than the preset's: neither score sees the stains that it keeps away. C with 0.02 of it and a high
     # structure weight: drift16 at 512 px .26 from .18, an orange cloud in the sky, and the best distance of 40 trials.
     Dimension("photorealism_coarse", 1, 10, True, "a factor; 10: C (.10, .51) from (.08, .63)"),

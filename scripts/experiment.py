@@ -11,11 +11,10 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from experiments.framework import PACKAGES, read_config, readme, run_experiment, write_index
+from experiments.framework import PACKAGES, read_config, run_experiment, write_texts
 from photostyle.arguments import parse
 from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.images import write_bytes_atomically
 from photostyle.ray_pool import check_cluster, open_pool
 
 
@@ -47,8 +46,7 @@ def main(arguments: list[str]) -> int:
     try:
         options = parse(ExperimentCommand, arguments, "python scripts/experiment.py")
         if options.write:
-            write_bytes_atomically(options.folder / "README.md", readme(options.folder).encode())
-            write_index(options.folder.resolve().parent)
+            write_texts(options.folder)
         else:
             _run(options)
     except PhotostyleError as error:

@@ -27,8 +27,11 @@ from experiments import artefact_pictures, masks  # noqa: E402
 from experiments.framework import (  # noqa: E402
     INDEX_BEGIN,
     INDEX_END,
+    RESULTS_BEGIN,
+    RESULTS_END,
     config_hash,
     experiments,
+    headline,
     index,
     read_config,
     read_result,
@@ -369,6 +372,13 @@ def test_the_readme_is_what_config_and_result_say(folder):
 def test_the_command_is_the_experiment_s_own(folder):
     config = read_config(folder)
     assert f"experiments/{folder.name}" in config["command"] and config["answer"] != "open"
+
+
+def test_the_main_readme_shows_what_was_measured():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = [table for folder in FOLDERS if (table := headline(folder))]
+    assert len(tables) == 1, "one experiment writes the table"
+    assert f"{RESULTS_BEGIN}\n{tables[0]}\n{RESULTS_END}" in text, "scripts/experiment.py --write"
 
 
 def test_the_index_is_up_to_date():
