@@ -40,12 +40,12 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     write_image(folder / f"{pair.number:02d} {variant['name']}.png", result.image)
     terms = ("stage", "iteration", "seconds")
     ends = {entry["stage"]: entry for entry in result.trace}
-    last = result.trace[-TAIL:]
+    totals = [sum(v for k, v in entry.items() if k not in terms) for entry in result.trace[-TAIL:]]
     return {
         "scores": scores_of(result.image, pair, data),
         "seconds": sum(entry["seconds"] for entry in ends.values()),
         "evaluations": len(result.trace),
-        "total": float(np.mean([sum(v for k, v in entry.items() if k not in terms) for entry in last])),
+        "total": float(np.mean(totals)) if totals else None,
     }
 
 
@@ -84,7 +84,9 @@ def _mean(of_pairs: Mapping[int, Any], *keys: str) -> float:
 
 def _ratio(of_pairs: Mapping[int, Any], first: Mapping[int, Any], key: str) -> float | None:
     """Geometric mean over pairs; None where there is nothing to divide (no evaluations)."""
-    ratios = [of_pairs[pair][key] / first[pair][key] for pair in first if first[pair][key]]
+    ratios = [
+        of_pairs[pair][key] / first[pair][key] for pair in first if of_pairs[pair][key] and first[pair][key]
+    ]
     return float(np.exp(np.mean(np.log(ratios)))) if ratios else None
 
 
