@@ -86,7 +86,7 @@ def picture_of(method: Mapping[str, Any], pair: PublishedPair, data: Path) -> tu
     files = {"content": pair.content.path, "style": pair.style.path, "masks": masks}
     result = transfer(configure(**files, device="cpu", **config))
     ends = {entry["stage"]: entry["seconds"] for entry in result.trace}
-    return result.image, sum(ends.values())
+    return result.image, sum(ends.values()) if ends else None
 
 
 def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:

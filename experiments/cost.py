@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -46,7 +45,8 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     command = [sys.executable, "-c", "from experiments.cost import main; main()", json.dumps(parameters)]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if ended.returncode:
-        raise PhotostyleError(f"{parameters['name']}: {ended.stderr.strip().splitlines()[-1]}")
+        said = ended.stderr.strip().splitlines() or [f"ended with {ended.returncode}, perhaps out of memory"]
+        raise PhotostyleError(f"{parameters['name']}: {said[-1]}")
     measured: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return measured
 
@@ -85,8 +85,15 @@ def measure(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "evaluation": float(np.median(np.diff(last))) if len(last) > 1 else None,
         "evaluations": len(result.trace),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux counts it in KiB
+        "peak": peak(),
     }
+
+
+def peak() -> float:
+    """Most memory of this process so far in MiB. Not ru_maxrss, which Linux hands on from the parent through exec."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def random_vgg19() -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from photostyle.filters import resize
 from photostyle.guidance import resize_masks
 from photostyle.losses import content_loss, gram_loss, region_grams, variation_loss
 from photostyle.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
+from photostyle.mixture import alone
 from photostyle.objective import Scene, Terms
 
 CONTENT_LAYER = "conv4_2"
@@ -120,9 +121,8 @@ def at_size(scene: Scene, height: int, width: int) -> Scene:
     """Both pictures and their masks at one size, whatever their shape."""
     return Scene(
         resize(scene.content, height, width),
-        resize(scene.style, height, width),
         resize_masks(scene.content_masks, height, width),
-        resize_masks(scene.style_masks, height, width),
+        alone(resize(scene.style, height, width), resize_masks(scene.style_masks, height, width)),
     )
 
 

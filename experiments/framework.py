@@ -99,7 +99,10 @@ def run_experiment(
     """
     config = read_config(folder, full)
     kind = importlib.import_module(f"experiments.{config['kind']}")
-    wanted = kind.runs(config["settings"], data)
+    try:
+        wanted = kind.runs(config["settings"], data)
+    except KeyError as error:
+        raise PhotostyleError(f"{folder / 'config.toml'} lacks {error} in [settings]; add it") from error
     runs = folder / ("runs-full" if full else "runs")
     _do(kind, wanted, data, runs, part, say, pool or ThisProcess(say))
     records = {key: _finished(runs, key, parameters) for key, parameters in wanted.items()}
@@ -110,7 +113,7 @@ def run_experiment(
         return None
     result = {
         "config": config_hash(config),
-        "photostyle": {"version": __version__, "commit": commit()},
+        "photostyle": {"version": __version__, "commit": commit(), "runs": _commits(records)},
         **_machines(list(records.values())),
         "seconds": sum(record["seconds"] for record in records.values()),
         "figures": kind.summarise(config["settings"], records),
@@ -164,7 +167,7 @@ def _do(
     done = pool.run(_tasks(kind, dict(left), data, pool))
     for number, (key, run) in enumerate(done, 1):
         _write(runs, run.pop("files"))
-        record = {"parameters": wanted[key], **run}
+        record = {"parameters": wanted[key], "commit": commit(), **run}
         # The last file of a run, whole or not at all: what has a record is done.
         write_bytes_atomically(_record_path(runs, key), (json.dumps(record, indent=1) + "\n").encode())
         say(f"{number}/{len(left)}  {key}  {record['seconds']:.0f} s")
@@ -216,6 +219,11 @@ def _record_path(runs: Path, key: str) -> Path:
     return runs / f"{key}.json"
 
 
+def _commits(records: Mapping[str, Any]) -> list[str]:
+    """What computed the runs: parameters name a preset, and what it stands for may change from commit to commit."""
+    return sorted({str(record.get("commit")) for record in records.values()})
+
+
 def _machines(records: list[dict[str, Any]]) -> dict[str, Any]:
     """What the seconds were measured on: "machine", and "other machines" where runs went to different ones."""
     first, *others = [record.get("machine") or machine() for record in records] or [machine()]
@@ -250,21 +258,29 @@ def readme(folder: Path) -> str:
         parts.insert(4, f"![{config['question']}](sheet.jpg)")
     parts.append(
         f"Generated from config.toml (settings {result['config'][:12]}) and result.json (photostyle "
-        f"{result['photostyle']['version']}, commit {result['photostyle']['commit']}, torch "
+        f"{result['photostyle']['version']}, commit {_of_commits(result['photostyle'])}, torch "
         f"{result['machine']['torch']}, threads a process: {result['machine']['threads']})."
     )
     return "\n\n".join(parts) + "\n"
 
 
+def _of_commits(origin: Mapping[str, Any]) -> str:
+    others = [each for each in origin.get("runs", ()) if each != origin["commit"]]
+    return f"{origin['commit']}, runs of {', '.join(others)}" if others else str(origin["commit"])
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """The result.json of an experiment."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    path = folder / "result.json"
+    if not path.exists():
+        raise PhotostyleError(f"{path} does not exist; run the experiment first")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
 
 
 def experiments(folder: Path) -> Iterator[Path]:
-    """The folders of all experiments, by number."""
-    yield from sorted(path.parent for path in folder.glob("[0-9][0-9][0-9]-*/config.toml"))
+    """The folders of all experiments that have a result, by number."""
+    yield from sorted(path.parent for path in folder.glob("[0-9][0-9][0-9]-*/result.json"))
 
 
 def index(folder: Path) -> str:

@@ -19,6 +19,7 @@ from photostyle.guidance import pair_regions
 from photostyle.images import read_image, write_image
 from photostyle.matting import MattingOperator
 from photostyle.metrics import score
+from photostyle.mixture import alone
 from photostyle.objective import Objective, Scene, Terms, feature_layers
 from photostyle.optimise import optimise
 from photostyle.render import render
@@ -75,7 +76,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     """Both passes from noise under one reading; the terms at three moments, the picture and its scores."""
     pair, config = read_pair(data, parameters["pair"]), _config(parameters, data)
     regions = pair_regions(pair.content.pixels, pair.masks[0], pair.style.pixels, pair.masks[1])
-    full = Scene(pair.content.pixels, pair.style.pixels, regions.content, regions.style)
+    full = Scene(pair.content.pixels, regions.content, alone(pair.style.pixels, regions.style))
     objectives = _objectives(parameters, config, _encoder(parameters, config, data))
     moments, canvas = _optimise(config, pair, full, objectives)
     picture = render(

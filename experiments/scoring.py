@@ -1,7 +1,6 @@
 """What a picture of a published pair is worth: the scores, each on the painted regions, and two held-out ones."""
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ HELD_OUT_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
 HELD_OUT = ("style, other layers", "style, patches")
 
 
-@cache
 def judge(data: Path) -> Encoder:
     """The quarter-width VGG-19 with the layers of every style score."""
     layers = (*STYLE_LAYERS, *HELD_OUT_LAYERS)

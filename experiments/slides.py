@@ -24,6 +24,7 @@ from experiments.tables import table
 from photostyle.images import read_image, write_image
 from photostyle.matting import matting_laplacian
 from photostyle.metrics import score
+from photostyle.mixture import alone
 from photostyle.objective import Scene, Terms
 from photostyle.report import contact_sheet
 from photostyle.weights import find
@@ -109,8 +110,9 @@ def squeezed(pair: PublishedPair, height: int, width: int, device: torch.device)
     content = ours.masks[[ours.names.index(name) for name in common]]
     style = theirs.masks[[theirs.names.index(name) for name in common]]
     kept = (content.mean((1, 2)) > LEAST_SHARE) & (style.mean((1, 2)) > LEAST_SHARE)
-    tensors = (pair.content.pixels, pair.style.pixels, content[kept], style[kept])
-    return at_size(Scene(*(tensor.to(device) for tensor in tensors)), height, width)
+    tensors = (pair.content.pixels, content[kept], pair.style.pixels, style[kept])
+    photo, masks, reference, their_masks = (tensor.to(device) for tensor in tensors)
+    return at_size(Scene(photo, masks, alone(reference, their_masks)), height, width)
 
 
 def _as_in_the_slides(

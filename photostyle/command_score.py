@@ -91,10 +91,15 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
         raise PhotostyleError(
             f"{options.result} is of {len(style)} references, scores are against one; give --style and --masks of one"
         )
+    masks = options.masks or tuple(recorded.get("masks", ("none",)))
+    if not options.masks and len(masks) > 2:
+        raise PhotostyleError(
+            f"{options.result} has masks of {len(masks) - 1} references; give --masks CONTENT_MASK STYLE_MASK of one"
+        )
     return (
         options.content or Path(recorded["content"]),
         Path(style),
-        options.masks or tuple(recorded.get("masks", ("none",))),
+        masks,
     )
 
 

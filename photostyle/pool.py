@@ -13,7 +13,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, Self
@@ -223,6 +223,11 @@ class _Worker:
         return answer
 
     def kill(self) -> None:
+        if os.name == "posix" and self.process.pid is not None:
+            with suppress(
+                ProcessLookupError, PermissionError
+            ):  # gone already, or without a group of its own yet
+                os.killpg(self.process.pid, signal.SIGKILL)  # with the processes that its task has started
         self.process.kill()
         self.process.join()
         self.process.close()
@@ -258,6 +263,8 @@ def _value(key: Key, answer: Answer) -> Any:
 
 
 def _serve(pipe: Connection, threads: int, gpu: int | None) -> None:
+    if os.name == "posix":
+        os.setsid()  # a group of its own, so that what a task starts can be ended with it
     threading.Thread(target=_end_with_who_asked, daemon=True).start()
     if gpu is not None:
         torch.cuda.set_device(gpu)
@@ -274,6 +281,8 @@ def _end_with_who_asked() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

@@ -30,6 +30,8 @@ def check_cluster(cluster: str | None, cores: int) -> None:
     """Raise PhotostyleError for what `open_pool` cannot mean, without speaking to anyone."""
     if cores < 1:
         raise PhotostyleError(f"--cores is {cores}; it must be at least 1")
+    if cluster is None and cores != 1:
+        raise PhotostyleError("--cores is of what runs on a cluster; add --cluster, or give --threads")
     if cluster is None or cluster in ("auto", "local"):
         return
     if not cluster.startswith("ray://"):

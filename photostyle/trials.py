@@ -199,13 +199,16 @@ def placed(problem: Problem, device: torch.device | str) -> Problem:
     def moved(encoder: Encoder | None) -> Encoder | None:
         return None if encoder is None else copy.deepcopy(encoder).to(device)
 
-    stages = tuple(
-        (stage, Scene(*(tensor.to(device) for tensor in vars(scene).values())))
-        for stage, scene in problem.stages
-    )
+    def there(scene: Scene) -> Scene:
+        references = tuple(
+            replace(each, image=each.image.to(device), masks=each.masks.to(device))
+            for each in scene.references
+        )
+        return Scene(scene.content.to(device), scene.content_masks.to(device), references)
+
     return replace(
         problem,
-        stages=stages,
+        stages=tuple((stage, there(scene)) for stage, scene in problem.stages),
         maps=problem.maps.to(device),
         encoder=moved(problem.encoder),
         judge=moved(problem.judge),

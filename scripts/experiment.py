@@ -1,6 +1,7 @@
 """Run an experiment, or go on with it: python scripts/experiment.py experiments/NNN-question [--cluster auto]."""
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +54,20 @@ def main(arguments: list[str]) -> int:
         return _complain(error, BAD_INPUT)
     except ComputationError as error:
         return _complain(f"{error}; the same command goes on", FAILED)
+    except MemoryError as error:
+        return _complain(f"out of memory ({error}); the same command goes on", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted; the same command goes on", INTERRUPTED)
     return DONE
 
 
 def _run(options: ExperimentCommand) -> None:
-    part, parts = (int(number) for number in options.part.split("/"))
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", options.part)
+    if not found or int(found[1]) > int(found[2]):
+        raise PhotostyleError(f"--part is {options.part}; give K/N with 1 <= K <= N, as in 1/2")
+    part = int(found[1]), int(found[2])
+    if options.cluster and options.threads:
+        raise PhotostyleError("--threads is of this process alone; on a cluster give --cores")
     if options.threads:
         torch.set_num_threads(options.threads)
     # What is wrong with the options is said before a cluster is started.
@@ -68,7 +76,7 @@ def _run(options: ExperimentCommand) -> None:
     with open_pool(options.cluster, options.cores, packages=PACKAGES, say=_say) as pool:
         if options.cluster:
             _say(pool.description)
-        run_experiment(options.folder, options.data, _say, (part, parts), full=options.full, pool=pool)
+        run_experiment(options.folder, options.data, _say, part, full=options.full, pool=pool)
 
 
 def _say(line: str) -> None:

@@ -590,6 +590,13 @@ def two_references(folder: Path) -> None:
     (folder / "both.png").write_bytes((folder / "photo.png").read_bytes())
 
 
+def masks_of_two(folder: Path) -> None:
+    two_references(folder)
+    record = json.loads((folder / "both.json").read_text())
+    record["config"]["masks"] = ["mask.png", "style-mask.png", "mask.png"]
+    (folder / "both.json").write_text(json.dumps(record))
+
+
 EVIL = write("evil.pth", pickle.dumps(Evil()))
 BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     # files
@@ -669,6 +676,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     # the other commands
     "masks with one": (nothing, ["masks", "mask.png"], "'files'. Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),
+    "score one of two": (masks_of_two, ["score", "both.png", "--style", "style.png"], "masks of 2 refer", "of one"),
     "score of two": (two_references, ["score", "both.png"], "both.png is of 2 references", "of one"),
     "masks suffix": (nothing, ["masks", "mask.png", "style-mask.png", "--output", "x.gif"], "x.gif", "rename it"),
     "score alone": (nothing, ["score", "photo.png"], "photo.json", "give --content, --style and --masks"),

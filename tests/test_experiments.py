@@ -23,7 +23,7 @@ from photostyle.pool import ThisProcess
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from experiments import artefact_pictures, masks  # noqa: E402
+from experiments import artefact_pictures, framework, masks  # noqa: E402
 from experiments.framework import (  # noqa: E402
     INDEX_BEGIN,
     INDEX_END,
@@ -335,6 +335,11 @@ def test_a_file_is_read_once_and_let_go_when_no_run_needs_it(numbered, tmp_path,
         (["--full"], "has no table [full]"),
         (["--cluster", "slurm"], '--cluster is "slurm"; give auto, local or ray://HOST:PORT'),
         (["--cluster", "local", "--cores", "0"], "--cores is 0"),
+        (["--cores", "2"], "add --cluster"),
+        (["--cluster", "local", "--threads", "2"], "on a cluster give --cores"),
+        (["--part", "1-2"], "--part is 1-2; give K/N"),
+        (["--part", "3/2"], "--part is 3/2; give K/N"),
+        (["--part", "0/2"], "--part is 0/2; give K/N"),
     ],
 )
 def test_the_script_says_in_one_line_what_is_wrong_with_an_option(options, said, capsys):
@@ -344,6 +349,35 @@ def test_the_script_says_in_one_line_what_is_wrong_with_an_option(options, said,
     assert script.main([str(FOLDERS[0]), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("experiment: ") and said in line
+
+
+def test_what_has_no_result_is_not_in_the_index_and_has_no_readme(twice, tmp_path):
+    folder, _ = twice
+    assert list(experiments(tmp_path)) == []
+    with pytest.raises(PhotostyleError, match="run the experiment first"):
+        readme(folder)
+
+
+def test_a_result_says_of_which_commits_its_runs_are(twice, tmp_path, monkeypatch):
+    folder, _ = twice
+    monkeypatch.setattr(framework, "commit", lambda: "older")
+    run_experiment(folder, tmp_path, silent, (1, 2))
+    monkeypatch.setattr(framework, "commit", lambda: "newer")
+    result = run_experiment(folder, tmp_path, silent)
+    assert result["photostyle"] | {"version": ""} == {
+        "version": "",
+        "commit": "newer",
+        "runs": ["newer", "older"],
+    }
+    assert "commit newer, runs of older" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_setting_that_a_kind_misses_is_one_line(twice, tmp_path):
+    folder, _ = twice
+    text = CONFIG.replace("numbers = [1, 2, 3]", "others = 1")
+    (folder / "config.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(PhotostyleError, match=r"config.toml lacks 'numbers' in \[settings\]"):
+        run_experiment(folder, tmp_path, silent)
 
 
 # The recorded ones

@@ -1,5 +1,6 @@
 """The kinds of experiments on published pairs and on cost, each run whole on a small pair of free photographs."""
 
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -210,7 +211,20 @@ lines = [
     small, none = result["figures"]["small"], result["figures"]["none"]
     assert small["evaluations"] == 2 and small["evaluation"] > 0 and small["ratio"] == 1
     assert none["evaluations"] == 0 and none["evaluation"] is None
-    assert small["peak"] > 100  # MiB: torch alone is more
+
+
+def test_peak_memory_is_not_what_the_parent_holds():
+    held = np.ones(1200 * 2**17)  # 1200 MiB of eight bytes each
+    command = [sys.executable, "-c", "from experiments.cost import peak; print(peak())"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 100 < float(ended.stdout) < 1200 == held.nbytes / 2**20  # MiB; the imports are 600
+
+
+def test_a_killed_cost_process_is_one_line(tmp_path, monkeypatch):
+    killed = subprocess.CompletedProcess([], -9, "", "")
+    monkeypatch.setattr(cost.subprocess, "run", lambda *arguments, **options: killed)
+    with pytest.raises(PhotostyleError, match=r"^x: ended with -9, perhaps out of memory$"):
+        cost.execute({"name": "x", "threads": 1}, tmp_path, tmp_path)
 
 
 def test_a_failed_cost_process_is_one_line(tmp_path):

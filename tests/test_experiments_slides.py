@@ -19,6 +19,7 @@ from photostyle.images import Picture, read_image, write_image
 from photostyle.losses import region_grams, variation_loss
 from photostyle.masks import MaskSet
 from photostyle.matting import matting_laplacian
+from photostyle.mixture import alone
 from photostyle.objective import Scene
 from photostyle.weights import convolutions
 
@@ -83,7 +84,7 @@ def scene(coffee: Tensor, chelsea: Tensor) -> Scene:
     """Two regions, 30 % and 70 % of the content, 60 % and 40 % of the style."""
     ours, theirs = torch.zeros(2, 40, 60), torch.zeros(2, 40, 60)
     ours[0, :, :18], ours[1, :, 18:], theirs[0, :24], theirs[1, 24:] = 1, 1, 1, 1
-    return Scene(resize(coffee, 40, 60), resize(chelsea, 40, 60), ours, theirs)
+    return Scene(resize(coffee, 40, 60), ours, alone(resize(chelsea, 40, 60), theirs))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from photostyle.presets import PRESETS, configure
 from photostyle.settings import KINDS
 from photostyle.space import SPACE, Dimension, default_values, settings_of, space_of
 from photostyle.transfer import transfer
-from photostyle.trials import Trial, attempt, judged, prepare
+from photostyle.trials import Trial, attempt, judged, placed, prepare
 from photostyle.weights import convolutions
 
 # One stage of a tenth of a second.
@@ -125,6 +125,15 @@ def test_a_trial_reads_no_file(config: Callable[..., Config], tmp_path: Path, pr
     first, second = attempt(problem, {}), attempt(problem, {})
     assert torch.equal(first.picture, second.picture)
     assert (first.style, first.edge) == (second.style, second.edge)
+
+
+def test_a_problem_goes_to_another_device_with_all_it_holds(config: Callable[..., Config]) -> None:
+    there = placed(prepare(config("photoreal", weights="vgg.pth")), "meta")
+    scene, (reference,) = there.scene, there.scene.references
+    held = [scene.content, scene.content_masks, reference.image, reference.masks, there.maps]
+    assert {each.device.type for each in held} == {"meta"}
+    assert there.encoder is not None and there.judge is not None
+    assert {each.device.type for each in (*there.encoder.buffers(), *there.judge.parameters())} <= {"meta"}
 
 
 @pytest.mark.parametrize(
