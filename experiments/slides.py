@@ -212,8 +212,9 @@ def tables(figures: Mapping[str, Any]) -> str:
 LEGEND = """\
 The notebooks weigh content 1e4 and style 1e7; their VGG-19 has smaller features than the slim one. With 20 and 1e4 our
 optimum at 128x128 has the terms that the notebook reports there; with 5 and 30 the terms on pixels, whose weights are
-the last notebook's, count ten times as much beside them. A fifth of the steps is without matting. The kernel of the
-variation is read as a forward difference; odd sides are rounded up at a pool, where the notebooks round down.
+the last notebook's, count more: matting 27 times as large a share of the total, variation 42 times. A fifth of the
+steps is without matting. The kernel of the variation is read as a forward difference; odd sides are rounded up at a
+pool, where the notebooks round down.
 
 Terms: weighted, at the end; totals of different objectives do not compare. E own: matting energy of the final picture
 in the matrix that was optimised; E true: in the exact one. λ min: the least eigenvalue of the optimised matrix. Mean:
