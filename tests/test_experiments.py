@@ -425,7 +425,7 @@ def test_every_experiment_that_is_mentioned_exists():
     numbers = {name[:3] for name in names}
     for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/*.py")]:
         text = path.read_text(encoding="utf-8")
-        assert set(re.findall(r"experiments/(\d{3}-\w+)", text)) <= names | {"000-twice"}, path
+        assert set(re.findall(r"experiments/(\d{3}-[\w-]+)", text)) <= names | {"000-twice"}, path
         assert set(re.findall(r"[Ee]xperiment (\d{3})", text)) <= numbers, path
 
 
