@@ -18,7 +18,7 @@ from experiments.pairs import free_pairs
 from experiments.tables import table
 from photostyle import configure, transfer
 from photostyle.errors import PhotostyleError
-from photostyle.filters import fit_within, resize
+from photostyle.filters import resize
 from photostyle.images import write_image
 from photostyle.weights import convolutions
 
@@ -65,11 +65,12 @@ def measure(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     parameters: "photo" the long side in pixels that the photograph is resampled to, "config", "full_width".
     """
     files = [folder / "content.png", folder / "style.png"]
-    for file, image in zip(files, free_pairs()[PAIR], strict=True):
-        height, width = (
-            fit_within(*image.shape[1:], parameters["photo"]) if file is files[0] else image.shape[1:]
-        )
-        write_image(file, resize(image, height, width))
+    photo, reference = free_pairs()[PAIR]
+    # Enlarged too: what a size costs does not depend on what there is to see.
+    scale = parameters["photo"] / max(photo.shape[1:])
+    height, width = (round(scale * side) for side in photo.shape[1:])
+    write_image(files[0], resize(photo, height, width))
+    write_image(files[1], reference)
     config = dict(parameters["config"])
     if parameters.get("full_width"):
         config["weights"] = folder / "random.safetensors"
@@ -85,6 +86,7 @@ def measure(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "evaluation": float(np.median(np.diff(last))) if len(last) > 1 else None,
         "evaluations": len(result.trace),
+        "width": result.photo.width,
         "peak": peak(),
     }
 

@@ -204,13 +204,14 @@ def test_cost_is_of_a_process_of_its_own(experiment):
     settings = f"""
 lines = [
     {{ name = "small", photo = 64, threads = 1, config = {{ preset = "patches", {quick} }} }},
-    {{ name = "none", photo = 64, threads = 1, config = {{ preset = "instant" }} }},
+    {{ name = "none", photo = 1300, threads = 1, config = {{ preset = "instant" }} }},
 ]
 """
     result, _ = experiment("cost", settings)
     small, none = result["figures"]["small"], result["figures"]["none"]
     assert small["evaluations"] == 2 and small["evaluation"] > 0 and small["ratio"] == 1
     assert none["evaluations"] == 0 and none["evaluation"] is None
+    assert (small["width"], none["width"]) == (64, 1300)  # the photograph itself has 640
 
 
 def test_peak_memory_is_not_what_the_parent_holds():
