@@ -24,6 +24,7 @@ from skimage.transform import resize
 from photostyle import search as search_module
 from photostyle import weights as weight_files
 from photostyle.arguments import parse_config
+from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.images import read_image, write_image
 from photostyle.pareto import choose
@@ -176,7 +177,10 @@ def test_enough_is_enough(study: Callable[..., Study]) -> None:
 def test_a_whole_number_stays_one(study: Callable[..., Study]) -> None:
     space = (Dimension("feather", 0, 24, False, ""), Dimension("structure_weight", 2e-3, 2, True, ""))
     trials = list(study(space=space).run(3))
-    assert trials[0].settings == {"feather": 8, "structure_weight": 0.02} and trials[0].default
+    assert (
+        trials[0].settings == {"feather": 8, "structure_weight": Config.structure_weight}
+        and trials[0].default
+    )
     assert all(type(trial.settings["feather"]) is int for trial in study(space=space).trials())
 
 
@@ -295,7 +299,7 @@ def test_an_error_gives_the_trial_back_too(
 
 def test_a_trial_that_diverges_has_failed_and_no_score(study: Callable[..., Study]) -> None:
     """A structure weight beyond float32 makes the first loss infinite."""
-    space = (Dimension("structure_weight", 0.01, 1e300, True, ""),)
+    space = (Dimension("structure_weight", 1e-3, 1e300, True, ""),)
     trials = list(study(space=space).run(6))
     failed = [trial for trial in trials if trial.state == "failed"]
     assert failed and trials[0].state == "complete"
