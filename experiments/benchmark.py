@@ -10,11 +10,11 @@ from torch import Tensor
 from experiments.baselines import histogram_matching, reinhard
 from experiments.framework import read_result
 from experiments.gallery import PHOTO, REFERENCE, distance, write_csv, write_gallery
-from experiments.pairs import SLIM, PublishedPair, free_pairs, pair_files, read_pair
+from experiments.pairs import SLIM, PublishedPair, configured, free_pairs, pair_files, read_pair
 from experiments.scoring import HELD_OUT, SCORES, scores_of
 from experiments.statistics import bootstrap, ratio_interval, wins
 from experiments.tables import table
-from photostyle import configure, transfer
+from photostyle import transfer
 from photostyle.guidance import pair_regions
 from photostyle.images import read_image, write_image
 from photostyle.report import BETTER, contact_sheet
@@ -64,8 +64,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
 def picture_of(method: Mapping[str, Any], pair: PublishedPair, data: Path) -> tuple[Tensor, float | None]:
     """What a method makes of a pair, (3, H, W), and how long its optimisation took in seconds (None: there is none).
 
-    method: a name of PUBLISHED or CLASSICAL, "photo", or any name with a config for `configure`, in which
-    masks = "none" takes the whole pictures for one region, and weights is a path inside the data folder.
+    method: a name of PUBLISHED or CLASSICAL, "photo", or any name with a config for `configured`.
     """
     name = method["name"]
     if name in PUBLISHED:
@@ -77,14 +76,7 @@ def picture_of(method: Mapping[str, Any], pair: PublishedPair, data: Path) -> tu
         regions = pair_regions(pair.content.pixels, pair.masks[0], pair.style.pixels, pair.masks[1])
         pictures = (pair.content.pixels, pair.style.pixels, regions.content, regions.style)
         return CLASSICAL[name](*pictures), None
-    config = dict(method["config"])
-    if "weights" in config:
-        config["weights"] = data / config["weights"]
-    masks = (str(pair.content_mask), str(pair.style_mask))
-    if config.pop("masks", "painted") == "none":
-        masks = ("none",)
-    files = {"content": pair.content.path, "style": pair.style.path, "masks": masks}
-    result = transfer(configure(**files, device="cpu", **config))
+    result = transfer(configured(pair, method["config"], data))
     ends = {entry["stage"]: entry["seconds"] for entry in result.trace}
     return result.image, sum(ends.values()) if ends else None
 

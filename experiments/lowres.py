@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from experiments.gallery import distance
-from experiments.pairs import SLIM, PublishedPair, pair_files, read_pair
+from experiments.pairs import SLIM, PublishedPair, configured, pair_files, read_pair
 from experiments.scoring import scores_of
 from experiments.tables import table
 from photostyle import configure, transfer
@@ -64,9 +64,7 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """A search with its chosen settings and the preset's at full size; or one point of the space at both sizes."""
     pair, preset = read_pair(data, parameters["pair"]), parameters["preset"]
-    config = configure(
-        **_files(pair), **PRESETS["search"] | {"preset": preset, "weights": data / SLIM, "device": "cpu"}
-    )
+    config = configured(pair, PRESETS["search"] | {"preset": preset, "weights": SLIM}, data)
     problem = prepare(config)
     if "values" in parameters:
         settings = settings_of(parameters["values"], config)
@@ -95,16 +93,11 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     }
 
 
-def _files(pair: PublishedPair) -> dict[str, Any]:
-    masks = (str(pair.content_mask), str(pair.style_mask))
-    return {"content": pair.content.path, "style": pair.style.path, "masks": masks}
-
-
 def _at_full_size(
     preset: str, settings: Mapping[str, Any], pair: PublishedPair, data: Path, picture: Path
 ) -> dict[str, float]:
     """The preset with some settings changed at its own size, and its scores."""
-    image = transfer(configure(**_files(pair), **{"preset": preset, "device": "cpu"} | dict(settings))).image
+    image = transfer(configured(pair, {"preset": preset} | dict(settings), data)).image
     write_image(picture, image)
     return scores_of(image, pair, data)
 

@@ -1,7 +1,6 @@
 """Masks by hand, by clustering, or none: how far they agree, and what the picture gains by them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,17 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from experiments.pairs import SLIM, PublishedPair, free_pairs, pair_files, read_pair, slim_encoder
+from experiments.pairs import SLIM, free_pairs, pair_files, read_pair
+from experiments.scoring import SCORES, scores_of
 from experiments.statistics import ratio_interval
 from experiments.tables import table
 from photostyle import configure, transfer
-from photostyle.guidance import pair_regions
 from photostyle.images import read_image, write_image
 from photostyle.masks import MaskSet, read_masks
-from photostyle.metrics import score
 from photostyle.report import contact_sheet, overlay
 from segmentation.files import write_masks
 from segmentation.make import Making, make_masks
 
-SCORES = ("style", "colour", "edge", "grey", "matting", "drift4", "drift16")
 MAKINGS = {
     "cluster": Making(method="cluster", refine=False),
     "cluster, refined": Making(method="cluster"),
@@ -60,15 +57,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
         configure(content=pair.content.path, style=pair.style.path, masks=paths, **parameters["config"])
     )
     write_image(folder / f"{name}.png", result.image)
-    return figures | {"scores": _scores(result.image, pair, data)}
-
-
-def _scores(image: Tensor, pair: PublishedPair, data: Path) -> dict[str, float]:
-    painted = pair_regions(pair.content.pixels, pair.masks[0], pair.style.pixels, pair.masks[1])
-    scores = score(
-        image, pair.content.pixels, pair.style.pixels, painted.content, painted.style, slim_encoder(data)
-    )
-    return {name: value for name, value in asdict(scores).items() if name in SCORES}
+    return figures | {"scores": scores_of(result.image, pair, data)}
 
 
 def agreement(found: tuple[MaskSet, ...], painted: tuple[MaskSet, ...]) -> dict[str, float | None]:

@@ -1,7 +1,9 @@
 """The published pairs by path, in the layout of their repository: dpst/input/inN.png, dpst/style/tarN.png, …"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,6 +13,8 @@ from skimage import data as photographs
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
+from photostyle import configure
+from photostyle.config import Config
 from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
 from photostyle.images import Picture, read_image
@@ -51,6 +55,21 @@ def read_pair(data: Path, number: int) -> PublishedPair:
         for mask, picture in zip(masks, pictures, strict=True)
     ]
     return PublishedPair(number, *pictures, *masks, (sets[0], sets[1]))
+
+
+def configured(pair: PublishedPair, settings: Mapping[str, Any], data: Path) -> Config:
+    """What an experiment's settings mean for a pair, on the CPU.
+
+    settings: as `configure` takes them, with TOML's lists for tuples, weights as a path inside the data folder, and
+    masks = "none" where the painted ones are not to be used.
+    """
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    if "weights" in settings:
+        settings["weights"] = data / settings["weights"]
+    painted = (str(pair.content_mask), str(pair.style_mask))
+    masks = ("none",) if settings.pop("masks", "painted") == "none" else painted
+    files = {"content": pair.content.path, "style": pair.style.path}
+    return configure(**files, masks=masks, **{"device": "cpu"} | settings)
 
 
 def slim_encoder(data: Path) -> Encoder:

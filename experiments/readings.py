@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.pairs import SLIM, PublishedPair, read_pair, slim_encoder
+from experiments.pairs import SLIM, PublishedPair, pair_files, read_pair, slim_encoder
 from experiments.printed import printed_objective
 from experiments.tables import table
 from photostyle import configure
@@ -60,16 +60,8 @@ def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
 
 def inputs(parameters: Mapping[str, Any]) -> list[str]:
     """What a run reads, relative to the data folder."""
-    number = parameters["pair"]
     own = [parameters["caffe"]] if parameters["caffe"] else []
-    return [
-        f"dpst/input/in{number}.png",
-        f"dpst/style/tar{number}.png",
-        f"dpst/segmentation/in{number}.png",
-        f"dpst/segmentation/tar{number}.png",
-        str(SLIM),
-        *own,
-    ]
+    return [*pair_files(parameters["pair"]), SLIM.as_posix(), *own]
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:

@@ -1,10 +1,7 @@
 """What a picture of a published pair is worth: the scores, each on the painted regions, and two held-out ones."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from experiments.pairs import SLIM, PublishedPair
@@ -36,9 +33,3 @@ def scores_of(image: Tensor, pair: PublishedPair, data: Path) -> dict[str, float
     encoder = judge(data)
     held_out = gram_ratio(*pictures, encoder, HELD_OUT_LAYERS), patch_ratio(*pictures)
     return score(*pictures, encoder).as_dict() | dict(zip(HELD_OUT, held_out, strict=True))
-
-
-def means(scores: Mapping[Any, Mapping[str, float]]) -> dict[str, float]:
-    """Each score's mean over pairs."""
-    first = next(iter(scores.values()))
-    return {name: float(np.mean([each[name] for each in scores.values()])) for name in first}

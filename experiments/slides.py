@@ -18,7 +18,7 @@ from experiments.defects import (
     least_eigenvalue,
     slides_encoder,
 )
-from experiments.pairs import SLIM, PublishedPair, read_pair, slim_encoder
+from experiments.pairs import SLIM, PublishedPair, pair_files, read_pair, slim_encoder
 from experiments.race import STRATEGIES, race, total
 from experiments.tables import table
 from photostyle.images import read_image, write_image
@@ -65,14 +65,7 @@ def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
 
 def inputs(parameters: Mapping[str, Any]) -> list[str]:
     """What a run reads, relative to the data folder."""
-    number = parameters["pair"]
-    return [
-        f"dpst/input/in{number}.png",
-        f"dpst/style/tar{number}.png",
-        f"dpst/segmentation/in{number}.png",
-        f"dpst/segmentation/tar{number}.png",
-        str(SLIM),
-    ]
+    return [*pair_files(parameters["pair"]), SLIM.as_posix()]
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:

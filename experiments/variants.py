@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.pairs import SLIM, pair_files, read_pair
+from experiments.pairs import SLIM, configured, pair_files, read_pair
 from experiments.scoring import HELD_OUT, SCORES, scores_of
 from experiments.tables import table
-from photostyle import configure, transfer
+from photostyle import transfer
 from photostyle.images import read_image, write_image
 from photostyle.report import BETTER, contact_sheet
 
@@ -31,12 +31,7 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """A transfer on the painted masks, its scores, what its objective ended at and how long it took."""
     pair, variant = read_pair(data, parameters["pair"]), parameters["variant"]
-    config = dict(variant["config"])
-    if "weights" in config:
-        config["weights"] = data / config["weights"]
-    files = {"content": pair.content.path, "style": pair.style.path}
-    masks = (str(pair.content_mask), str(pair.style_mask))
-    result = transfer(configure(**files, masks=masks, device="cpu", **_tuples(config)))
+    result = transfer(configured(pair, variant["config"], data))
     write_image(folder / f"{pair.number:02d} {variant['name']}.png", result.image)
     terms = ("stage", "iteration", "seconds")
     ends = {entry["stage"]: entry for entry in result.trace}
@@ -50,10 +45,6 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
 
 
 TAIL = 5  # evaluations that the final total is the mean of: the patch term draws other filters at each
-
-
-def _tuples(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
 
 
 def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
