@@ -72,22 +72,25 @@ class Config:
     patch_size: int = 5
     """side of the patches in pixels"""
     patch_levels: int = 5
-    """most pyramid levels, each half the one before"""
+    """most pyramid levels of patches and texture, each half the one before"""
     patch_bank: int = 96
     """random filters a level"""
     patch_draws: int = 24
     """filters drawn from the bank at each step"""
-    structure_weight: float = 0.005
+    texture_weight: float = 2.0
+    """style by the strength of filter responses per region (sliced Wasserstein), where the photo is not blank;
+    training-free"""
+    structure_weight: float = 0.04
     """structure: 1 - local correlation of the luma with the photo's"""
     structure_window: int = 7
     """side of the correlation's window in pixels"""
     variation_weight: float = 0.0
     """total variation of all three channels"""
-    photorealism_weight: float = 0.1
+    photorealism_weight: float = 0.3
     """matting energy at the stage's own resolution"""
     photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
     """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
-    photorealism_luma: float = 0.1
+    photorealism_luma: float = 0.3
     """share of the coarse energies' weight that brightness has, 0 to 1: light may fall otherwise, hues may not drift"""
     photorealism_epsilon: float = 3e-5
     """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not

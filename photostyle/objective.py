@@ -22,6 +22,7 @@ from photostyle.matting import MattingOperator
 from photostyle.mixture import Reference, only
 from photostyle.patches import PatchStyle
 from photostyle.schedule import Stage
+from photostyle.texture import DRAWS, TextureStyle
 
 LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows to say anything
 
@@ -56,6 +57,8 @@ class Objective:
             self.terms.append(_feature_terms(config, scene, encoder))
         if config.patch_weight:
             self.terms.append(_patch_term(config, stage, scene))
+        if config.texture_weight:
+            self.terms.append(_texture_term(config, stage, scene))
         if config.structure_weight:
             self.terms.append(_structure_term(config, scene))
         if config.variation_weight:
@@ -126,15 +129,33 @@ def _patch_term(config: Config, stage: Stage, scene: Scene) -> Callable[[Tensor]
         bank=config.patch_bank,
         seed=seed,
     )
+    draw = _drawing(config, lambda generator: style.draw(config.patch_draws, generator), seed)
+    return lambda image: {"patches": config.patch_weight * style(image, draw())}
+
+
+def _texture_term(config: Config, stage: Stage, scene: Scene) -> Callable[[Tensor], Terms]:
+    seed = config.seed + stage.number
+    style = TextureStyle(
+        scene.references,
+        scene.content,
+        scene.content_masks,
+        levels=config.patch_levels,
+        bank=config.patch_bank,
+        seed=seed,
+    )
+    draw = _drawing(config, lambda generator: style.draw(DRAWS, generator), seed)
+    return lambda image: {"texture": config.texture_weight * style(image, draw())}
+
+
+def _drawing(
+    config: Config, draw: Callable[[torch.Generator], list[Tensor]], seed: int
+) -> Callable[[], list[Tensor]]:
+    """Others at every call; under L-BFGS, which compares gradients of successive steps, always the same."""
     generator = torch.Generator().manual_seed(seed)
-    fixed = style.draw(config.patch_draws, generator)
-
-    def term(image: Tensor) -> Terms:
-        # L-BFGS compares gradients of successive steps, so its objective may not change between them.
-        drawn = fixed if config.optimiser == "lbfgs" else style.draw(config.patch_draws, generator)
-        return {"patches": config.patch_weight * style(image, drawn)}
-
-    return term
+    if config.optimiser == "adam":
+        return lambda: draw(generator)
+    fixed = draw(generator)
+    return lambda: fixed
 
 
 def _structure_term(config: Config, scene: Scene) -> Callable[[Tensor], Terms]:

@@ -1,8 +1,7 @@
 """Style without a network: the distributions of small patches, region by region, compared by sliced Wasserstein.
 
-A patch distribution is seen through random unit filters; along each, the optimal transport between two
-one-dimensional distributions is the monotone map that carries quantile to quantile (Elnekave & Weiss, "Generating
-Natural Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
+A patch distribution is seen through random unit filters, a projection a filter (Elnekave & Weiss, "Generating Natural
+Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
 """
 
 from collections.abc import Sequence
@@ -12,12 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.filters import halve
-from photostyle.mixture import Reference, mixed_samples
+from photostyle.mixture import Reference
 from photostyle.schedule import LEAST_SIDE
-
-BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
-KNOTS = 2048  # of a style region's stored quantile function
-LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
+from photostyle.sliced import Samples, SlicedRegions
 
 # Luma and two opponent axes, orthonormal but for the chroma's gain: photographs vary less along chroma.
 CHROMA_GAIN = 2.0
@@ -95,68 +91,18 @@ def unit_filters(count: int, patch_size: int, generator: torch.Generator) -> Ten
     return filters / lengths[:, None, None, None]
 
 
-def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
-    """Where the optimal transport to the target carries each value, row by row.
-
-    values (R, n), weights (n,), quantiles (R, KNOTS): the target's quantile function at even steps of [0, 1].
-    Returns (R, n). The rank of a value is read from a weighted histogram: a fifth of the cost of a sort, and equal
-    values stay equal, at the mean of what they stand for, where a sort would spread them arbitrarily over the target
-    (grain in a flat sky).
-    """
-    low = values.amin(1, keepdim=True)
-    width = ((values.amax(1, keepdim=True) - low) / BINS).clamp(min=1e-12)
-    position = (values - low) / width
-    bins = position.long().clamp(max=BINS - 1)
-    within = position - bins
-    mass = _histogram(bins, weights.expand_as(values))
-    centre = _histogram(bins, weights * within) / mass.clamp(min=1e-12)
-    cdf = F.pad(mass.cumsum(1), (1, 0)) / weights.sum()
-    edges = _interpolate(quantiles, cdf)
-    left, right = edges[:, :-1], edges[:, 1:]
-    middle = _interpolate(quantiles, (cdf[:, 1:] + cdf[:, :-1]) / 2)
-    # A bin's values stand for the target between its edges: they go to its mean (Simpson's rule), spread linearly and
-    # no further than the edges, so that order is kept from bin to bin.
-    mean = (left + 4 * middle + right) / 6
-    slope = torch.minimum(
-        (mean - left) / centre.clamp(min=1e-6), (right - mean) / (1 - centre).clamp(min=1e-6)
-    )
-    return (mean - slope * centre).gather(1, bins) + slope.gather(1, bins) * within
-
-
-def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted quantiles of each row at KNOTS even steps of [0, 1]. values (R, n), weights (n,) -> (R, KNOTS)."""
-    ordered, order = values.sort(dim=1)
-    sorted_weights = weights[order]
-    # A value stands at the middle of its own mass: symmetric, so reversing the axis reverses the function.
-    ranks = (sorted_weights.cumsum(1) - sorted_weights / 2) / weights.sum()
-    steps = torch.linspace(0, 1, KNOTS, dtype=values.dtype, device=values.device)
-    upper = torch.searchsorted(ranks, steps.expand(len(values), -1).contiguous())
-    upper = upper.clamp(1, max(1, values.shape[1] - 1)).clamp(max=values.shape[1] - 1)
-    lower = (upper - 1).clamp(min=0)
-    low, high = ranks.gather(1, lower), ranks.gather(1, upper)
-    share = ((steps - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    return torch.lerp(ordered.gather(1, lower), ordered.gather(1, upper), share)
-
-
 class _Level:
     """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
 
     def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
         patch = filters.shape[-1]
-        projections = [self._project(each.image, self.filters) for each in references]
-        self.regions: list[tuple[Tensor, Tensor, Tensor, float]] = []
-        covered = float(content_masks.sum())
-        for region, ours in enumerate(content_masks):
-            where, weights = _support(ours, patch)
-            parts = []
-            for each, values in zip(references, projections, strict=True):
-                there, their_weights = _support(each.masks[region], patch)
-                if len(there):
-                    parts.append((float(each.weights[region]), values[:, there], their_weights))
-            if len(where) and parts:
-                targets = quantile_function(*mixed_samples(parts))
-                self.regions.append((where, weights, targets, float(ours.sum()) / covered))
+        samples = [
+            Samples(self._project(each.image, self.filters), _centres(each.masks, patch), each.weights)
+            for each in references
+        ]
+        shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
+        self.regions = SlicedRegions(_centres(content_masks, patch), samples, shares)
 
     @staticmethod
     def _project(image: Tensor, filters: Tensor) -> Tensor:
@@ -164,15 +110,7 @@ class _Level:
         return F.conv2d(batch, filters)[0].flatten(1)
 
     def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
-        projections = self._project(image, self.filters[drawn])
-        total = image.new_zeros(())
-        for where, weights, targets, share in self.regions:
-            values = projections[:, where]
-            with torch.no_grad():
-                # The transport plan is optimal, so to first order the distance does not see it move (envelope theorem).
-                goal = transport(values, weights, targets[drawn])
-            total = total + share * ((values - goal).square() @ weights).mean() / weights.sum()
-        return total
+        return self.regions(self._project(image, self.filters[drawn]), drawn)
 
 
 def _draw(bank: int, count: int, generator: torch.Generator) -> Tensor:
@@ -181,28 +119,10 @@ def _draw(bank: int, count: int, generator: torch.Generator) -> Tensor:
     return torch.cat((colours, patches))
 
 
-def _histogram(bins: Tensor, weights: Tensor) -> Tensor:
-    """Weight in each of the BINS bins, row by row. (R, n) twice -> (R, BINS)."""
-    rows = torch.arange(len(bins), device=bins.device)[:, None] * BINS
-    mass = weights.new_zeros(len(bins) * BINS)
-    # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
-    mass.scatter_add_(0, (bins + rows).flatten(), weights.flatten())
-    return mass.view(len(bins), BINS)
-
-
-def _interpolate(table: Tensor, at: Tensor) -> Tensor:
-    """Read rows of a table spaced evenly over [0, 1] at given places, linearly. (R, n), (R, m) -> (R, m)."""
-    position = at.clamp(0, 1) * (table.shape[1] - 1)
-    lower = position.long().clamp(max=table.shape[1] - 2)
-    return torch.lerp(table.gather(1, lower), table.gather(1, lower + 1), position - lower)
-
-
-def _support(mask: Tensor, patch: int) -> tuple[Tensor, Tensor]:
-    """Flat indices of the patches that a region has a say in, and how much: by the patch's centre pixel."""
-    inner = mask[patch // 2 : mask.shape[0] - (patch - 1) // 2, patch // 2 : mask.shape[1] - (patch - 1) // 2]
-    flat = inner.flatten()
-    where = (flat > LEAST_WEIGHT).nonzero()[:, 0]
-    return where, flat[where]
+def _centres(masks: Tensor, patch: int) -> Tensor:
+    """How much of each region every patch belongs to: by its centre pixel. (K, h, w) -> (K, h-k+1, w-k+1)."""
+    before, after = patch // 2, (patch - 1) // 2
+    return masks[:, before : masks.shape[1] - after, before : masks.shape[2] - after]
 
 
 def _usable_levels(image: Tensor, patch_size: int) -> int:

@@ -14,7 +14,7 @@ from photostyle.weights import locate
 PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
     # The canvas by itself: no evaluation of anything.
-    "instant": {"iterations": (0,), "patch_weight": 0.0, "metrics": False},
+    "instant": {"iterations": (0,), "patch_weight": 0.0, "texture_weight": 0.0, "metrics": False},
     # Gram and patches fail in different places (colours / meaning): the sum of both. The best of three settings (a
     # fifth, this, four times) on published pairs 3, 20 and 51 with a quarter-width VGG-19; relative distances are
     # meant to carry them to the full one, on which they have not been measured. Gram matrices pull harder at edges than
@@ -38,6 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "content_weight": 1.6e4,
         "gram_weight": 1e9,
         "patch_weight": 0.0,
+        "texture_weight": 0.0,
         "structure_weight": 0.0,
         "variation_weight": 65.5,
         "photorealism_weight": 1e4,

@@ -92,7 +92,7 @@ def _check_terms(config: Config) -> None:
 
 def _term_weights(config: Config) -> list[tuple[str, float]]:
     """Every weight of the objective under its option's name."""
-    names = ("content", "gram", "patch", "structure", "variation", "photorealism")
+    names = ("content", "gram", "patch", "texture", "structure", "variation", "photorealism")
     single = [(f"{name}_weight", getattr(config, f"{name}_weight")) for name in names]
     return [*single, *(("photorealism_coarse", weight) for weight in config.photorealism_coarse)]
 

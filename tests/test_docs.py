@@ -76,6 +76,7 @@ def terms(config: Config) -> str:
         "content": config.content_weight,
         "Gram": config.gram_weight,
         "patches": config.patch_weight,
+        "texture": config.texture_weight,
         "structure": config.structure_weight,
         "variation": config.variation_weight,
     }

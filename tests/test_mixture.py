@@ -16,8 +16,9 @@ from photostyle.guidance import carry_masks
 from photostyle.losses import gram_loss, region_grams
 from photostyle.mixture import Reference, alone, mixed_moments, mixed_samples
 from photostyle.objective import Objective, Scene
-from photostyle.patches import PatchStyle, quantile_function
+from photostyle.patches import PatchStyle
 from photostyle.schedule import Stage
+from photostyle.sliced import quantile_function
 from photostyle.weights import convolutions
 
 LAYERS = ("relu1_1", "relu2_1")
@@ -65,7 +66,12 @@ def encoder() -> Encoder:
 def terms(
     photo: Tensor, given: tuple[Reference, ...], encoder: Encoder | None, **weights
 ) -> dict[str, float]:
-    settings = {"patch_weight": 0.0, "structure_weight": 0.0, "photorealism_weight": 0.0} | weights
+    settings = {
+        "patch_weight": 0.0,
+        "texture_weight": 0.0,
+        "structure_weight": 0.0,
+        "photorealism_weight": 0.0,
+    } | weights
     config = Config(
         Path("p"), (Path("s"),), style_layers=LAYERS, photorealism_coarse=(), patch_draws=96, **settings
     )
@@ -153,7 +159,7 @@ def test_patches_go_to_the_quantiles_of_the_mixture(photo: Tensor, pictures: tup
     )
     style = PatchStyle(given, torch.ones(1, 40, 60), patch_size=5, levels=1, bank=8, seed=1)
     (level,) = style.levels
-    (_, _, targets, share) = level.regions[0]
+    (_, _, _, targets, share) = level.regions.regions[0]
     projected = [
         torch.nn.functional.conv2d(each[None], level.filters)[0].flatten(1).double() for each in pictures
     ]
@@ -165,7 +171,7 @@ def test_patches_go_to_the_quantiles_of_the_mixture(photo: Tensor, pictures: tup
     assert share == 1
 
 
-@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"gram_weight": 1.0}])
+@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"texture_weight": 1.0}, {"gram_weight": 1.0}])
 def test_regions_of_different_references_are_compared_with_those_alone(
     photo: Tensor, pictures: tuple[Tensor, Tensor], encoder: Encoder, weights: dict
 ) -> None:
@@ -180,7 +186,7 @@ def test_regions_of_different_references_are_compared_with_those_alone(
     assert abs(split - straight[0]) > 0.01 * straight[0] and abs(split - straight[1]) > 0.01 * straight[1]
 
 
-@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"gram_weight": 1.0}])
+@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"texture_weight": 1.0}, {"gram_weight": 1.0}])
 def test_a_picture_mixed_with_itself_is_itself(
     photo: Tensor, pictures: tuple[Tensor, Tensor], encoder: Encoder, weights: dict
 ) -> None:
@@ -192,7 +198,7 @@ def test_a_picture_mixed_with_itself_is_itself(
     )  # quantiles between fewer values
 
 
-@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"gram_weight": 1.0}])
+@pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"texture_weight": 1.0}, {"gram_weight": 1.0}])
 def test_the_order_of_references_changes_nothing(
     photo: Tensor, pictures: tuple[Tensor, Tensor], encoder: Encoder, weights: dict
 ) -> None:

@@ -22,6 +22,7 @@ NOTHING = {
     "content_weight": 0.0,
     "gram_weight": 0.0,
     "patch_weight": 0.0,
+    "texture_weight": 0.0,
     "structure_weight": 0.0,
     "variation_weight": 0.0,
     "photorealism_weight": 0.0,
@@ -68,12 +69,14 @@ def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: St
 def test_there_is_a_term_for_every_weight_and_no_other(scene: Scene, image: Tensor, encoder: Encoder):
     given = {
         "patch_weight": 1.0,
+        "texture_weight": 1.0,
         "structure_weight": 1.0,
         "variation_weight": 1.0,
         "photorealism_weight": 1.0,
     }
     names = {
         "patch_weight": "patches",
+        "texture_weight": "texture",
         "structure_weight": "structure",
         "variation_weight": "variation",
         "photorealism_weight": "photorealism",
@@ -92,6 +95,7 @@ def test_there_is_a_term_for_every_weight_and_no_other(scene: Scene, image: Tens
         "content_weight",
         "gram_weight",
         "patch_weight",
+        "texture_weight",
         "structure_weight",
         "variation_weight",
         "photorealism_weight",
@@ -190,12 +194,13 @@ def test_the_first_pass_has_no_photorealism(scene: Scene, image: Tensor):
     assert set(terms(scene, image, stage=FIRST_PASS, **weights)) == {"structure"}
 
 
-def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(scene: Scene, image: Tensor):
+@pytest.mark.parametrize(("weight", "name"), [("patch_weight", "patches"), ("texture_weight", "texture")])
+def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(
+    scene: Scene, image: Tensor, weight: str, name: str
+):
     def three_evaluations(optimiser: str) -> list[float]:
-        objective = Objective(
-            config(patch_weight=1.0, optimiser=optimiser, patch_draws=4), STAGE, scene, None
-        )
-        return [objective(image)["patches"].item() for _ in range(3)]
+        objective = Objective(config(**{weight: 1.0}, optimiser=optimiser, patch_draws=4), STAGE, scene, None)
+        return [objective(image)[name].item() for _ in range(3)]
 
     assert len(set(three_evaluations("adam"))) == 3
     assert len(set(three_evaluations("lbfgs"))) == 1

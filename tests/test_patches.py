@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance of patches: the transport against sorting, the distance against its definition."""
+"""Sliced Wasserstein distance of patches against its definition."""
 
 from itertools import pairwise
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from photostyle import patches
+from photostyle import sliced
 from photostyle.filters import resize
 from photostyle.mixture import alone
-from photostyle.patches import BINS, KNOTS, PatchStyle, quantile_function, transport, unit_filters
+from photostyle.patches import PatchStyle, unit_filters
+from photostyle.sliced import BINS, transport
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -21,134 +21,6 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def evenly(count: int) -> Tensor:
-    return torch.ones(count, dtype=torch.float64)
-
-
-def sorted_goal(values: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Exact one-dimensional transport: the value of rank i goes to the target's quantile (i + 1/2) / n (Hazen's)."""
-    ranks = (values.argsort().argsort() + 0.5) / len(values)
-    return np.quantile(target, ranks, method="hazen")
-
-
-def span_of_the_bin(values: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """By how much the target's quantile function rises over the mass of each value's bin.
-
-    Ranks inside a bin are not told apart, and nothing else is approximate: value and goal are monotone, so both the
-    exact goal and ours lie between the quantiles at the bin's two edges.
-    """
-    counts, edges = np.histogram(values, BINS)
-    cdf = np.concatenate(([0], counts.cumsum())) / len(values)
-    bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
-    # One bin more on either side: a value on an edge may round into the neighbour.
-    low, high = cdf[np.maximum(bins - 1, 0)], cdf[np.minimum(bins + 2, BINS)]
-    return np.quantile(target, high, method="hazen") - np.quantile(target, low, method="hazen")
-
-
-# --- quantiles and transport -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("count", [2, 7, 500, 5000])
-def test_quantiles_of_equal_weights_are_hazens(count: int):
-    values = normal(3, count)
-    expected = np.quantile(values.numpy(), np.linspace(0, 1, KNOTS), axis=1, method="hazen").T
-    np.testing.assert_allclose(quantile_function(values, evenly(count)).numpy(), expected, rtol=0, atol=1e-9)
-
-
-def test_the_quantiles_of_one_value_are_that_value():
-    assert (quantile_function(torch.full((2, 1), 0.7), torch.ones(1)) == 0.7).all()
-
-
-def test_quantiles_are_symmetric_and_ascend():
-    values, weights = normal(2, 300), uniform(300, seed=1)
-    quantiles = quantile_function(values, weights)
-    torch.testing.assert_close(quantile_function(-values, weights), -quantiles.flip(1))
-    assert (quantiles.diff(dim=1) >= 0).all()
-
-
-def test_weights_are_repetitions_of_pixels():
-    values = normal(2, 400)
-    counts = torch.randint(1, 5, (400,), generator=torch.Generator().manual_seed(1))
-    repeated = values.repeat_interleave(counts, dim=1)
-    weighted = quantile_function(values, counts.double())
-    written_out = quantile_function(repeated, evenly(repeated.shape[1]))
-    # Between two neighbours the weighted function rises all the way, the repeated one in the middle part only.
-    gaps = values.sort(1).values.diff(dim=1).amax(1, keepdim=True)
-    assert ((weighted - written_out).abs() <= gaps + 1e-12).all()
-    # The transport knows masses only: there they are the same thing.
-    target = quantile_function(uniform(2, 900, seed=2), evenly(900))
-    goals = transport(values, counts.double(), target).repeat_interleave(counts, dim=1)
-    torch.testing.assert_close(goals, transport(repeated, evenly(repeated.shape[1]), target))
-
-
-@pytest.mark.parametrize("count", [50, 3000])
-@pytest.mark.parametrize("kind", ["normal", "skewed", "two humps"])
-def test_transport_is_sorting_up_to_the_bins(count: int, kind: str):
-    values = {
-        "normal": normal(1, count),
-        "skewed": normal(1, count).exp(),
-        "two humps": normal(1, count) + 20 * (uniform(1, count, seed=5) > 0.3),
-    }[kind]
-    target = uniform(1, 800, seed=3) ** 2
-    goal = transport(values, evenly(count), quantile_function(target, evenly(800)))[0].numpy()
-    exact = sorted_goal(values[0].numpy(), target[0].numpy())
-    # Beside the bins the stored function: 2048 knots on 800 values leave at most the rise between two knots.
-    knots = np.diff(np.quantile(target[0].numpy(), np.linspace(0, 1, KNOTS), method="hazen")).max()
-    bound = span_of_the_bin(values[0].numpy(), target[0].numpy()) + knots
-    assert (np.abs(goal - exact) <= bound + 1e-9).all()
-    assert bound.mean() < 0.05  # of a target of width 1: the bound says something
-
-
-def test_the_moved_mass_is_scipys_wasserstein_distance():
-    values, weights, target = normal(1, 4000), uniform(4000, seed=1) + 0.1, 0.3 * normal(1, 3000, seed=2) + 2
-    goal = transport(values, weights, quantile_function(target, evenly(3000)))
-    ours = ((values - goal).abs()[0] @ weights / weights.sum()).item()
-    theirs = wasserstein_distance(values[0].numpy(), target[0].numpy(), u_weights=weights.numpy())
-    # The goals themselves are a distribution near the target: by the triangle inequality no more than that is lost.
-    slack = wasserstein_distance(goal[0].numpy(), target[0].numpy(), u_weights=weights.numpy())
-    assert abs(ours - theirs) <= slack + 1e-9
-    assert slack < 0.01 * theirs
-
-
-def test_transport_keeps_the_order():
-    values = normal(1, 2000)
-    goal = transport(values, uniform(2000, seed=1), quantile_function(normal(1, 500, seed=2), evenly(500)))
-    assert (goal[0, values[0].argsort()].diff() >= -1e-12).all()
-
-
-def test_equal_values_stay_equal():
-    # A sky of one colour: a sort would spread it over the target as grain.
-    values = normal(2, 1000)
-    values[:, 100:700] = 0.25
-    goal = transport(values, evenly(1000), quantile_function(uniform(2, 1000, seed=1), evenly(1000)))
-    assert (goal[:, 100:700] == goal[:, 100:101]).all()
-    # It goes to somewhere within the quantiles that its mass takes up.
-    below = (values < 0.25).double().mean(1)
-    assert (goal[:, 100] >= below - 0.01).all() and (goal[:, 100] <= below + 0.6 + 0.01).all()
-
-
-def test_a_region_of_one_value_has_a_finite_goal_inside_the_target():
-    target = uniform(2, 100)
-    goal = transport(torch.full((2, 50), 0.7).double(), evenly(50), quantile_function(target, evenly(100)))
-    assert goal.isfinite().all()
-    assert (goal >= target.amin(1, keepdim=True)).all() and (goal <= target.amax(1, keepdim=True)).all()
-
-
-def test_transport_to_the_own_distribution_moves_nothing_beyond_a_bin():
-    values = uniform(2, 6000)
-    moved = (transport(values, evenly(6000), quantile_function(values, evenly(6000))) - values).abs()
-    # 3 values a bin and a knot: a goal lies within the bin, or the gap to the next knot.
-    assert moved.max() < 4 / BINS
-
-
-def test_inside_a_bin_the_map_is_linear_and_leans_to_neither_side():
-    values = torch.linspace(0, 1, 20_000, dtype=torch.float64)[None]
-    goal = transport(values, evenly(20_000), quantile_function(2 * values + 1, evenly(20_000)))
-    # Ten values a bin. Read at the bin's edge they would be off by up to a bin, and by half of one on average.
-    assert (goal - (2 * values + 1)).abs().max() < 2 * 0.2 / BINS
-    assert (goal.diff(dim=1) > 0).all()
 
 
 def test_unit_filters_have_unit_length_and_every_direction():
@@ -243,13 +115,13 @@ def test_gradcheck_with_the_plan_held_fixed(monkeypatch: pytest.MonkeyPatch):
         goals.append(transport(*arguments))
         return goals[-1]
 
-    monkeypatch.setattr(patches, "transport", record)
+    monkeypatch.setattr(sliced, "transport", record)
     measured(image, everything(measured))
     plan = list(goals)
 
     def replayed(x: Tensor) -> Tensor:
         order = iter(plan)
-        monkeypatch.setattr(patches, "transport", lambda *_: next(order))
+        monkeypatch.setattr(sliced, "transport", lambda *_: next(order))
         return measured(x, everything(measured))
 
     assert torch.autograd.gradcheck(replayed, image.requires_grad_())

@@ -81,7 +81,7 @@ def test_the_released_preset_has_the_numbers_of_the_released_code() -> None:
         "noise",
     )
     assert (config.size, config.smooth_radius, config.smooth_edge, config.seed) == (700, 15, 0.01, 612)
-    assert (config.patch_weight, config.structure_weight) == (0, 0)
+    assert (config.patch_weight, config.texture_weight, config.structure_weight) == (0, 0, 0)
 
 
 def test_auto_is_patches_where_there_are_no_weights(offline: list[str]) -> None:

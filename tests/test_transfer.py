@@ -367,6 +367,7 @@ def test_gram_alone_brings_the_grams_nearer(
         "weights": pictures / "narrow.pth",
         "gram_weight": 1.0,
         "patch_weight": 0.0,
+        "texture_weight": 0.0,
         "start": "content",
     }
     trace = transfer(make(**settings, **masked, optimiser="lbfgs", iterations=(20,))).trace
@@ -408,7 +409,7 @@ def test_an_unknown_layer_is_refused_whether_or_not_it_is_used(
 
 
 def test_nothing_to_minimise_is_an_error(make: Callable[..., Config]) -> None:
-    nothing = {"patch_weight": 0.0, "structure_weight": 0.0}
+    nothing = {"patch_weight": 0.0, "texture_weight": 0.0, "structure_weight": 0.0}
     bare = nothing | {"photorealism_weight": 0.0, "photorealism_coarse": (0.0,)}
     with pytest.raises(PhotostyleError, match="nothing to optimise"):
         transfer(make(**bare))
