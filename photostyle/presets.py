@@ -15,10 +15,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
     # The canvas by itself: no evaluation of anything.
     "instant": {"iterations": (0,), "patch_weight": 0.0, "texture_weight": 0.0, "metrics": False},
-    # Gram and patches fail in different places (colours / meaning): the sum of both. Set on published pairs 3, 13, 33 and
-    # 42 with a quarter-width VGG-19; relative distances are meant to carry the weights to the full one, on which they
-    # have not been measured. Gram matrices know nothing of blank walls and pull harder at edges, so what holds them is
-    # stronger than in `patches`: with 0.25 in place of 0.5 and 0.05 of Gram the backdrop of pair 33 gets specks.
+    # Gram and patches fail in different places (colours / meaning): the sum of both. Set on the published pairs 3, 33
+    # and 42 with a quarter-width VGG-19; relative distances are meant to carry the weights to the full one, on which
+    # they have not been measured. Gram matrices know nothing of blank walls and pull harder at edges, so what holds
+    # them is stronger than in `patches`: with half the photorealism and 0.05 of Gram the backdrop of 33 gets specks.
     "photoreal": {
         "gram_weight": 0.03,
         "content_weight": 0.005,
