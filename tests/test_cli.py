@@ -759,19 +759,9 @@ def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: 
 
 
 def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder: Path, root: Path) -> None:
-    endless = [
-        "--size",
-        "64",
-        "--coarsest",
-        "64",
-        "--iterations",
-        "100000",
-        "--preset",
-        "patches",
-        "--device",
-        "cpu",
-    ]
-    command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *endless, "--save-every", "3"]
+    endless = "--size 64 --coarsest 64 --iterations 100000 --preset patches --device cpu".split()
+    command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *NONE, *endless]
+    command += ["--save-every", "3"]
     # A shell that starts the tests in the background has SIGINT ignored, and its children inherit that.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
