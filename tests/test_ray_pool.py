@@ -1,6 +1,5 @@
 """What --cluster means; that code, and code alone, travels to a cluster; that Ray is asked for where it is needed."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import pytest
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.pool import Processes, ThisProcess
 from photostyle.ray_pool import INSTALL, _copied, open_pool
-
-STARTED = 120  # seconds a process may take to import torch on a busy machine
 
 
 @pytest.fixture
@@ -63,9 +60,8 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     assert sent == code | {"segmentation/groups.toml"}
 
 
-def test_only_a_cluster_imports_ray() -> None:
-    code = "import sys, photostyle.cli, experiments.framework; sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=STARTED).returncode == 0
+def test_only_a_cluster_imports_ray(loaded: dict[str, set[str]]) -> None:
+    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli"]
 
 
 # On a real Ray
