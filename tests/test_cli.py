@@ -144,6 +144,29 @@ def test_the_version(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", *PHOTOS, *NONE, *INSTANT],
+        ["masks", "mask.png", "style-mask.png"],
+        ["rerun", "out.json"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_o_is_short_for_output(arguments: list[str], folder: Path, capsys: Any) -> None:
+    if arguments[0] == "rerun":
+        assert main(["run", *PHOTOS, *NONE, *INSTANT]) == DONE
+    assert main([*arguments, "-o", "short.png"]) == DONE
+    assert Path("short.png").exists() and main([arguments[0], "--help"]) == DONE
+    assert re.search(r"-o \S+, --output ", capsys.readouterr().out)
+
+
+def test_o_is_no_value_of_a_list(folder: Path, capsys: Any) -> None:
+    assert main(["run", "--content", "photo.png", "--style", "-o", "short.png"]) == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--style names no file" in line
+
+
+@pytest.mark.parametrize(
     ("command", "kind"),
     [
         ("run", Config),
