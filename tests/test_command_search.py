@@ -172,6 +172,7 @@ def test_where_every_trial_fails_it_failed(
         (["--size", "9"], "--size is 9"),
         (["--cluster", "slurm"], "give auto, local or ray://HOST:PORT"),
         (["--cluster", "local", "--cores", "0"], "--cores is 0; it must be at least 1"),
+        (["--cluster", "local", "--cores", "4096"], "--cores is 4096, but this machine has"),
         (["--cores", "2"], "--cores is of what runs on a cluster; add --cluster"),
         (["--cluster", "local"], "--threads is of this process; give --cores"),
         (["--trails", "3"], "did you mean --trials?"),

@@ -1,5 +1,6 @@
 """What --cluster means; that code, and code alone, travels to a cluster; that Ray is asked for where it is needed."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def test_without_a_cluster_it_is_this_process() -> None:
 
 
 def test_local_is_processes_whether_ray_is_there_or_not() -> None:
-    assert isinstance(open_pool("local", 2), Processes)
+    assert isinstance(open_pool("local"), Processes)
 
 
 def test_auto_without_ray_is_processes_and_says_so(without_ray: None) -> None:
@@ -45,6 +46,16 @@ def test_other_words_are_refused(cluster: str) -> None:
 def test_a_task_has_a_core_at_least() -> None:
     with pytest.raises(PhotostyleError, match="--cores is 0"):
         open_pool("local", 0)
+
+
+def test_more_cores_than_this_machine_has_are_refused(without_ray: None) -> None:
+    cores = len(os.sched_getaffinity(0))
+    for cluster in ("local", "auto"):
+        assert isinstance(open_pool(cluster, cores), Processes)
+        with pytest.raises(
+            PhotostyleError, match=f"^--cores is {cores + 1}, .*this machine has {cores}; give"
+        ):
+            open_pool(cluster, cores + 1)
 
 
 def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
