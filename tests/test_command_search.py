@@ -1,6 +1,7 @@
 """photostyle search: what it prints and writes, how it ends, and that nothing else knows Optuna."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from photostyle import command_search
 from photostyle import search as search_module
 from photostyle import weights as weight_files
 from photostyle.arguments import parse_config
@@ -17,6 +19,7 @@ from photostyle.cli import main
 from photostyle.command_search import SearchCommand
 from photostyle.config import Config
 from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.pool import Pool, Processes
 from photostyle.presets import PRESETS
 from photostyle.settings import read_settings
 from photostyle.trials import attempt
@@ -130,9 +133,17 @@ def test_interrupted_before_a_trial_is_done_there_is_nothing_to_show(
     assert capsys.readouterr().err.splitlines()[-1] == "photostyle: interrupted; the same command goes on"
 
 
-def test_on_local_processes_it_finds_the_same(folder: Path, capsys: Any) -> None:
+def test_on_local_processes_it_finds_the_same(
+    folder: Path, capsys: Any, kept_processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(*asked: Any, say: Callable[[str], None], **also: Any) -> Pool:
+        assert (asked, also) == (("local", 1), {"gpu": False})
+        kept_processes.say = say
+        return kept_processes
+
     assert main(SEARCH) == DONE
     alone = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(command_search, "open_pool", kept)
     elsewhere = [each for each in SEARCH if each not in ("--threads", "1")]
     assert main([*elsewhere, "--cluster", "local", "--output", "search2"]) == DONE
     said = capsys.readouterr()

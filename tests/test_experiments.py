@@ -281,7 +281,7 @@ from photostyle.pool import Processes
 
 if __name__ == "__main__":
     folder, data = map(Path, sys.argv[1:])
-    with Processes(1, gpu=False, count=2) as pool:
+    with Processes(1, gpu=False, count=1) as pool:
         run_experiment(folder, data, print, pool=pool)
 """
 
