@@ -50,10 +50,14 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """What every detector says of the injected picture."""
+    return artefacts(*judged(parameters)).as_dict()
+
+
+def judged(parameters: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """What a detector is given of a run: result, content, style, and the whole of content and style as masks."""
     content, style = (_sized(each, parameters["size"]) for each in free_pairs()[parameters["pair"]])
     result = inject(content, parameters["artefact"], parameters["strength"], parameters["dim"])
-    masks = [torch.ones(1, *each.shape[1:]) for each in (content, style)]
-    return artefacts(result, content, style, *masks).as_dict()
+    return result, content, style, *(torch.ones(1, *each.shape[1:]) for each in (content, style))
 
 
 def inject(photo: Tensor, artefact: str, strength: float, dim: float) -> Tensor:

@@ -5,9 +5,9 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -30,6 +30,13 @@ SETTINGS_HELP = (
     "the preset says; options given beside it replace what the file says."
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class _Options(Config):
+    """The configuration as tyro reads it; Config itself knows no command line."""
+
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Config.output
 
 
 def parse(
@@ -67,13 +74,14 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     settings = read_settings(file) if file else {}
     # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
     rest = [argument for argument in arguments if argument not in HELP]
-    named = parse(Config, rest, program, Config(content=Path(), style=(Path(),), **settings))
+    named = parse(_Options, rest, program, _Options(content=Path(), style=(Path(),), **settings))
     asked_for_help = len(rest) < len(arguments)
     preset = named.preset if asked_for_help else _resolved(named)
     # The library makes no masks (it does not know the segmenters), the command line does where none are given.
     base = {"masks": ("auto",)} | PRESETS.get(preset, {}) | settings | {"preset": preset}
-    default = Config(content=tyro.MISSING, style=tyro.MISSING, **base)
-    return replace(parse(Config, arguments, program, default, SETTINGS_HELP), preset=preset)
+    default = _Options(content=tyro.MISSING, style=tyro.MISSING, **base)
+    options = parse(_Options, arguments, program, default, SETTINGS_HELP)
+    return Config(**vars(options) | {"preset": preset})
 
 
 def _refuse_half_said(arguments: Sequence[str]) -> None:
@@ -85,7 +93,7 @@ def _refuse_half_said(arguments: Sequence[str]) -> None:
                 f"{option} is given {options.count(option)} times; give it once, with all values"
             )
     for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
-        if option in LISTS and "=" not in word and after.startswith("--"):
+        if option in LISTS and "=" not in word and after.startswith(("--", "-o")):
             raise PhotostyleError(f"{option} {LISTS[option]}")
 
 
@@ -113,7 +121,7 @@ def _resolved(named: Config) -> Any:
 def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) -> None:
     """tyro reports a required option before a misspelt one, though the second is why the first is missing."""
     names = [f"--{field.name.replace('_', '-')}" for field in fields(kind)]
-    if kind is Config:
+    if kind is _Options:
         names.append("--config")
     known = {*HELP, *names, *(f"--no-{name[2:]}" for name in names)}
     for argument in arguments:

@@ -126,7 +126,7 @@ class MasksCommand:
     """the photo (without it the overlay shows the mask alone, and orphans cannot be judged by colour)"""
     style: Path | None = None
     """the reference photo"""
-    output: Path = Path("masks.png")
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("masks.png")
     """the overlay picture to write"""
 
 

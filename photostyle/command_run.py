@@ -200,7 +200,7 @@ class RerunCommand:
 
     record: Annotated[Path, tyro.conf.Positional]
     """the .json beside a picture"""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """where to write; default: beside the record, with -rerun in its name"""
     quiet: bool = False
     """print nothing but errors"""

@@ -10,3 +10,8 @@ class PhotostyleError(ValueError):
 
 class ComputationError(RuntimeError):
     """The computation failed on good input: not a number, memory, disk (exit code 1)."""
+
+
+def one_line(message: object) -> str:
+    """Another library's message as part of a line of ours; its type where it says nothing."""
+    return " ".join(str(message).split()) or type(message).__name__

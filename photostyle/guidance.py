@@ -4,7 +4,8 @@ Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 rest
 the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -30,6 +31,9 @@ REACH = 30.0
 
 # Long side in pixels at which colour statistics are taken: the default size of a transfer.
 STATISTICS_SIDE = 512
+
+# Cells of an area average worked on together, for its seconds alone: 12 MP onto 700 px take 0.1, all at once 1.1.
+AT_A_TIME = 32
 
 WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
 
@@ -119,9 +123,9 @@ def resize_masks(masks: Tensor, height: int, width: int) -> Tensor:
     """Exact area average of (K, H, W) onto (K, height, width); a region keeps its share of the picture."""
     if masks.shape[-2:] == (height, width):
         return masks
-    down = _cells(masks.shape[-2], height, masks)
-    across = _cells(masks.shape[-1], width, masks)
-    return down @ (masks @ across.T)
+    across = [masks[..., inside] @ part.T for inside, part in _cells(masks.shape[-1], width, masks)]
+    lines = torch.cat(across, -1)
+    return torch.cat([part @ lines[:, inside] for inside, part in _cells(masks.shape[-2], height, masks)], -2)
 
 
 def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -142,12 +146,18 @@ def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Ten
     return carried
 
 
-def _cells(pixels: int, cells: int, like: Tensor) -> Tensor:
-    """(cells, pixels): the part of each cell that each pixel fills, the side being cut into equal cells."""
+def _cells(pixels: int, cells: int, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A side cut into equal cells, so many at a time: the pixels in them, and the part of each cell that each fills.
+
+    At a time, for of all cells by all pixels nearly all parts are zero. Yields slices and (cells, pixels).
+    """
     edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
-    left = torch.arange(pixels, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], left + 1) - torch.maximum(edges[:-1, None], left)
-    return (overlap.clamp(min=0) * cells / pixels).to(like)
+    for first in range(0, cells, AT_A_TIME):
+        borders = edges[first : first + AT_A_TIME + 1]
+        inside = slice(int(borders[0]), math.ceil(borders[-1]))
+        left = torch.arange(inside.start, inside.stop, dtype=torch.float64)
+        overlap = torch.minimum(borders[1:, None], left + 1) - torch.maximum(borders[:-1, None], left)
+        yield inside, (overlap.clamp(min=0) * cells / pixels).to(like)
 
 
 class _Side:

@@ -146,7 +146,7 @@ class Processes(Pool):
         """gpu: whether tasks may use one. count: of processes, whatever the machine has."""
         super().__init__(say)
         self.cores, self.gpus = cores, torch.cuda.device_count() if gpu else 0
-        self.count = count or self.gpus or max(1, _cores_here() // cores)
+        self.count = count or self.gpus or max(1, cores_here() // cores)
         each = f"{cores} core{'s' * (cores > 1)}{' and a GPU' * bool(self.gpus)} each"
         self.description = f"{self.count} process{'es' * (self.count > 1)} of this machine, {each}"
         self._waiting: deque[Task] = deque()
@@ -299,6 +299,6 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _cores_here() -> int:
+def cores_here() -> int:
     """Those that this process may use: a container or a batch system may give fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer
+from photostyle.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer, cores_here
 
 INSTALL = "pip install 'photostyle[cluster]'"
 CODE = ("*.py", "*.toml")  # what a package's code consists of
@@ -32,6 +32,9 @@ def check_cluster(cluster: str | None, cores: int) -> None:
         raise PhotostyleError(f"--cores is {cores}; it must be at least 1")
     if cluster is None and cores != 1:
         raise PhotostyleError("--cores is of what runs on a cluster; add --cluster, or give --threads")
+    here = cluster == "local" or (cluster == "auto" and not _has_ray())
+    if here and cores > (has := cores_here()):
+        raise _too_small(cores, has)
     if cluster is None or cluster in ("auto", "local"):
         return
     if not cluster.startswith("ray://"):
@@ -155,7 +158,11 @@ class RayPool(Pool):
         has = int(self.ray.cluster_resources().get("CPU", 0))
         if address == HERE and has < self.cores:
             self.close()
-            raise PhotostyleError(f"--cores is {self.cores}, but this machine has {has}; give fewer")
+            raise _too_small(self.cores, has)
+
+
+def _too_small(cores: int, has: int) -> PhotostyleError:
+    return PhotostyleError(f"--cores is {cores}, but this machine has {has}; give fewer")
 
 
 def _has_ray() -> bool:

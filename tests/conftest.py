@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import secrets
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,14 @@ ROOT = Path(__file__).resolve().parent.parent
 Workers = Callable[..., Pool]
 PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
 STARTED = 120  # seconds that a process or a cluster may take to start on a busy machine
+IMPORTS = """
+import importlib, json, sys
+loaded = {}
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    loaded[name] = sorted(sys.modules)
+print(json.dumps(loaded))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,15 @@ def coffee() -> Tensor:
 def chelsea() -> Tensor:
     """Another photograph, (3, 300, 451): CC0, shipped with scikit-image."""
     return _tensor(data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def loaded() -> dict[str, set[str]]:
+    """Which modules a new process has once it has imported this one and those before it."""
+    names = ["segmentation", "segmentation.networks", "segmentation.inference", "photostyle.cli"]
+    command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=STARTED, check=True)
+    return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +120,20 @@ def _address(head: "subprocess.Popen[bytes]", log: Path, port: int) -> str:
         time.sleep(0.1)
 
 
+class KeptProcesses(Processes):
+    """Whose idle workers wait for the next test: each imports torch for seconds."""
+
+    def __exit__(self, *_: object) -> None:
+        if self._under_way:
+            self.close()
+
+
+@pytest.fixture(scope="session")
+def kept_processes() -> Iterator[Processes]:
+    with closing(KeptProcesses(1, gpu=False, count=2)) as processes:
+        yield processes
+
+
 @pytest.fixture(params=[PROCESSES, pytest.param(JOINED, marks=pytest.mark.slow)])
 def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
     """Opens two workers of one core: processes, a real Ray of this machine."""
@@ -121,7 +154,13 @@ def all_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workers:
     if request.param == PROCESSES:
-        return lambda packages=(), say=print: Processes(1, gpu=False, count=2, say=say)
+        processes: Processes = request.getfixturevalue("kept_processes")
+
+        def open_processes(packages: Sequence[str] = (), say: Callable[[str], None] = print) -> Pool:
+            processes.say = say
+            return processes
+
+        return open_processes
     addresses = request.getfixturevalue("ray_cluster")
     cluster = addresses[CLIENT]
     if request.param == JOINED:

@@ -12,6 +12,8 @@ LIBRARY = (
     "errors",
     "config",
     "mixture",
+    "icc",
+    "decoding",
     "images",
     "legend",
     "masks",

@@ -63,6 +63,13 @@ def everything(result: Tensor, content: Tensor, style: Tensor) -> dict[str, floa
     return artefacts.artefacts(result, content, style, whole(content), whole(style)).as_dict()
 
 
+def own(name: str, result: Tensor, content: Tensor) -> float:
+    """One of the numbers of `everything`, in a part of its time; the photo is the style."""
+    detector = getattr(artefacts, name)
+    regions = (content, whole(content), whole(content))
+    return detector(result, content, *(regions if name in ("clipped", "haze", "foreign") else ()))
+
+
 RECOLOURINGS = {
     "nothing": lambda image: image,
     "dimmed": lambda image: 0.6 * image,
@@ -186,10 +193,7 @@ STRENGTHS = {
 @pytest.mark.parametrize("name", NAMES)
 def test_more_of_an_artefact_is_a_larger_number(name):
     content = rounded(scene())
-    found = [
-        everything(rounded(INJECTIONS[name](content, strength)), content, content)[name]
-        for strength in STRENGTHS[name]
-    ]
+    found = [own(name, rounded(INJECTIONS[name](content, strength)), content) for strength in STRENGTHS[name]]
     assert 2 * CLEAN[name] < found[0] < found[1] < found[2]
 
 
@@ -197,19 +201,17 @@ def test_more_of_an_artefact_is_a_larger_number(name):
 def test_half_the_size_is_nearly_the_same_number(name):
     large, small = (rounded(scene(width)) for width in (700, 350))
     strength = STRENGTHS[name][1]
-    found = [
-        everything(rounded(INJECTIONS[name](content, strength)), content, content)[name]
-        for content in (large, small)
-    ]
+    found = [own(name, rounded(INJECTIONS[name](content, strength)), content) for content in (large, small)]
     # Bands of a few pixels more or less, and a window of 3 % in whole pixels.
     assert found[1] == pytest.approx(found[0], rel=0.3)
 
 
 def test_a_large_picture_is_measured_at_700_pixels(photo, style):
-    content, result = resize(photo, 932, 1400), resize(INJECTIONS["noise"](photo, 0.03), 932, 1400)
+    strip = photo[:, 100:150]
+    content, result = resize(strip, 200, 1400), resize(INJECTIONS["noise"](strip, 0.03), 200, 1400)
     for function in (artefacts.banding, artefacts.halo, artefacts.spill, artefacts.noise):
-        reduced = [area_average(each, 466, 700) for each in (result, content)]
-        assert function(result, content) == function(*reduced)
+        reduced = [area_average(each, 100, 700) for each in (result, content)]
+        assert function(result, content) == function(*reduced) != function(strip, strip)
 
 
 def test_twelve_megapixels_take_no_more_memory_than_their_own(photo, style):

@@ -144,6 +144,29 @@ def test_the_version(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", *PHOTOS, *NONE, *INSTANT],
+        ["masks", "mask.png", "style-mask.png"],
+        ["rerun", "out.json"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_o_is_short_for_output(arguments: list[str], folder: Path, capsys: Any) -> None:
+    if arguments[0] == "rerun":
+        assert main(["run", *PHOTOS, *NONE, *INSTANT]) == DONE
+    assert main([*arguments, "-o", "short.png"]) == DONE
+    assert Path("short.png").exists() and main([arguments[0], "--help"]) == DONE
+    assert re.search(r"-o \S+, --output ", capsys.readouterr().out)
+
+
+def test_o_is_no_value_of_a_list(folder: Path, capsys: Any) -> None:
+    assert main(["run", "--content", "photo.png", "--style", "-o", "short.png"]) == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--style names no file" in line
+
+
+@pytest.mark.parametrize(
     ("command", "kind"),
     [
         ("run", Config),
@@ -759,19 +782,9 @@ def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: 
 
 
 def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder: Path, root: Path) -> None:
-    endless = [
-        "--size",
-        "64",
-        "--coarsest",
-        "64",
-        "--iterations",
-        "100000",
-        "--preset",
-        "patches",
-        "--device",
-        "cpu",
-    ]
-    command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *endless, "--save-every", "3"]
+    endless = "--size 64 --coarsest 64 --iterations 100000 --preset patches --device cpu".split()
+    command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *NONE, *endless]
+    command += ["--save-every", "3"]
     # A shell that starts the tests in the background has SIGINT ignored, and its children inherit that.
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:

@@ -200,25 +200,28 @@ def test_low_resolution_ranks_settings_and_judges_a_search_at_full_size(experime
 
 
 def test_cost_is_of_a_process_of_its_own(experiment):
+    held = np.ones(1200 * 2**17)  # 1200 MiB of eight bytes each, which are no peak of the process
     quick = QUICK.removesuffix(", threads = 1")
-    settings = f"""
-lines = [
-    {{ name = "small", photo = 64, threads = 1, config = {{ preset = "patches", {quick} }} }},
-    {{ name = "none", photo = 1300, threads = 1, config = {{ preset = "instant" }} }},
-]
-"""
-    result, _ = experiment("cost", settings)
-    small, none = result["figures"]["small"], result["figures"]["none"]
+    line = f'{{ name = "small", photo = 64, threads = 1, config = {{ preset = "patches", {quick} }} }}'
+    result, _ = experiment("cost", f"lines = [{line}]")
+    small = result["figures"]["small"]
     assert small["evaluations"] == 2 and small["evaluation"] > 0 and small["ratio"] == 1
+    assert small["width"] == 64
+    assert 100 < small["peak"] < held.nbytes / 2**20  # MiB; the imports are 600
+
+
+def test_cost_of_an_enlarged_photograph_and_of_no_evaluation(tmp_path):
+    line = {"name": "none", "photo": 1300, "threads": 1, "config": {"preset": "instant"}}
+    none = cost.measure(line, tmp_path)
     assert none["evaluations"] == 0 and none["evaluation"] is None
-    assert (small["width"], none["width"]) == (64, 1300)  # the photograph itself has 640
+    assert none["width"] == 1300  # the photograph itself has 640
 
 
-def test_peak_memory_is_not_what_the_parent_holds():
-    held = np.ones(1200 * 2**17)  # 1200 MiB of eight bytes each
-    command = [sys.executable, "-c", "from experiments.cost import peak; print(peak())"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 100 < float(ended.stdout) < 1200 == held.nbytes / 2**20  # MiB; the imports are 600
+def test_cost_is_told_over_the_first_line():
+    lines = [{"name": "b"}, {"name": "a"}]
+    records = {name: {"figures": {"seconds": seconds}} for name, seconds in (("a", 6.0), ("b", 4.0))}
+    figures = cost.summarise({"lines": lines}, records)
+    assert (figures["b"]["ratio"], figures["a"]["ratio"]) == (1, 1.5)
 
 
 def test_a_killed_cost_process_is_one_line(tmp_path, monkeypatch):

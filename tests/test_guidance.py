@@ -17,6 +17,7 @@ from torch import Tensor
 
 from photostyle import guidance
 from photostyle.guidance import (
+    AT_A_TIME,
     FLOOR,
     REACH,
     WHOLE,
@@ -269,7 +270,15 @@ def area_average_by_loops(line: np.ndarray, cells: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("size", "cells"), [((7, 9), (4, 5)), ((10, 6), (3, 6)), ((5, 4), (8, 9)), ((3, 3), (1, 1))]
+    ("size", "cells"),
+    [
+        ((7, 9), (4, 5)),
+        ((10, 6), (3, 6)),
+        ((5, 4), (8, 9)),
+        ((3, 3), (1, 1)),
+        ((6, 50), (3, AT_A_TIME + 1)),
+        ((10, 7), (2 * AT_A_TIME + 5, 8)),
+    ],
 )
 def test_resizing_is_the_exact_area_average(size, cells):
     mask = np.random.default_rng(0).random(size)

@@ -175,12 +175,13 @@ class Reader(HTMLParser):
             self.rows[-1].append(dict(attributes).get("data-key") or "")
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> str:
-    path, found = tmp_path / "report.html", pictures(tmp_path, [0, 1, 2, 3, 4])
-    plot_front(SOME, found, "patches 7x7", tmp_path / "plot.png")
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    path, found = folder / "report.html", pictures(folder, [0, 1, 2, 3, 4])
+    plot_front(SOME, found, "patches 7x7", folder / "plot.png")
     photos = {"a <photo>": torch.rand(3, 20, 30), "style": torch.rand(3, 20, 30)}
-    write_page(path, "<b> from & to", ["one & two"], photos, tmp_path / "plot.png", SOME, found)
+    write_page(path, "<b> from & to", ["one & two"], photos, folder / "plot.png", SOME, found)
     return path.read_text(encoding="utf-8")
 
 

@@ -129,9 +129,9 @@ def test_leaving_it_ends_what_is_running(all_workers: Workers, tmp_path: Path) -
     assert not is_alive(process)
 
 
-def test_a_worker_lost_while_idle_is_noticed(tmp_path: Path) -> None:
+def test_a_worker_lost_while_idle_is_noticed(kept_processes: Processes) -> None:
     """Its next task is sent to nobody, and then to another."""
-    with Processes(1, gpu=False, count=1) as pool:
+    with kept_processes as pool:
         pool.submit("x", on_workers.squared, 2)
         process = pool.finished()[1]["process"]
         os.kill(process, signal.SIGKILL)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from on_workers.trial import watched
+from on_workers.trial import part_of_a_study, watched
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from PIL import Image
@@ -28,7 +28,7 @@ from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.images import read_image, write_image
 from photostyle.pareto import choose
-from photostyle.pool import Pool
+from photostyle.pool import Pool, Processes
 from photostyle.presets import configure
 from photostyle.search import LEAST_PATIENCE, Study, try_settings
 from photostyle.settings import read_settings
@@ -36,8 +36,6 @@ from photostyle.space import SPACE, Dimension, settings_of
 from photostyle.storage import this_process
 from photostyle.transfer import transfer
 from photostyle.trials import Outcome, Problem, Trial, attempt, prepare
-
-STARTED = 120  # seconds a subprocess may take to import torch on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -453,44 +451,17 @@ def test_the_best_settings_are_a_file_for_any_size(study: Callable[..., Study], 
 
 # Several processes
 
-WORKER = """
-import sys, time
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from photostyle.presets import configure
-from photostyle.search import Study
-from photostyle.trials import prepare
 
-photos, folder, me, count = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-config = configure(
-    "patches", content=photos / "photo.png", style=photos / "style.png", size=48, iterations=(8,), patch_draws=4,
-    device="cpu", download=False,
-)
-problem = prepare(config)
-(folder / f"{me}.ready").touch()
-while len(list(folder.glob("*.ready"))) < 2:
-    time.sleep(0.01)
-for trial in Study(problem, folder).run(count):
-    print(trial.number, flush=True)
-"""
-
-
-def test_two_processes_share_the_work(study: Callable[..., Study], prepared: Path) -> None:
+def test_two_processes_share_the_work(
+    study: Callable[..., Study], problem: Callable[..., Problem], kept_processes: Processes
+) -> None:
     """They begin at the same moment on a folder without a study; nothing is lost or done twice."""
-    Path("search").mkdir()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(prepared), "search", str(me), "12"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for me in range(2)
-    ]
-    done = [[int(line) for line in worker.communicate(timeout=STARTED)[0].split()] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
+    folder = Path("search").absolute()
+    folder.mkdir()
+    config = dataclasses.replace(problem(iterations=(8,)).config, threads=1)
+    for me in range(2):
+        kept_processes.submit(me, part_of_a_study, config, folder, me, 12)
+    done = [kept_processes.finished()[1] for _ in range(2)]
     assert all(done), "both did some"
     shared = study(iterations=(8,))
     trials = [trial for trial in shared.trials() if trial.state == "complete"]
@@ -564,27 +535,32 @@ def test_a_device_that_a_worker_lacks_is_one_line(problem: Callable[..., Problem
         try_settings(elsewhere, {})
 
 
-DRIVER = WORKER.replace(
-    """(folder / f"{me}.ready").touch()
-while len(list(folder.glob("*.ready"))) < 2:
-    time.sleep(0.01)
-for trial in Study(problem, folder).run(count):
-    print(trial.number, flush=True)
-""",
-    """
+DRIVER = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
 from photostyle.pool import Processes
+from photostyle.presets import configure
+from photostyle.search import Study
+from photostyle.trials import prepare
+
+photos, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+config = configure(
+    "patches", content=photos / "photo.png", style=photos / "style.png", size=48, iterations=(200,), patch_draws=4,
+    device="cpu", download=False,
+)
 with Processes(1, gpu=False, count=2) as pool:
-    for trial in Study(problem, folder).run(count, pool):
+    for trial in Study(prepare(config), folder).run(count, pool):
         print(trial.number, flush=True)
-""",
-).replace("(8,)", "(200,)")
+"""
 
 
 @pytest.mark.slow
 def test_a_killed_driver_s_trials_are_tried_again(study: Callable[..., Study], prepared: Path) -> None:
     Path("search").mkdir()
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", DRIVER, str(prepared), "search", "0", "1000"]
+    command = [sys.executable, "-c", DRIVER, str(prepared), "search", "1000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as driver:
         assert driver.stdout is not None
         for _ in range(3):

@@ -1,11 +1,14 @@
-"""A trial that may be killed: a search's own, but that the first one to begin waits for it."""
+"""Trials that may be killed, a search's own but that the first one to begin waits for it; and parts of a study."""
 
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from on_workers import noted
-from photostyle.search import Attempt, try_settings
-from photostyle.trials import Problem
+from photostyle.config import Config
+from photostyle.search import Attempt, Study, try_settings
+from photostyle.trials import Problem, prepare
 
 
 def watched(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
@@ -19,10 +22,17 @@ def watched(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
     return waiting(folder)
 
 
+def part_of_a_study(config: Config, folder: Path, me: int, count: int) -> list[int]:
+    """The numbers of the trials that this process has done, of so many in all, beside one other."""
+    problem = prepare(config)
+    (folder / f"{me}.ready").touch()
+    while len(list(folder.glob("*.ready"))) < 2:
+        time.sleep(0.01)
+    return [trial.number for trial in Study(problem, folder).run(count)]
+
+
 def waiting(folder: Any) -> Attempt:
     """Until it is killed."""
-    import time
-
     noted(folder, "victim")
     time.sleep(600)
     raise AssertionError("nobody killed it")
