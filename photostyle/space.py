@@ -33,6 +33,7 @@ class Dimension:
 # * feather, averaging: they moved no score by more than 0.01; patch_draws: it decides time and noise;
 # * strength, variation_weight: on two pairs or more another dimension gave more of both scores;
 # * photorealism_luma: neither score sees the dark clouds that less of it puts into a clear sky;
+# * texture_weight: fourfold it trades as much edge for style as structure_weight does (experiment 010);
 # * patch_size: it could move what is optimised onto what is scored (7x7).
 SPACE = (
     Dimension("structure_weight", 2e-3, 2, True, "the main trade: C (.07, .48) to (.25, .85)"),
