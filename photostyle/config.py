@@ -74,9 +74,9 @@ class Config:
     patch_levels: int = 5
     """most pyramid levels of patches and texture, each half the one before"""
     patch_bank: int = 96
-    """random filters a level"""
+    """random filters a level, and directions that texture is seen along"""
     patch_draws: int = 24
-    """filters drawn from the bank at each step"""
+    """filters of patches drawn from the bank at each step"""
     texture_weight: float = 2.0
     """style by the strength of filter responses per region (sliced Wasserstein), where the photo is not blank;
     training-free"""

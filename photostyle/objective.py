@@ -22,7 +22,7 @@ from photostyle.matting import MattingOperator
 from photostyle.mixture import Reference, only
 from photostyle.patches import PatchStyle
 from photostyle.schedule import Stage
-from photostyle.texture import DRAWS, TextureStyle
+from photostyle.texture import DRAWS, FIXED_DRAWS, TextureStyle
 
 LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows to say anything
 
@@ -143,7 +143,8 @@ def _texture_term(config: Config, stage: Stage, scene: Scene) -> Callable[[Tenso
         bank=config.patch_bank,
         seed=seed,
     )
-    draw = _drawing(config, lambda generator: style.draw(DRAWS, generator), seed)
+    count = DRAWS if config.optimiser == "adam" else FIXED_DRAWS
+    draw = _drawing(config, lambda generator: style.draw(count, generator), seed)
     return lambda image: {"texture": config.texture_weight * style(image, draw())}
 
 

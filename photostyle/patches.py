@@ -60,7 +60,9 @@ class PatchStyle:
         ]
 
     def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        total: Tensor = image.new_zeros(())
+        total: Tensor = (
+            0 * image.sum()
+        )  # where no level or region is left there still is a gradient, of zeros
         for level, indices in zip(self.levels, drawn, strict=True):
             total = total + level.distance(image, indices)
             image = halve(image)

@@ -18,6 +18,8 @@ from photostyle.transfer import Result, stages_of
 from photostyle.version import __version__
 
 FORMAT = 1
+# Records hold every setting there was: one that lacks a later setting was made as if it were this.
+BEFORE_THERE_WAS = {"texture_weight": 0.0, "photorealism_luma": 1.0}
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -91,7 +93,10 @@ def config_to_json(config: Config) -> dict[str, Any]:
 
 
 def config_from_json(entries: dict[str, Any], source: Path) -> Config:
-    """The configuration a record holds. Raises PhotostyleError where its settings are not this version's."""
+    """The configuration a record holds; what it lacks because it is older is as it was then.
+
+    Raises PhotostyleError where its settings are not this version's.
+    """
     kinds = get_type_hints(Config)
     if unknown := entries.keys() - kinds.keys():
         raise PhotostyleError(
@@ -103,7 +108,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
             f"{source} lacks {' and '.join(sorted(missing))}; give a record as it was written"
         )
     values = {}
-    for name, value in (entries | {"style": _several(entries["style"])}).items():
+    for name, value in (BEFORE_THERE_WAS | entries | {"style": _several(entries["style"])}).items():
         try:
             values[name] = typed(value, kinds[name])
         except ValueError as error:

@@ -27,13 +27,14 @@ class Dimension:
         return 1.0 if isinstance(value, tuple) else value
 
 
+# Measured before the presets compared textures.
 # Pairs that come with the packages: C china from rocket with the demonstration's masks, A astronaut from hopper, and
 # flower from coffee. patch_weight stays 1: only ratios of weights matter, so one of them is the unit. Left out are
 # * iterations, stages, patch_levels, structure_window: they would not carry to other sizes;
 # * feather, averaging: they moved no score by more than 0.01; patch_draws: it decides time and noise;
 # * strength, variation_weight: on two pairs or more another dimension gave more of both scores;
 # * photorealism_luma: neither score sees the dark clouds that less of it puts into a clear sky;
-# * texture_weight: fourfold it trades as much edge for style as structure_weight does (experiment 010);
+# * texture_weight: fourfold it costs more edge than it gains style (experiment 010);
 # * patch_size: it could move what is optimised onto what is scored (7x7).
 SPACE = (
     Dimension("structure_weight", 2e-3, 2, True, "the main trade: C (.07, .48) to (.25, .85)"),

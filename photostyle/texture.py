@@ -27,7 +27,8 @@ LEAST_SIDE = 32  # pixels of the shorter side of a level: on fewer, moduli are o
 # Contrast at which a window counts half: six 8-bit levels.
 FAINT = 6 / 255
 WINDOW_RADIUS = 2  # pixels of the 5x5 window in which activity is measured
-DRAWS = 6  # directions a step and level: twelve make the same picture
+DRAWS = 6  # directions a step and level: twelve make the same picture, if each step draws others
+FIXED_DRAWS = 2 * FILTERS  # where all steps have to share them: enough to span the moduli
 
 
 class TextureStyle:
@@ -67,7 +68,9 @@ class TextureStyle:
         ]
 
     def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        total: Tensor = image.new_zeros(())
+        total: Tensor = (
+            0 * image.sum()
+        )  # where no level or region is left there still is a gradient, of zeros
         for level, indices in zip(self.levels, drawn, strict=True):
             total = total + level.distance(image, indices)
             image = halve(image)

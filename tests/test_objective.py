@@ -15,6 +15,7 @@ from photostyle.matting import MattingOperator
 from photostyle.mixture import alone
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.schedule import Stage
+from photostyle.texture import FILTERS, FIXED_DRAWS, directions
 from photostyle.weights import convolutions
 
 LAYERS = ("relu1_1", "relu2_1")
@@ -204,6 +205,9 @@ def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(
 
     assert len(set(three_evaluations("adam"))) == 3
     assert len(set(three_evaluations("lbfgs"))) == 1
+    if name == "texture":
+        # What stays the same has to see every one of the sixteen moduli.
+        assert torch.linalg.matrix_rank(directions(FIXED_DRAWS, torch.Generator())) == FILTERS
     # And the draws are the seed's: the whole sequence comes again.
     assert three_evaluations("adam") == three_evaluations("adam")
 

@@ -23,7 +23,14 @@ from photostyle.console import BAD_INPUT, DONE, FAILED
 from photostyle.errors import PhotostyleError
 from photostyle.images import write_image
 from photostyle.presets import configure
-from photostyle.record import check_inputs, config_from_json, config_to_json, read_record, write_record
+from photostyle.record import (
+    BEFORE_THERE_WAS,
+    check_inputs,
+    config_from_json,
+    config_to_json,
+    read_record,
+    write_record,
+)
 from photostyle.version import __version__
 from photostyle.weights import convolutions
 
@@ -276,9 +283,14 @@ def test_every_preset_survives_json(preset: str) -> None:
     assert config_from_json(entries, Path("out.json")) == config
 
 
-def test_a_record_of_fewer_settings_has_the_defaults_for_the_rest(tmp_path: Path) -> None:
+def test_a_record_that_is_older_than_a_setting_is_of_a_time_without_it() -> None:
     config = config_from_json({"content": "/a.png", "style": "/b.png", "size": 99}, Path("x.json"))
-    assert config == Config(Path("/a.png"), (Path("/b.png"),), size=99)
+    without = {"texture_weight": 0.0, "photorealism_luma": 1.0}
+    assert config == Config(Path("/a.png"), (Path("/b.png"),), size=99, **without)
+    assert BEFORE_THERE_WAS == without
+    # And one that has the setting keeps its own.
+    entries = {"content": "/a.png", "style": "/b.png", "texture_weight": 3.0}
+    assert config_from_json(entries, Path("x.json")).texture_weight == 3
 
 
 @pytest.mark.parametrize(

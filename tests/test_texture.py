@@ -225,6 +225,11 @@ def test_a_picture_has_only_the_levels_that_hold_texture(photo: Tensor):
     small = uniform(3, 20, 30).float()
     nothing = compare(photo, small)
     assert nothing.levels == [] and distance(nothing, small) == 0
+    leaf = small.clone().requires_grad_()
+    nothing(
+        leaf, []
+    ).backward()  # the only term there is may be without a level: nothing moves, and nothing fails
+    assert leaf.grad is not None and not leaf.grad.any()
 
 
 def test_draws_are_the_generators_and_average_to_the_whole_bank(photo: Tensor, other: Tensor):
