@@ -13,7 +13,7 @@ from torch import Tensor
 from photostyle.filters import halve
 from photostyle.mixture import Reference
 from photostyle.schedule import LEAST_SIDE
-from photostyle.sliced import Samples, SlicedRegions
+from photostyle.sliced import Samples, SlicedPyramid, SlicedRegions, halved, usable_levels
 
 # Luma and two opponent axes, orthonormal but for the chroma's gain: photographs vary less along chroma.
 CHROMA_GAIN = 2.0
@@ -26,7 +26,7 @@ OPPONENT = torch.tensor(
 )
 
 
-class PatchStyle:
+class PatchStyle(SlicedPyramid["_Level"]):
     """Sliced Wasserstein-2 distance between the patches of matched regions, over pyramid levels.
 
     references give the targets once, several as the mixture of their patches; content_masks (K, H, W) tell where they
@@ -46,27 +46,15 @@ class PatchStyle:
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content_masks, *(each.image for each in references))
-        usable = min(levels, *(_usable_levels(picture, patch_size) for picture in pictures))
+        usable = min(levels, usable_levels(pictures, max(LEAST_SIDE, patch_size)))
         self.levels = [
             _Level(
-                [
-                    Reference(halve(each.image, level), halve(each.masks, level), each.weights)
-                    for each in references
-                ],
+                halved(references, level),
                 halve(content_masks, level),
                 filter_bank(bank, patch_size, generator).to(content_masks),
             )
             for level in range(usable)
         ]
-
-    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        total: Tensor = (
-            0 * image.sum()
-        )  # where no level or region is left there still is a gradient, of zeros
-        for level, indices in zip(self.levels, drawn, strict=True):
-            total = total + level.distance(image, indices)
-            image = halve(image)
-        return total
 
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Which filters of each level's bank to look through next: as many that see colours as see patches."""
@@ -125,10 +113,3 @@ def _centres(masks: Tensor, patch: int) -> Tensor:
     """How much of each region every patch belongs to: by its centre pixel. (K, h, w) -> (K, h-k+1, w-k+1)."""
     before, after = patch // 2, (patch - 1) // 2
     return masks[:, before : masks.shape[1] - after, before : masks.shape[2] - after]
-
-
-def _usable_levels(image: Tensor, patch_size: int) -> int:
-    shorter, levels = min(image.shape[-2:]), 0
-    while shorter >> levels >= max(LEAST_SIDE, patch_size):
-        levels += 1
-    return levels

@@ -5,14 +5,16 @@ quantile (Rabin et al., "Wasserstein Barycenter and its Application to Texture M
 patches or responses of filters, is the caller's business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.mixture import mixed_samples
+from photostyle.filters import halve
+from photostyle.mixture import Reference, mixed_samples
 
 BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
 KNOTS = 2048  # of a style region's stored quantile function
@@ -65,6 +67,43 @@ class SlicedRegions:
                 goal = transport(values, weights, targets[drawn])
             total = total + share * ((values - goal).square() @ asked).mean() / weights.sum()
         return total
+
+
+class Level(Protocol):
+    """One level of a pyramid: the distance of an image of its size along the drawn directions of its bank."""
+
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor: ...
+
+
+Levels = TypeVar("Levels", bound=Level)
+
+
+class SlicedPyramid(Generic[Levels]):
+    """The sum of its levels' distances, fine to coarse, each level half the one before."""
+
+    levels: Sequence[Levels]
+
+    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """image (3, H, W), directions drawn at each level -> scalar."""
+        # Where no level is left there still is a gradient, of zeros.
+        total: Tensor = 0 * image.sum()
+        for level, indices in zip(self.levels, drawn, strict=True):
+            total = total + level.distance(image, indices)
+            image = halve(image)
+        return total
+
+
+def halved(references: Iterable[Reference], level: int) -> list[Reference]:
+    """The references as they are at a level of the pyramid: images and masks halved so many times."""
+    return [Reference(halve(r.image, level), halve(r.masks, level), r.weights) for r in references]
+
+
+def usable_levels(pictures: Iterable[Tensor], least: int) -> int:
+    """Levels whose shorter side, in the smallest of the pictures (C, H, W), has at least so many pixels."""
+    shorter, levels = min(side for picture in pictures for side in picture.shape[-2:]), 0
+    while shorter >> levels >= least:
+        levels += 1
+    return levels
 
 
 def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:

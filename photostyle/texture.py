@@ -15,7 +15,7 @@ from torch import Tensor
 
 from photostyle.filters import box_mean, halve
 from photostyle.mixture import Reference
-from photostyle.sliced import Samples, SlicedRegions
+from photostyle.sliced import Samples, SlicedPyramid, SlicedRegions, halved, usable_levels
 
 FILTERS = (
     16  # random zero-mean 3x3 filters, whose space has 8 dimensions; 8 filters are not enough, 32 gain little
@@ -31,7 +31,7 @@ DRAWS = 6  # directions a step and level: twelve make the same picture, if each 
 FIXED_DRAWS = 2 * FILTERS  # where all steps have to share them: enough to span the moduli
 
 
-class TextureStyle:
+class TextureStyle(SlicedPyramid["_Level"]):
     """Sliced Wasserstein-2 distance between the textures of matched regions, over pyramid levels.
 
     references give the targets, several as a mixture; content (3, H, W) and content_masks (K, H, W) tell where they
@@ -52,13 +52,11 @@ class TextureStyle:
         seed: int,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        usable = min(levels, *(_usable_levels(each) for each in (content, *(r.image for r in references))))
+        pictures = (content, *(each.image for each in references))
+        usable = min(levels, usable_levels(pictures, LEAST_SIDE))
         self.levels = [
             _Level(
-                [
-                    Reference(halve(each.image, level), halve(each.masks, level), each.weights)
-                    for each in references
-                ],
+                halved(references, level),
                 halve(content, level),
                 halve(content_masks, level),
                 directions(bank, generator),
@@ -66,15 +64,6 @@ class TextureStyle:
             )
             for level in range(usable)
         ]
-
-    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
-        total: Tensor = (
-            0 * image.sum()
-        )  # where no level or region is left there still is a gradient, of zeros
-        for level, indices in zip(self.levels, drawn, strict=True):
-            total = total + level.distance(image, indices)
-            image = halve(image)
-        return total
 
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Which directions of each level's bank to look along next."""
@@ -154,10 +143,3 @@ def _pooled(masks: Tensor) -> Tensor:
     margin = SIDE // 2
     inner = masks[:, margin : masks.shape[1] - margin, margin : masks.shape[2] - margin]
     return F.avg_pool2d(inner[None], POOL)[0]
-
-
-def _usable_levels(image: Tensor) -> int:
-    shorter, levels = min(image.shape[-2:]), 0
-    while shorter >> levels >= LEAST_SIDE:
-        levels += 1
-    return levels
