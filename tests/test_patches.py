@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plans import holding_the_plan
 from torch import Tensor
 
-from photostyle import sliced
 from photostyle.filters import resize
 from photostyle.mixture import alone
 from photostyle.patches import PatchStyle, unit_filters
-from photostyle.sliced import BINS, transport
+from photostyle.sliced import BINS
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -109,21 +109,7 @@ def test_gradcheck_with_the_plan_held_fixed(monkeypatch: pytest.MonkeyPatch):
     image, style = uniform(3, 16, 18), uniform(3, 16, 18, seed=1)
     soft = uniform(2, 16, 18, seed=2)
     measured = compare(style, soft / 2, soft / 2, levels=1, bank=4, patch_size=3)
-    goals: list[Tensor] = []
-
-    def record(*arguments: Tensor) -> Tensor:
-        goals.append(transport(*arguments))
-        return goals[-1]
-
-    monkeypatch.setattr(sliced, "transport", record)
-    measured(image, everything(measured))
-    plan = list(goals)
-
-    def replayed(x: Tensor) -> Tensor:
-        order = iter(plan)
-        monkeypatch.setattr(sliced, "transport", lambda *_: next(order))
-        return measured(x, everything(measured))
-
+    replayed = holding_the_plan(monkeypatch, lambda x: measured(x, everything(measured)), image)
     assert torch.autograd.gradcheck(replayed, image.requires_grad_())
 
 

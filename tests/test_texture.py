@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from plans import holding_the_plan
 from scipy.ndimage import correlate, minimum_filter, uniform_filter
 from torch import Tensor
 
-from photostyle import sliced
 from photostyle.filters import resize
 from photostyle.mixture import alone
-from photostyle.sliced import transport
 from photostyle.texture import (
     BEND,
     DRAWS,
@@ -142,25 +141,15 @@ def test_gradcheck_with_the_plan_held_fixed(monkeypatch: pytest.MonkeyPatch):
     soft = uniform(2, 32, 34, seed=2)
     measured = compare(style, content, soft / 2, soft / 2, levels=1, bank=2)
     image = uniform(3, 32, 34, seed=3)
-    goals: list[Tensor] = []
 
-    def record(*arguments: Tensor) -> Tensor:
-        goals.append(transport(*arguments))
-        return goals[-1]
-
-    monkeypatch.setattr(sliced, "transport", record)
-    measured(image, everything(measured))
-    plan = list(goals)
-    assert len(plan) == 2
-
-    def replayed(corner: Tensor) -> Tensor:
-        order = iter(plan)
-        monkeypatch.setattr(sliced, "transport", lambda *_: next(order))
+    def of_corner(corner: Tensor) -> Tensor:
         whole = image.clone()
         whole[:, :4, :5] = corner  # the windows are alike everywhere: a corner of the picture is enough
         return measured(whole, everything(measured))
 
-    assert torch.autograd.gradcheck(replayed, image[:, :4, :5].clone().requires_grad_())
+    corner = image[:, :4, :5].clone()
+    replayed = holding_the_plan(monkeypatch, of_corner, corner)
+    assert torch.autograd.gradcheck(replayed, corner.requires_grad_())
 
 
 def test_a_picture_has_its_own_texture_and_a_blurred_one_has_not(photo: Tensor):
