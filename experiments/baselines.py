@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from skimage.exposure import match_histograms
 from torch import Tensor
 
-from photostyle.colour import region_moments
 from photostyle.errors import PhotostyleError
-from photostyle.metrics import HALF_LEVEL
+from photostyle.evaluation.scores import HALF_LEVEL
+from photostyle.regions.colour import region_moments
 
 Array = NDArray[np.float64]
 Transfer = Callable[[Array, Array, Array, Array], Array]

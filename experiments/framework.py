@@ -1,9 +1,9 @@
 """An experiment is a folder: config.toml asks, result.json answers, README.md is generated from both.
 
 config.toml has the question, what was expected before the first run, the cost, the command, the kind (a module of
-experiments) and that kind's [settings]. A table [full] there, if any, replaces some of them where an experiment is run
-in full: its runs are kept in runs-full/ and its result is result-full.json; the README is of the other. A kind is five
-functions:
+experiments/kinds) and that kind's [settings]. A table [full] there, if any, replaces some of them where an experiment
+is run in full: its runs are kept in runs-full/ and its result is result-full.json; the README is of the other. A kind
+is five functions:
 
 * runs(settings, data) -> {key: parameters}, everything to be computed, as JSON types
 * inputs(parameters) -> the files that a run reads, relative to the data folder
@@ -36,14 +36,15 @@ from typing import Any
 import torch
 
 from photostyle.errors import PhotostyleError
-from photostyle.images import write_bytes_atomically
-from photostyle.pool import Pool, Task, ThisProcess
-from photostyle.record import LIBRARIES, commit, installed_version
+from photostyle.evaluation.records import LIBRARIES, commit, installed_version
+from photostyle.files.images import write_bytes_atomically
 from photostyle.version import __version__
+from photostyle.workers.pool import Pool, Task, ThisProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "settings"}
 OPTIONAL = {"full"}
+KINDS = "experiments.kinds"  # the package of what config.toml calls a kind
 PACKAGES = ("photostyle", "segmentation", "experiments")  # the code that a run needs
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
 RESULTS_BEGIN, RESULTS_END = "<!-- results: written by scripts/experiment.py -->", "<!-- /results -->"
@@ -98,7 +99,7 @@ def run_experiment(
     the settings of [full]; result-full.json alone is written. pool: where runs are computed, default this process.
     """
     config = read_config(folder, full)
-    kind = importlib.import_module(f"experiments.{config['kind']}")
+    kind = importlib.import_module(f"{KINDS}.{config['kind']}")
     try:
         wanted = kind.runs(config["settings"], data)
     except KeyError as error:
@@ -245,7 +246,7 @@ def machine() -> dict[str, Any]:
 def readme(folder: Path) -> str:
     """The README of an experiment, from its config and result."""
     config, result = read_config(folder), read_result(folder)
-    kind = importlib.import_module(f"experiments.{config['kind']}")
+    kind = importlib.import_module(f"{KINDS}.{config['kind']}")
     parts = [
         f"# {config['question']}",
         f"**Answer.** {config['answer']}",
@@ -294,7 +295,7 @@ def index(folder: Path) -> str:
 
 def headline(folder: Path) -> str | None:
     """What the main README shows of an experiment; None where its kind has nothing for it."""
-    kind = importlib.import_module(f"experiments.{read_config(folder)['kind']}")
+    kind = importlib.import_module(f"{KINDS}.{read_config(folder)['kind']}")
     if not hasattr(kind, "headline"):
         return None
     text: str = kind.headline(read_result(folder)["figures"])

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from experiments.statistics import bootstrap, wins
+from experiments.intervals import bootstrap, wins
 from photostyle.errors import PhotostyleError
-from photostyle.filters import fit_within, resize
-from photostyle.images import read_image, write_bytes_atomically
-from photostyle.page import QUALITY, SORTABLE_STYLE, SORTING, sort_button, thumbnail
-from photostyle.report import BETTER
+from photostyle.evaluation.reports import BETTER
+from photostyle.files.images import read_image, write_bytes_atomically
+from photostyle.imaging.filters import fit_within, resize
+from photostyle.search.page import QUALITY, SORTABLE_STYLE, SORTING, sort_button, thumbnail
 
 SIDE = 512  # pixels of an embedded picture's long side: the size that the default transfer is computed at
 PHOTO, REFERENCE = "photo", "reference"  # the inputs' names among a pair's pictures

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from photostyle import configure
 from photostyle.config import Config
-from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
-from photostyle.images import Picture, read_image
-from photostyle.masks import MaskSet, read_masks
-from photostyle.metrics import STYLE_LAYERS
-from photostyle.weights import find
+from photostyle.evaluation.scores import STYLE_LAYERS
+from photostyle.files.images import Picture, read_image
+from photostyle.files.masks import MaskSet, read_masks
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import find
 
 SLIM = Path("encoders") / "slim_vgg19.safetensors"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import Tensor
 
 from experiments.pairs import SLIM, PublishedPair
-from photostyle.encoders import Encoder
-from photostyle.guidance import pair_regions
-from photostyle.metrics import STYLE_LAYERS, gram_ratio, patch_ratio, score
-from photostyle.weights import find
+from photostyle.evaluation.scores import STYLE_LAYERS, gram_ratio, patch_ratio, score
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import find
+from photostyle.regions.guidance import pair_regions
 
 SCORES = ("style", "colour", "edge", "grey", "matting", "drift4", "drift16")
 # Features that no preset optimises: the last layer of each of the first four blocks, where the Gram term has the first.

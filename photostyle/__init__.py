@@ -2,8 +2,8 @@
 
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.pipeline import Result, transfer
 from photostyle.presets import configure
-from photostyle.transfer import Result, transfer
 from photostyle.version import __version__
 
 __all__ = ["ComputationError", "Config", "PhotostyleError", "Result", "__version__", "configure", "transfer"]

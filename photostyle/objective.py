@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from photostyle.config import Config
-from photostyle.encoders import Encoder
-from photostyle.filters import halve, luma
-from photostyle.guidance import carry_masks
-from photostyle.losses import (
+from photostyle.imaging.filters import halve, luma
+from photostyle.imaging.matting import MattingOperator
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.functions import (
     content_loss,
     gram_loss,
     photorealism_loss,
@@ -18,11 +18,11 @@ from photostyle.losses import (
     structure_loss,
     variation_loss,
 )
-from photostyle.matting import MattingOperator
-from photostyle.mixture import Reference, only
-from photostyle.patches import PatchStyle
-from photostyle.schedule import Stage
-from photostyle.texture import DRAWS, FIXED_DRAWS, TextureStyle
+from photostyle.losses.patches import PatchStyle
+from photostyle.losses.texture import DRAWS, FIXED_DRAWS, TextureStyle
+from photostyle.regions.guidance import carry_masks
+from photostyle.regions.mixture import Reference, only
+from photostyle.stages import Stage
 
 LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows to say anything
 

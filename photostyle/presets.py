@@ -9,7 +9,7 @@ from typing import Any
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.weights import locate
+from photostyle.losses.weights import locate
 
 PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},

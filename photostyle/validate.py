@@ -3,9 +3,9 @@
 import math
 
 from photostyle.config import Config
-from photostyle.encoders import layers_down_to
 from photostyle.errors import PhotostyleError
-from photostyle.strength import region_strengths
+from photostyle.losses.encoders import layers_down_to
+from photostyle.regions.strength import region_strengths
 
 
 def check(config: Config) -> None:

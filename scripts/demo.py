@@ -15,8 +15,8 @@ from skimage.draw import disk, polygon
 from sklearn.datasets import load_sample_image
 
 from photostyle.cli import main
-from photostyle.images import read_image
-from photostyle.report import contact_sheet
+from photostyle.evaluation.reports import contact_sheet
+from photostyle.files.images import read_image
 
 FOLDER = Path("out-demo")
 SHEET = FOLDER / "sheet.png"

@@ -13,10 +13,10 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.framework import PACKAGES, read_config, run_experiment, write_texts
-from photostyle.arguments import parse
-from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.arguments import parse
+from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.ray_pool import check_cluster, open_pool
+from photostyle.workers.ray_pool import check_cluster, open_pool
 
 
 @dataclass(frozen=True)

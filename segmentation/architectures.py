@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from photostyle import weights
 from photostyle.errors import PhotostyleError
+from photostyle.losses import weights
 from segmentation.groups import VOCABULARIES
 from segmentation.hub import CONFIG, one_line
 

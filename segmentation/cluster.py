@@ -16,9 +16,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from photostyle.filters import size_of
-from photostyle.legend import Colour
-from photostyle.masks import MaskSet
+from photostyle.files.legends import Colour
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import size_of
 from segmentation.superpixels import JND, Array, Labels, Superpixels, describe
 
 MOST = 6  # regions looked for: the published masks have 1 to 9 a picture, 3.3 in the mean

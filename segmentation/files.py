@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.images import write_bytes_atomically
-from photostyle.legend import LEGEND, hex_name, parse_legend
-from photostyle.masks import MaskSet
+from photostyle.files.images import write_bytes_atomically
+from photostyle.files.legends import LEGEND, hex_name, parse_legend
+from photostyle.files.masks import MaskSet
 from segmentation.labels import free_colour
 
 PAINTING = "masks.png"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from photostyle.errors import PhotostyleError
-from photostyle.weights import PROBE_SECONDS
+from photostyle.losses.weights import PROBE_SECONDS
 
 CONFIG, MODEL = "config.json", "model.safetensors"
 

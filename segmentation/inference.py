@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from photostyle.errors import ComputationError
-from photostyle.filters import resize, size_of
+from photostyle.imaging.filters import resize, size_of
 from segmentation.groups import GROUPS, matrix
 from segmentation.networks import Segmenter
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
-from photostyle.legend import Colour
-from photostyle.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.files.legends import Colour
+from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.regions.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
 
 # Li et al., "A Closed-form Solution to Photorealistic Image Stylization" (ECCV 2018), released code: min_ratio
 # of self_remapping. A segment under 2 % of its picture goes to the best related one that has more.

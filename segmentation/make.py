@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from photostyle.filters import resize, size_of
-from photostyle.guidance import FLOOR
-from photostyle.images import Picture
-from photostyle.legend import Colour
-from photostyle.masks import MaskSet
+from photostyle.files.images import Picture
+from photostyle.files.legends import Colour
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import resize, size_of
+from photostyle.regions.guidance import FLOOR
 from segmentation.cluster import cluster
 from segmentation.groups import GROUPS
 from segmentation.inference import group_probabilities

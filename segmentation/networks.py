@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from photostyle import weights
 from photostyle.errors import PhotostyleError
+from photostyle.losses import weights
 from segmentation.architectures import smp_model, torchvision_model
 from segmentation.hub import CONFIG, MODEL, cached, downloaded
 from segmentation.hub import SegmenterNotFound as SegmenterNotFound

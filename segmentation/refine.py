@@ -18,9 +18,9 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
-from photostyle.filters import apply_affine_maps, local_affine_maps, resize
-from photostyle.matting import matting_laplacian
-from photostyle.multigrid import solve_screened
+from photostyle.imaging.filters import apply_affine_maps, local_affine_maps, resize
+from photostyle.imaging.matting import matting_laplacian
+from segmentation.screened import solve_screened
 
 # Half the band's width as a share of the long side: 10 pixels of 700. Pixels left wrong with 0.011, 0.014, 0.018: 0.74,
 # 0.66, 0.71 % of the waves, 0.84, 0.77, 0.77 % of the blocks, 0.52, 0.58, 0.64 % of masks that were not roughened.

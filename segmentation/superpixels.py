@@ -15,7 +15,7 @@ from skimage.graph import MCP_Geometric
 from skimage.segmentation import slic
 from torch import Tensor
 
-from photostyle.filters import fit_within, resize, size_of
+from photostyle.imaging.filters import fit_within, resize, size_of
 
 SIDE = 256  # long side in pixels at which a picture is described: regions, not details
 SUPERPIXELS = 800  # of about 8 x 8 pixels; with 400 they miss towers and roofs (experiment 006)

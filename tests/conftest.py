@@ -22,8 +22,8 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from photostyle.pool import Pool, Processes
-from photostyle.ray_pool import INSTALL, open_pool
+from photostyle.workers.pool import Pool, Processes
+from photostyle.workers.ray_pool import INSTALL, open_pool
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -71,7 +71,7 @@ def chelsea() -> Tensor:
 @pytest.fixture(scope="session")
 def loaded() -> dict[str, set[str]]:
     """Which modules a new process has once it has imported this one and those before it."""
-    names = ["segmentation", "segmentation.networks", "segmentation.inference", "photostyle.cli"]
+    names = ["segmentation", "segmentation.networks", "segmentation.inference", "photostyle.cli.program"]
     command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=STARTED, check=True)
     return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}

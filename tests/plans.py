@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from photostyle import sliced
+from photostyle.losses import sliced
 
 
 def holding_the_plan(

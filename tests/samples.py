@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from photostyle.images import read_image
+from photostyle.files.images import read_image
 
 HEIGHT, WIDTH = 40, 50
 # Columns are the XYZ of red, green and blue, adapted to D50: the colorants of Adobe's profile.

@@ -8,10 +8,10 @@ import torch
 from skimage.color import deltaE_cie76, rgb2lab
 from torch import Tensor
 
-from photostyle import artefacts
 from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-from photostyle.guidance import resize_masks as area_average
+from photostyle.evaluation import artefacts
+from photostyle.imaging.filters import resize
+from photostyle.regions.guidance import resize_masks as area_average
 
 NAMES = ["banding", "halo", "spill", "noise", "clipped", "haze", "foreign"]
 # What a clean recolouring may have after the thresholds, below the least injection of these tests; of foreign colours
@@ -362,7 +362,7 @@ def test_a_fringe_is_a_halo_and_a_bleed_is_spill(side):
 
 @pytest.mark.shared
 def test_the_published_results_are_ordered_as_they_look(shared):
-    from photostyle.images import read_image
+    from photostyle.files.images import read_image
 
     def read(name: str) -> Tensor:
         return read_image(shared / "dpst" / name).pixels

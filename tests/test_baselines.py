@@ -1,8 +1,5 @@
 """The baselines against the papers' definitions written down again, and what every colour transfer must do."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,11 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.exposure import match_histograms
 from torch import Tensor
-
-from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.baselines import (
     LEAST_SPREAD,
@@ -25,6 +17,8 @@ from experiments.baselines import (
     reinhard,
     to_ruderman,
 )
+from photostyle.errors import PhotostyleError
+from photostyle.imaging.filters import resize
 
 TRANSFERS = (reinhard, histogram_matching)
 FLOAT32 = 2e-6  # rounding of a result that is handed back in float32, a few digits of slack for powers of ten

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from photostyle.canvas import FEATHER_RIDGE, IMAGENET_MEAN, NOISE, feather, first_canvas, recolour
-from photostyle.colour import region_colour_maps
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.filters import guided_filter, resize
-from photostyle.images import write_image
+from photostyle.files.images import write_image
+from photostyle.imaging.filters import guided_filter, resize
+from photostyle.pipeline import transfer
 from photostyle.presets import configure
-from photostyle.transfer import transfer
+from photostyle.regions.canvas import FEATHER_RIDGE, IMAGENET_MEAN, NOISE, feather, first_canvas, recolour
+from photostyle.regions.colour import region_colour_maps
 
 EDGE = 30  # column of the step in `step_photo`
 

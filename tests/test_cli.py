@@ -22,22 +22,23 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
-from photostyle import cli, command_run
-from photostyle import weights as weight_files
-from photostyle.arguments import parse_config
-from photostyle.artefacts import Artefacts
 from photostyle.cli import main
-from photostyle.command_masks import MasksCommand, SegmentCommand
-from photostyle.command_run import RerunCommand
-from photostyle.command_score import ScoreCommand
+from photostyle.cli import program as cli
+from photostyle.cli import run as command_run
+from photostyle.cli.arguments import parse_config
+from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.masks import MasksCommand, SegmentCommand
+from photostyle.cli.run import RerunCommand
+from photostyle.cli.score import ScoreCommand
 from photostyle.config import Config
-from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
-from photostyle.images import read_image
-from photostyle.optimise import Step
+from photostyle.evaluation.artefacts import Artefacts
+from photostyle.files.images import read_image
+from photostyle.losses import weights as weight_files
+from photostyle.losses.weights import convolutions
+from photostyle.optimisers import Step
 from photostyle.presets import PRESETS
 from photostyle.version import __version__
-from photostyle.weights import convolutions
 
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
 MASKS = ["--masks", "mask.png", "style-mask.png"]
@@ -367,7 +368,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
             self.calls += 1
             return {"patches": image.sum() * (torch.nan if self.calls == 3 else 1)}
 
-    monkeypatch.setattr(import_module("photostyle.transfer"), "Objective", Broken)
+    monkeypatch.setattr(import_module("photostyle.pipeline"), "Objective", Broken)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photostyle: ")]
     assert "patches is not finite at evaluation 3" in line and "the last good picture is out.png" in line

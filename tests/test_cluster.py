@@ -11,8 +11,8 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from photostyle.images import read_image
-from photostyle.masks import read_masks
+from photostyle.files.images import read_image
+from photostyle.files.masks import read_masks
 from segmentation import cluster as module
 from segmentation.cluster import FLOOR, cluster, palette
 from segmentation.superpixels import describe

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from photostyle.colour import RIDGE, monge_kantorovich, region_colour_maps, region_moments
+from photostyle.regions.colour import RIDGE, monge_kantorovich, region_colour_maps, region_moments
 
 Moments = tuple[np.ndarray, np.ndarray]
 

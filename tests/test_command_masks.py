@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from skimage import data
 
-from photostyle import weights as weight_files
 from photostyle.cli import main
-from photostyle.console import BAD_INPUT, DONE
-from photostyle.images import read_image
-from photostyle.masks import read_masks
+from photostyle.cli.console import BAD_INPUT, DONE
+from photostyle.files.images import read_image
+from photostyle.files.masks import read_masks
+from photostyle.losses import weights as weight_files
 from segmentation import cluster as cluster_module
 
 SIZES = ["--size", "64", "--coarsest", "64", "--iterations", "2", "--no-metrics", "--device", "cpu"]

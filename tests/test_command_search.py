@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 from skimage import data
 
-from photostyle import command_search
-from photostyle import search as search_module
-from photostyle import weights as weight_files
-from photostyle.arguments import parse_config
 from photostyle.cli import main
-from photostyle.command_search import SearchCommand
+from photostyle.cli import search as command_search
+from photostyle.cli.arguments import parse_config
+from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.search import SearchCommand
 from photostyle.config import Config
-from photostyle.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from photostyle.pool import Pool, Processes
+from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
+from photostyle.search import study as search_module
+from photostyle.search.trials import attempt
 from photostyle.settings import read_settings
-from photostyle.trials import attempt
+from photostyle.workers.pool import Pool, Processes
 
 PHOTOS = ["--content", "photo.png", "--style", "my style.png"]
 QUICK = ["--size", "48", "--iterations", "2", "--preset", "patches", "--device", "cpu", "--threads", "1"]
@@ -157,7 +157,7 @@ def test_on_local_processes_it_finds_the_same(
 def test_where_every_trial_fails_it_failed(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from photostyle.trials import Outcome
+    from photostyle.search.trials import Outcome
 
     nan = float("nan")
     monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), nan, nan, nan))
@@ -229,7 +229,7 @@ def test_every_option_is_explained(capsys: Any) -> None:
 
 
 def test_nothing_but_a_search_imports_optuna(loaded: dict[str, set[str]]) -> None:
-    assert not {"optuna", "sqlalchemy"} & loaded["photostyle.cli"]
+    assert not {"optuna", "sqlalchemy"} & loaded["photostyle.cli.program"]
 
 
 def test_the_script_is_the_command(root: Path) -> None:

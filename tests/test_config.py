@@ -14,13 +14,13 @@ from skimage import data
 from skimage.transform import resize
 
 from photostyle import config as config_module
-from photostyle import weights as weight_files
 from photostyle.cli import main
-from photostyle.command_run import execute
+from photostyle.cli.console import BAD_INPUT
+from photostyle.cli.run import execute
 from photostyle.config import MASK_WORDS, Config
-from photostyle.console import BAD_INPUT
 from photostyle.errors import PhotostyleError
-from photostyle.images import write_image
+from photostyle.files.images import write_image
+from photostyle.losses import weights as weight_files
 
 SOURCE = ast.parse(Path(config_module.__file__).read_text(encoding="utf-8"))
 

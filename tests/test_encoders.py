@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import models
 
-from photostyle.encoders import DEVIATION, MEAN, Encoder, UnknownLayer, layer_names
 from photostyle.errors import PhotostyleError
-from photostyle.weights import find
+from photostyle.losses.encoders import DEVIATION, MEAN, Encoder, UnknownLayer, layer_names
+from photostyle.losses.weights import find
 
 # Layer → position in torchvision's features, counted on the printed network; the field's usual style layers.
 VGG19 = {"relu1_1": 1, "conv2_1": 5, "pool2": 9, "relu3_1": 11, "conv4_2": 21, "relu4_2": 22, "relu5_1": 29}

@@ -18,16 +18,8 @@ import on_workers.twice
 import pytest
 import torch
 
-from photostyle import artefacts
-from photostyle.errors import PhotostyleError
-from photostyle.masks import MaskSet
-from photostyle.pool import ThisProcess
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from experiments import artefact_pictures, framework, masks  # noqa: E402
-from experiments.framework import (  # noqa: E402
+from experiments import framework
+from experiments.framework import (
     INDEX_BEGIN,
     INDEX_END,
     RESULTS_BEGIN,
@@ -42,6 +34,16 @@ from experiments.framework import (  # noqa: E402
     run_experiment,
     run_task,
 )
+from experiments.kinds import (
+    artefact_pictures,
+    masks,
+)
+from photostyle.errors import PhotostyleError
+from photostyle.evaluation import artefacts
+from photostyle.files.masks import MaskSet
+from photostyle.workers.pool import ThisProcess
+
+ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS = list(experiments(ROOT / "experiments"))
 
@@ -61,7 +63,7 @@ numbers = [1, 2, 3]
 @pytest.fixture
 def twice(tmp_path, monkeypatch):
     """An experiment whose kind counts its runs."""
-    kind = types.ModuleType("experiments.twice")
+    kind = types.ModuleType("experiments.kinds.twice")
     kind.executed = []
 
     def execute(parameters, data, folder):
@@ -76,7 +78,7 @@ def twice(tmp_path, monkeypatch):
     kind.execute = execute
     kind.summarise = lambda settings, records: {"sum": sum(r["figures"]["twice"] for r in records.values())}
     kind.tables = lambda figures: f"The sum is {figures['sum']}."
-    monkeypatch.setitem(sys.modules, "experiments.twice", kind)
+    monkeypatch.setitem(sys.modules, "experiments.kinds.twice", kind)
     folder = tmp_path / "000-twice"
     folder.mkdir()
     (folder / "config.toml").write_text(CONFIG, encoding="utf-8")
@@ -204,7 +206,7 @@ def test_what_is_wrong_with_a_full_table_is_named(twice):
 @pytest.fixture
 def numbered(tmp_path, monkeypatch):
     """An experiment whose runs read a file each, and the data folder; its kind can be imported by workers."""
-    monkeypatch.setitem(sys.modules, "experiments.twice", on_workers.twice)
+    monkeypatch.setitem(sys.modules, "experiments.kinds.twice", on_workers.twice)
     (tmp_path / "data" / "numbers").mkdir(parents=True)
     for number in range(1, 7):
         (tmp_path / "data" / "numbers" / f"{number}.txt").write_text(f"{number}")
@@ -275,9 +277,9 @@ DRIVER = """
 import sys
 from pathlib import Path
 import on_workers.twice
-sys.modules["experiments.twice"] = on_workers.twice
+sys.modules["experiments.kinds.twice"] = on_workers.twice
 from experiments.framework import run_experiment
-from photostyle.pool import Processes
+from photostyle.workers.pool import Processes
 
 if __name__ == "__main__":
     folder, data = map(Path, sys.argv[1:])

@@ -1,7 +1,6 @@
 """The kinds of experiments on published pairs and on cost, each run whole on a small pair of free photographs."""
 
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,21 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from experiments.framework import INDEX_BEGIN, INDEX_END, run_experiment
+from experiments.kinds import (
+    benchmark,
+    cost,
+    lowres,
+    variants,
+)
+from experiments.pairs import SLIM, read_pair
+from experiments.scoring import HELD_OUT, SCORES, scores_of
 from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-from photostyle.images import read_image, write_image
-from photostyle.weights import convolutions, find
+from photostyle.files.images import read_image, write_image
+from photostyle.imaging.filters import resize
+from photostyle.losses.weights import convolutions, find
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from experiments import benchmark, cost, lowres, variants  # noqa: E402
-from experiments.framework import INDEX_BEGIN, INDEX_END, run_experiment  # noqa: E402
-from experiments.pairs import SLIM, read_pair  # noqa: E402
-from experiments.scoring import HELD_OUT, SCORES, scores_of  # noqa: E402
 
 CONFIG = """
 question = "q"

@@ -1,7 +1,6 @@
 """Experiments 002 and 003: the printed equations and the source slides' defects against oracles, and small runs."""
 
 import itertools
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +12,26 @@ from safetensors.torch import save_file
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.encoders import Encoder
-from photostyle.filters import resize
-from photostyle.images import Picture, read_image, write_image
-from photostyle.losses import region_grams, variation_loss
-from photostyle.masks import MaskSet
-from photostyle.matting import matting_laplacian
-from photostyle.mixture import alone
+from experiments.kinds import (
+    defects,
+    printed,
+    race,
+    readings,
+    slides,
+)
+from experiments.kinds.readings import caffe_encoder
+from experiments.pairs import SLIM, PublishedPair, read_pair
+from photostyle.files.images import Picture, read_image, write_image
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import resize
+from photostyle.imaging.matting import matting_laplacian
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.functions import region_grams, variation_loss
+from photostyle.losses.weights import convolutions
 from photostyle.objective import Scene
-from photostyle.weights import convolutions
+from photostyle.regions.mixture import alone
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from experiments import defects, printed, race, readings, slides  # noqa: E402
-from experiments.pairs import SLIM, PublishedPair, read_pair  # noqa: E402
-from experiments.readings import caffe_encoder  # noqa: E402
 
 READING = {
     "pair": 1,

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.images import read_grey
-from photostyle.legend import LEGEND, hex_name
-from photostyle.masks import MaskSet, read_masks
+from photostyle.files.images import read_grey
+from photostyle.files.legends import LEGEND, hex_name
+from photostyle.files.masks import MaskSet, read_masks
 from segmentation import files
 from segmentation.files import check_folder, write_masks
 

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from photostyle.filters import (
+from photostyle.imaging.filters import (
     apply_affine_maps,
     box_mean,
     fit_within,

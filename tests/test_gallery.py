@@ -9,7 +9,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-from photostyle.images import write_image
-from photostyle.trials import Trial
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from experiments.gallery import (
     PHOTO,
     REFERENCE,
@@ -34,7 +26,11 @@ from experiments.gallery import (
     write_csv,
     write_gallery,
 )
-from experiments.statistics import bootstrap
+from experiments.intervals import bootstrap
+from photostyle.errors import PhotostyleError
+from photostyle.files.images import write_image
+from photostyle.imaging.filters import resize
+from photostyle.search.trials import Trial
 
 VOID = {"meta", "img", "input", "br", "link"}
 METHODS = ["ours", 'the "others" <i>', "identity"]

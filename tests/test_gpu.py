@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from photostyle import cli
+from photostyle.cli import program as cli
+from photostyle.cli.console import DONE
 from photostyle.config import Config
-from photostyle.console import DONE
-from photostyle.encoders import Encoder
-from photostyle.filters import halve, luma, resize
-from photostyle.images import write_image
-from photostyle.losses import (
+from photostyle.files.images import write_image
+from photostyle.imaging.filters import halve, luma, resize
+from photostyle.imaging.matting import MattingOperator
+from photostyle.imaging.rendering import enlarge, smooth_local_affine
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.functions import (
     content_loss,
     gram_loss,
     photorealism_loss,
@@ -21,14 +23,12 @@ from photostyle.losses import (
     structure_loss,
     variation_loss,
 )
-from photostyle.matting import MattingOperator
-from photostyle.mixture import alone
+from photostyle.losses.patches import PatchStyle
+from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, Scene
-from photostyle.optimise import optimise
-from photostyle.patches import PatchStyle
-from photostyle.render import enlarge, smooth_local_affine
-from photostyle.schedule import Stage
-from photostyle.weights import convolutions
+from photostyle.optimisers import optimise
+from photostyle.regions.mixture import alone
+from photostyle.stages import Stage
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,8 +15,9 @@ from scipy.ndimage import uniform_filter
 from skimage.transform import downscale_local_mean
 from torch import Tensor
 
-from photostyle import guidance
-from photostyle.guidance import (
+from photostyle.files.masks import MaskSet, whole_picture
+from photostyle.regions import guidance
+from photostyle.regions.guidance import (
     AT_A_TIME,
     FLOOR,
     REACH,
@@ -26,7 +27,6 @@ from photostyle.guidance import (
     pair_with_references,
     resize_masks,
 )
-from photostyle.masks import MaskSet, whole_picture
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 

@@ -24,11 +24,11 @@ from samples import (
     values,
 )
 
-from photostyle import icc, images
-from photostyle.decoding import MAX_PIXELS
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.icc import SRGB_PROFILE
-from photostyle.images import (
+from photostyle.files import images
+from photostyle.files import profiles as icc
+from photostyle.files.decoding import MAX_PIXELS
+from photostyle.files.images import (
     check_output,
     read_colours,
     read_grey,
@@ -38,6 +38,7 @@ from photostyle.images import (
     write_bytes_atomically,
     write_image,
 )
+from photostyle.files.profiles import SRGB_PROFILE
 
 
 def smooth(channels: int = 3) -> np.ndarray:

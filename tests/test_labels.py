@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.guidance import pair_regions
-from photostyle.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.regions.guidance import pair_regions
 from segmentation.labels import FLOOR, GREY, edit_labels, fit_labels, free_colour
 
 HEIGHT, WIDTH = 20, 50  # 1000 pixels: a share of 0.1 % is one

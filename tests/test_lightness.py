@@ -7,8 +7,8 @@ from skimage.color import lab2xyz, rgb2lab, rgb2xyz
 from skimage.color.colorconv import rgb_from_xyz
 from torch import Tensor
 
-from photostyle import lightness
-from photostyle.lightness import encode_light, keep_lightness, linear_light
+from photostyle.imaging import lightness
+from photostyle.imaging.lightness import encode_light, keep_lightness, linear_light
 
 # Of float32, through the slope of L* at black (903 a unit of luminance): measured 0.0016.
 ROUNDED = 0.005

@@ -10,7 +10,7 @@ from skimage import data
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.images import Picture, read_image
+from photostyle.files.images import Picture, read_image
 from segmentation import cluster, make
 from segmentation.groups import GROUPS
 from segmentation.make import Making, make_masks

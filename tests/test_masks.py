@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from skimage import data
 
-from photostyle import legend as legend_module
 from photostyle.errors import PhotostyleError
-from photostyle.images import read_image
-from photostyle.legend import hex_name
-from photostyle.masks import LIKE_COLOURS, MaskSet, mask_size, read_masks, whole_picture
+from photostyle.files import legends as legend_module
+from photostyle.files.images import read_image
+from photostyle.files.legends import hex_name
+from photostyle.files.masks import LIKE_COLOURS, MaskSet, mask_size, read_masks, whole_picture
 
 PHOTO = Path("photo.jpg")
 BLACK, WHITE, BLUE, GREEN = (0, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 0)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.filters import resize
-from photostyle.matting import EPSILON, MattingOperator, matting_laplacian
+from photostyle.imaging.filters import resize
+from photostyle.imaging.matting import EPSILON, MattingOperator, matting_laplacian
 
 
 def textbook_laplacian(image: np.ndarray, epsilon: float) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_the_energy_passes_gradcheck() -> None:
 
 
 def test_the_published_result_has_the_recorded_energy(shared) -> None:  # type: ignore[no-untyped-def]
-    from photostyle.images import read_image
+    from photostyle.files.images import read_image
 
     photo = read_image(shared / "dpst/input/in1.png").pixels
     best = read_image(shared / "dpst/final_results/best1_t_1000.png").pixels

@@ -7,19 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from photostyle.colour import mixture_colour_maps, monge_kantorovich, region_colour_maps, region_moments
 from photostyle.config import Config
-from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-from photostyle.guidance import carry_masks
-from photostyle.losses import gram_loss, region_grams
-from photostyle.mixture import Reference, alone, mixed_moments, mixed_samples
+from photostyle.imaging.filters import resize
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.functions import gram_loss, region_grams
+from photostyle.losses.patches import PatchStyle
+from photostyle.losses.sliced import quantile_function
+from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, Scene
-from photostyle.patches import PatchStyle
-from photostyle.schedule import Stage
-from photostyle.sliced import quantile_function
-from photostyle.weights import convolutions
+from photostyle.regions.colour import (
+    mixture_colour_maps,
+    monge_kantorovich,
+    region_colour_maps,
+    region_moments,
+)
+from photostyle.regions.guidance import carry_masks
+from photostyle.regions.mixture import Reference, alone, mixed_moments, mixed_samples
+from photostyle.stages import Stage
 
 LAYERS = ("relu1_1", "relu2_1")
 STAGE = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=True)

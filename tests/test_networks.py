@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
-from photostyle import weights
 from photostyle.errors import PhotostyleError
+from photostyle.losses import weights
 from segmentation import architectures, hub, networks
 from segmentation.networks import NVIDIA, SegmenterNotFound, find_segmenter
 

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from photostyle.config import Config
-from photostyle.encoders import Encoder
-from photostyle.filters import halve, luma, resize
-from photostyle.guidance import carry_masks
-from photostyle.losses import content_loss, gram_loss, region_grams, structure_loss, variation_loss
-from photostyle.matting import MattingOperator
-from photostyle.mixture import alone
+from photostyle.imaging.filters import halve, luma, resize
+from photostyle.imaging.matting import MattingOperator
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.functions import content_loss, gram_loss, region_grams, structure_loss, variation_loss
+from photostyle.losses.texture import FILTERS, FIXED_DRAWS, directions
+from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
-from photostyle.schedule import Stage
-from photostyle.texture import FILTERS, FIXED_DRAWS, directions
-from photostyle.weights import convolutions
+from photostyle.regions.guidance import carry_masks
+from photostyle.regions.mixture import alone
+from photostyle.stages import Stage
 
 LAYERS = ("relu1_1", "relu2_1")
 NOTHING = {

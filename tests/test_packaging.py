@@ -48,7 +48,7 @@ def test_what_the_code_imports_is_declared():
     sources = [
         path
         for folder in ("photostyle", "segmentation", "scripts", "experiments")
-        for path in ROOT.glob(f"{folder}/*.py")
+        for path in ROOT.glob(f"{folder}/**/*.py")
     ]
     distributions = packages_distributions()
     for path in sources:
@@ -128,7 +128,7 @@ def test_the_licence_is_shipped():
 
 
 def test_the_command_starts_the_command_line():
-    assert PROJECT["scripts"] == {"photostyle": "photostyle.cli:main"}
+    assert PROJECT["scripts"] == {"photostyle": "photostyle.cli.program:main"}
 
 
 def test_the_types_are_shipped():

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from photostyle.images import write_image
-from photostyle.page import write_page
-from photostyle.pareto import choose, front_table, pareto_front, plot_front, preset_trial, roles
-from photostyle.trials import Trial
+from photostyle.files.images import write_image
+from photostyle.search.page import write_page
+from photostyle.search.pareto import choose, front_table, pareto_front, plot_front, preset_trial, roles
+from photostyle.search.trials import Trial
 
 
 def trial(number: int, style: float, edge: float, default: bool = False) -> Trial:
@@ -146,7 +146,7 @@ def test_a_plot_of_one_trial_works_and_of_none_does_not(tmp_path: Path) -> None:
 
 
 def test_a_row_holds_the_ends_of_a_long_front(tmp_path: Path) -> None:
-    from photostyle.pareto import ROW, _telling
+    from photostyle.search.pareto import ROW, _telling
 
     long = [trial(k, 0.01 * k, 0.5 + 0.01 * k, default=k == 7) for k in range(30)]
     told = _telling(long)

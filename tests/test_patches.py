@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from plans import holding_the_plan
 from torch import Tensor
 
-from photostyle.filters import resize
-from photostyle.mixture import alone
-from photostyle.patches import PatchStyle, unit_filters
-from photostyle.sliced import BINS
+from photostyle.imaging.filters import resize
+from photostyle.losses.patches import PatchStyle, unit_filters
+from photostyle.losses.sliced import BINS
+from photostyle.regions.mixture import alone
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

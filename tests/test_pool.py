@@ -11,7 +11,7 @@ import on_workers
 import pytest
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.pool import ATTEMPTS, Pool, Processes, Task, ThisProcess
+from photostyle.workers.pool import ATTEMPTS, Pool, Processes, Task, ThisProcess
 
 Workers = Callable[..., Pool]
 STARTED = 120  # seconds a process may take to import torch on a busy machine
@@ -161,7 +161,7 @@ def test_every_gpu_has_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         def send(self, task: Task) -> None:
             pass
 
-    monkeypatch.setattr("photostyle.pool._Worker", Worker)
+    monkeypatch.setattr("photostyle.workers.pool._Worker", Worker)
     for number in range(5):
         pool.submit(number, on_workers.squared, number)
     assert started == [0, 1, 2]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from photostyle import weights as weight_files
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
+from photostyle.losses import weights as weight_files
+from photostyle.losses.weights import convolutions
 from photostyle.presets import PRESETS, configure, resolve_preset
 from photostyle.validate import check
-from photostyle.weights import convolutions
 
 PHOTOS = {"content": "photo.jpg", "style": "sunset.jpg"}
 

@@ -8,8 +8,8 @@ import on_workers
 import pytest
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.pool import Processes, ThisProcess
-from photostyle.ray_pool import INSTALL, _copied, open_pool
+from photostyle.workers.pool import Processes, ThisProcess
+from photostyle.workers.ray_pool import INSTALL, _copied, open_pool
 
 
 @pytest.fixture
@@ -66,13 +66,13 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     code = {
         path.relative_to(root).as_posix()
         for package in ("photostyle", "segmentation", "experiments")
-        for path in (root / package).glob("*.py")
+        for path in (root / package).rglob("*.py")
     }
     assert sent == code | {"segmentation/groups.toml"}
 
 
 def test_only_a_cluster_imports_ray(loaded: dict[str, set[str]]) -> None:
-    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli"]
+    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli.program"]
 
 
 # On a real Ray

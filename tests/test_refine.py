@@ -12,10 +12,10 @@ from scipy import ndimage
 from skimage import data
 from torch import Tensor
 
-from photostyle.canvas import feather
-from photostyle.filters import resize
-from photostyle.images import read_image
-from photostyle.masks import read_masks
+from photostyle.files.images import read_image
+from photostyle.files.masks import read_masks
+from photostyle.imaging.filters import resize
+from photostyle.regions.canvas import feather
 from segmentation import refine
 from segmentation.refine import BAND, SMALLEST, refine_masks
 

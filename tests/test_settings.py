@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from photostyle import weights as weight_files
-from photostyle.arguments import parse_config
 from photostyle.cli import main
+from photostyle.cli.arguments import parse_config
+from photostyle.cli.console import BAD_INPUT, DONE
 from photostyle.config import Config
-from photostyle.console import BAD_INPUT, DONE
 from photostyle.errors import PhotostyleError
+from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
 from photostyle.settings import FILES, KINDS, read_settings, write_settings
 

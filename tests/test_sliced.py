@@ -6,7 +6,7 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from photostyle.sliced import BINS, KNOTS, Samples, SlicedRegions, quantile_function, transport
+from photostyle.losses.sliced import BINS, KNOTS, Samples, SlicedRegions, quantile_function, transport
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

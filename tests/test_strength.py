@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from photostyle.canvas import feather
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.filters import resize
-from photostyle.masks import MaskSet
-from photostyle.strength import region_strengths, strength_map
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import resize
+from photostyle.regions.canvas import feather
+from photostyle.regions.strength import region_strengths, strength_map
 
 HEIGHT, WIDTH = 48, 72
 

@@ -8,9 +8,8 @@ from plans import holding_the_plan
 from scipy.ndimage import correlate, minimum_filter, uniform_filter
 from torch import Tensor
 
-from photostyle.filters import resize
-from photostyle.mixture import alone
-from photostyle.texture import (
+from photostyle.imaging.filters import resize
+from photostyle.losses.texture import (
     BEND,
     DRAWS,
     FAINT,
@@ -21,6 +20,7 @@ from photostyle.texture import (
     moduli,
     zero_mean_filters,
 )
+from photostyle.regions.mixture import alone
 
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:

@@ -10,18 +10,18 @@ import torch
 from skimage import data
 from skimage.transform import resize
 
-from photostyle import weights as weight_files
 from photostyle.config import Config
-from photostyle.encoders import Encoder
 from photostyle.errors import PhotostyleError
-from photostyle.images import write_image
-from photostyle.metrics import STYLE_LAYERS, drift, score
+from photostyle.evaluation.scores import STYLE_LAYERS, drift, score
+from photostyle.files.images import write_image
+from photostyle.losses import weights as weight_files
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import convolutions
+from photostyle.pipeline import transfer
 from photostyle.presets import PRESETS, configure
+from photostyle.search.space import SPACE, Dimension, default_values, settings_of, space_of
+from photostyle.search.trials import Trial, attempt, judged, placed, prepare
 from photostyle.settings import KINDS
-from photostyle.space import SPACE, Dimension, default_values, settings_of, space_of
-from photostyle.transfer import transfer
-from photostyle.trials import Trial, attempt, judged, placed, prepare
-from photostyle.weights import convolutions
 
 # One stage of a tenth of a second.
 SMALL: dict[str, Any] = {"size": 64, "iterations": (2,), "device": "cpu", "download": False}

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from photostyle import weights
 from photostyle.errors import PhotostyleError
-from photostyle.weights import WeightsNotFound, convolutions, find, locate
+from photostyle.losses import weights
+from photostyle.losses.weights import WeightsNotFound, convolutions, find, locate
 
 WIDTH = 4
 URLS = dict(weights.URLS)  # before `no_network` points them elsewhere

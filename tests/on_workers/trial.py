@@ -7,8 +7,8 @@ from typing import Any
 
 from on_workers import noted
 from photostyle.config import Config
-from photostyle.search import Attempt, Study, try_settings
-from photostyle.trials import Problem, prepare
+from photostyle.search.study import Attempt, Study, try_settings
+from photostyle.search.trials import Problem, prepare
 
 
 def watched(problem: Problem, settings: Mapping[str, Any]) -> Attempt:

@@ -1,0 +1,205 @@
+"""The objective of the source slides, with each of four defects of its notebooks on or off.
+
+The method is Luan et al. 2017 on a VGG-19 with average pooling, features taken before the ReLU, one weight for every
+region, photo and reference squeezed to one fixed size. What the notebooks do not record (the kernel of the variation,
+the reduction of the losses) is read as its usual form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.sparse import coo_array, csr_array, dia_array
+from scipy.sparse.linalg import eigsh
+from torch import Tensor
+
+from photostyle.imaging.filters import resize
+from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
+from photostyle.losses.encoders import DEVIATION, MEAN, Encoder
+from photostyle.losses.functions import content_loss, gram_loss, region_grams, variation_loss
+from photostyle.objective import Scene, Terms
+from photostyle.regions.guidance import resize_masks
+from photostyle.regions.mixture import alone
+
+CONTENT_LAYER = "conv4_2"
+STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+EIGENVALUE_TOLERANCE = 1e-4  # relative, of an eigenvalue near 10: 1e-3, where the indefinite matrix has −50
+
+
+@dataclass(frozen=True)
+class Defects:
+    """Which of them are on. All are in the notebooks."""
+
+    naive_laplacian: bool = True  # float32 and uncentred: indefinite
+    whole_picture_grams: bool = True  # divided by the picture's area, not the region's
+    weight_decay: bool = True  # L2 on the pixels: towards black
+    grey_variation: bool = True  # of the sum of the channels, with a border of zeros
+
+
+VARIANTS = {
+    "as it was": Defects(),
+    "exact Laplacian": Defects(naive_laplacian=False),
+    "Grams over area": Defects(whole_picture_grams=False),
+    "no weight decay": Defects(weight_decay=False),
+    "variation of each channel": Defects(grey_variation=False),
+    "all four off": Defects(False, False, False, False),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the four terms, as the notebooks multiply them."""
+
+    content: float
+    style: float
+    variation: float
+    photorealism: float
+
+
+class SlidesObjective:
+    """The weighted terms of an image (3, H, W) in [0, 1], without photorealism until `with_matting` is set.
+
+    Weight decay is no term: it is the optimiser's. `laplacian` is the matrix that the photorealism term uses.
+    """
+
+    def __init__(self, scene: Scene, encoder: Encoder, weights: Weights, defects: Defects) -> None:
+        self.scene, self.encoder, self.weights, self.defects = scene, encoder, weights, defects
+        self.with_matting = False
+        photo = scene.content.permute(1, 2, 0).cpu().numpy()
+        self.laplacian = (naive_laplacian if defects.naive_laplacian else matting_laplacian)(photo)
+        self.operator = MattingOperator(self.laplacian, scene.content.device)
+        self.masks = pooled_masks(scene.content_masks, encoder.plan)
+        theirs = pooled_masks(scene.style_masks, encoder.plan)
+        with torch.no_grad():
+            self.content = encoder(scene.content)[CONTENT_LAYER]
+            style = encoder(scene.style)
+        self.targets = {layer: self._grams(style[layer], theirs[layer]) for layer in STYLE_LAYERS}
+
+    def __call__(self, image: Tensor) -> Terms:
+        features, weights = self.encoder(image), self.weights
+        distance = content_loss(features[CONTENT_LAYER], self.content, relative=False)
+        terms = {
+            "content": weights.content * distance,
+            "style": weights.style * self._style(features),
+            "variation": weights.variation * self._variation(image),
+        }
+        if self.with_matting:
+            terms["photorealism"] = weights.photorealism * self.operator.energy(image)
+        return terms
+
+    def at(self, height: int, width: int) -> "SlidesObjective":
+        """The same at another size."""
+        other = SlidesObjective(at_size(self.scene, height, width), self.encoder, self.weights, self.defects)
+        other.with_matting = self.with_matting
+        return other
+
+    def _style(self, features: Mapping[str, Tensor]) -> Tensor:
+        total = self.content.new_zeros(())
+        for layer, target in self.targets.items():
+            masks = self.masks[layer]
+            # Over the region's area its weight is the region's share, as in the released code; else one for all.
+            shares = masks.new_ones(len(masks)) if self.defects.whole_picture_grams else masks.mean((1, 2))
+            total = total + gram_loss(self._grams(features[layer], masks), target, shares, relative=False)
+        return total
+
+    def _grams(self, features: Tensor, masks: Tensor) -> Tensor:
+        if self.defects.whole_picture_grams:
+            return whole_picture_grams(features, masks)
+        return region_grams(features, masks, squared_masks=True)
+
+    def _variation(self, image: Tensor) -> Tensor:
+        mean, deviation = (image.new_tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
+        normalised = (image - mean) / deviation
+        return grey_variation(normalised) if self.defects.grey_variation else 2 * variation_loss(normalised)
+
+
+def at_size(scene: Scene, height: int, width: int) -> Scene:
+    """Both pictures and their masks at one size, whatever their shape."""
+    return Scene(
+        resize(scene.content, height, width),
+        resize_masks(scene.content_masks, height, width),
+        alone(resize(scene.style, height, width), resize_masks(scene.style_masks, height, width)),
+    )
+
+
+def pooled_masks(masks: Tensor, plan: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    """Regions (K, H, W) at every convolution: averaged 2x2 where the encoder pools, untouched where it convolves."""
+    carried = {}
+    for step, name in plan:
+        if step == "pool":
+            masks = F.avg_pool2d(masks, 2, ceil_mode=True)
+        else:
+            carried[name.replace("relu", "conv")] = masks
+    return carried
+
+
+def whole_picture_grams(features: Tensor, masks: Tensor) -> Tensor:
+    """(F M_k)(F M_k)^T / (C h w): a region's Gram matrix grows with its share. (C, h, w), (K, h, w) -> (K, C, C)."""
+    masked = features.flatten(1) * masks.flatten(1)[:, None]
+    return masked @ masked.mT / features.numel()
+
+
+def grey_variation(image: Tensor) -> Tensor:
+    """sum_ij (Σ_c dx)^2 + (Σ_c dy)^2: one kernel over all channels, zeros to the right and below. (3, H, W) -> scalar.
+
+    Blind to a change of hue that keeps the sum; the border is drawn towards zero, the mean colour where the image is
+    normalised.
+    """
+    grey = F.pad(image.sum(0), (0, 1, 0, 1))
+    across, down = grey[:-1, 1:] - grey[:-1, :-1], grey[1:, :-1] - grey[:-1, :-1]
+    return across.square().sum() + down.square().sum()
+
+
+def naive_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
+    """Levin et al. 2008, eq. 12, all in float32 and with covariances as E[II] − μμ. (H, W, 3) -> (HW, HW).
+
+    The difference has an error of 1e-7, ten times the ridge epsilon/9, so covariances lose their sign.
+    """
+    colours = image.astype(np.float32).reshape(-1, 3)
+    pixels = np.arange(len(colours), dtype=np.int32).reshape(image.shape[:2])
+    windows = sliding_window_view(pixels, (3, 3)).reshape(-1, WINDOW)
+    members = colours[windows]
+    covariance = naive_covariances(members)
+    inverse = np.linalg.inv(covariance + np.float32(epsilon / WINDOW) * np.eye(3, dtype=np.float32))
+    centred = members - members.mean(1, keepdims=True)
+    affinities = (1 + centred @ inverse @ centred.transpose(0, 2, 1)) / np.float32(WINDOW)
+    rows, columns = np.repeat(windows, WINDOW, axis=1), np.tile(windows, (1, WINDOW))
+    size = (len(colours), len(colours))
+    matrix = coo_array((affinities.ravel(), (rows.ravel(), columns.ravel())), shape=size).tocsr()
+    return csr_array(dia_array((matrix.sum(1)[None], [0]), shape=size).tocsr() - matrix)
+
+
+def naive_covariances(members: np.ndarray) -> np.ndarray:
+    """E[II] − μμ of every window's colours in their own precision. (M, 9, 3) -> (M, 3, 3)."""
+    mean = members.mean(1)
+    return (
+        members.transpose(0, 2, 1) @ members / members.dtype.type(WINDOW) - mean[:, :, None] * mean[:, None]
+    )
+
+
+def energy(laplacian: csr_array, image: Tensor) -> float:
+    """Σ_c xᵀLx in float64. (3, H, W) -> in squared image units."""
+    flat = image.detach().cpu().double().flatten(1)
+    x = (flat - flat.mean(1, keepdim=True)).numpy().T
+    return float((x * (laplacian.astype(np.float64) @ x)).sum())
+
+
+def least_eigenvalue(laplacian: csr_array) -> float:
+    """The most negative eigenvalue, to 1e-3; the exact Laplacian has none under 0 and 9 is its largest at most."""
+    size = laplacian.shape[0]
+    # Turned over and shifted, the wanted end is the largest in magnitude too: Lanczos needs no factorisation.
+    turned = 10 * dia_array((np.ones((1, size)), [0]), shape=laplacian.shape).tocsr() - laplacian.astype(
+        np.float64
+    )
+    start = np.random.default_rng(612).standard_normal(size)
+    (largest,) = eigsh(turned, k=1, which="LA", tol=EIGENVALUE_TOLERANCE, v0=start, return_eigenvectors=False)
+    return float(10 - largest)
+
+
+def slides_encoder(state: Mapping[str, Tensor]) -> Encoder:
+    """Average pooling and features before the ReLU; an odd side is rounded up, which the notebooks round down."""
+    return Encoder(state, "vgg19", layers=LAYERS, pooling="average")

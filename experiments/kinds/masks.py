@@ -1,0 +1,251 @@
+"""Masks by hand, by clustering, or none: how far they agree, and what the picture gains by them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from experiments.intervals import ratio_interval
+from experiments.pairs import SLIM, free_pairs, pair_files, read_pair
+from experiments.scoring import SCORES, scores_of
+from experiments.tables import table
+from photostyle import configure, transfer
+from photostyle.evaluation.reports import contact_sheet, overlay
+from photostyle.files.images import read_image, write_image
+from photostyle.files.masks import MaskSet, read_masks
+from segmentation.files import write_masks
+from segmentation.make import Making, make_masks
+
+MAKINGS = {
+    "cluster": Making(method="cluster", refine=False),
+    "cluster, refined": Making(method="cluster"),
+}
+
+
+def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """One transfer for every pair and every kind of masks."""
+    return {
+        f"{pair:02d} {masks}": {"pair": pair, "masks": masks, "config": settings["config"]}
+        for pair in settings["pairs"]
+        for masks in settings["masks"]
+    }
+
+
+def inputs(parameters: Mapping[str, Any]) -> list[str]:
+    """The pair, and the encoder that scores are taken in."""
+    return [*pair_files(parameters["pair"]), SLIM.as_posix()]
+
+
+def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
+    """Make the masks, run the transfer on them, score it on the painted regions."""
+    pair, name = read_pair(data, parameters["pair"]), f"{parameters['pair']:02d} {parameters['masks']}"
+    paths, figures = ("none",), {}
+    if parameters["masks"] == "painted":
+        paths = (str(pair.content_mask), str(pair.style_mask))
+    elif parameters["masks"] != "none":
+        made = make_masks((pair.content, pair.style), MAKINGS[parameters["masks"]])
+        paths = tuple(str(folder / name / side) for side in ("content", "style"))
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for path, regions in zip(paths, made.sets, strict=True):
+            write_masks(Path(path), regions, "soft")
+        figures = agreement(made.sets, pair.masks) | {"regions": len(made.sets[0].names)}
+    result = transfer(
+        configure(content=pair.content.path, style=pair.style.path, masks=paths, **parameters["config"])
+    )
+    write_image(folder / f"{name}.png", result.image)
+    return figures | {"scores": scores_of(result.image, pair, data)}
+
+
+def agreement(found: tuple[MaskSet, ...], painted: tuple[MaskSet, ...]) -> dict[str, float | None]:
+    """Adjusted Rand index (mean of both pictures, where more than one region is painted) and mean IoU.
+
+    IoU: one assignment of found to painted labels for both pictures together, as the transfer uses them; the mean
+    over the painted labels that both have, 0 for one without a partner.
+    """
+    labels = [
+        (ours.masks.argmax(0).numpy(), theirs.masks.argmax(0).numpy())
+        for ours, theirs in zip(found, painted, strict=True)
+    ]
+    rand = [
+        adjusted_rand_score(theirs.ravel(), ours.ravel())
+        for (ours, theirs), regions in zip(labels, painted, strict=True)
+        if len(regions.names) > 1
+    ]
+    common = [name for name in painted[0].names if name in painted[1].names]
+    overlap = np.mean(
+        [
+            _iou(ours, len(regions.names), theirs, [truth.names.index(name) for name in common])
+            for (ours, theirs), regions, truth in zip(labels, found, painted, strict=True)
+        ],
+        axis=0,
+    )
+    rows, columns = linear_sum_assignment(-overlap)
+    return {
+        "rand": float(np.mean(rand)) if rand else None,
+        "iou": float(overlap[rows, columns].sum() / len(common)),
+    }
+
+
+def _iou(ours: np.ndarray, count: int, theirs: np.ndarray, wanted: list[int]) -> np.ndarray:
+    """(painted, found) intersection over union of every painted and every found label."""
+    return np.array(
+        [
+            [
+                ((theirs == t) & (ours == o)).sum() / max(((theirs == t) | (ours == o)).sum(), 1)
+                for o in range(count)
+            ]
+            for t in wanted
+        ]
+    )
+
+
+def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
+    """Means over pairs; the gain 1 − style of each kind of masks over that of the painted ones, with an interval."""
+    figures = {
+        (record["parameters"]["pair"], record["parameters"]["masks"]): record["figures"]
+        for record in records.values()
+    }
+    gain = {
+        masks: np.array([1 - figures[pair, masks]["scores"]["style"] for pair in settings["pairs"]])
+        for masks in settings["masks"]
+    }
+    means = {}
+    for masks in settings["masks"]:
+        of_pairs = [figures[pair, masks] for pair in settings["pairs"]]
+        rand = [each["rand"] for each in of_pairs if each.get("rand") is not None]
+        means[masks] = {
+            "rand": float(np.mean(rand)) if rand else None,
+            "iou": float(np.mean([each["iou"] for each in of_pairs])) if "iou" in of_pairs[0] else None,
+            "gain": float(gain[masks].mean()),
+            "of painted": float(gain[masks].mean() / gain["painted"].mean()),
+            "interval": list(ratio_interval(gain[masks], gain["painted"])),
+            **{name: float(np.mean([each["scores"][name] for each in of_pairs])) for name in SCORES},
+        }
+    pairs = {
+        str(pair): {
+            masks: {
+                "gain": float(gain[masks][row]),
+                **{key: figures[pair, masks].get(key) for key in ("rand", "iou", "regions")},
+            }
+            for masks in settings["masks"]
+        }
+        for row, pair in enumerate(settings["pairs"])
+    }
+    return {"means": means, "pairs": pairs}
+
+
+def tables(figures: Mapping[str, Any]) -> str:
+    """The means, then every pair."""
+    first = [
+        [
+            masks,
+            _shown(mean["rand"]),
+            _shown(mean["iou"]),
+            _shown(mean["gain"]),
+            f"{mean['of painted']:.2f} ({mean['interval'][0]:.2f} to {mean['interval'][1]:.2f})",
+            *(_shown(mean[name]) for name in SCORES),
+        ]
+        for masks, mean in figures["means"].items()
+    ]
+    head = [
+        "masks",
+        "Rand ↑",
+        "IoU ↑",
+        "gain ↑",
+        "of painted",
+        "style ↓",
+        "colour ↓",
+        "edge ↑",
+        "grey ↑",
+        "matting ↓",
+        "drift4 ↓",
+        "drift16 ↓",
+    ]
+    kinds = list(figures["means"])
+    second = [
+        [
+            pair,
+            *(_shown(entry[masks]["gain"]) for masks in kinds),
+            *(_shown(entry[kinds[-1]][key]) for key in ("rand", "iou")),
+            str(entry[kinds[-1]]["regions"] or "–"),
+        ]
+        for pair, entry in figures["pairs"].items()
+    ]
+    return "\n".join(
+        [
+            "Means over the pairs. Rand: adjusted Rand index, 1 the same regions, 0 chance. IoU: mean intersection",
+            "over union after one assignment of labels for both pictures. Gain: 1 − style. All scores are taken on the",
+            "painted regions, whatever the masks were; 95 % intervals by resampling pairs.",
+            "",
+            table(head, first),
+            "",
+            f"Gain of each pair, and the agreement of `{kinds[-1]}`:",
+            "",
+            table(["pair", *kinds, "Rand", "IoU", "regions"], second),
+        ]
+    )
+
+
+def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
+    """Photographs that come with the packages into sheet.jpg, the published ones (not to be passed on) into runs."""
+    for number in settings["pairs"]:
+        contact_sheet(
+            _published_rows(settings, data, number, folder / "runs"),
+            folder / "runs" / f"sheet-{number:02d}.jpg",
+        )
+    rows = [_free_row(name, pair, settings, folder / "runs") for name, pair in free_pairs().items()]
+    contact_sheet(rows, folder / "sheet.jpg", cell=300)
+
+
+def _published_rows(
+    settings: Mapping[str, Any], data: Path, number: int, runs: Path
+) -> list[list[tuple[str, Tensor]]]:
+    """The regions of both pictures above, the results below."""
+    pair = read_pair(data, number)
+    pictures = (pair.content, pair.style)
+    regions, results = [], [("photo", pair.content.pixels), ("reference", pair.style.pixels)]
+    for masks in settings["masks"]:
+        name = f"{number:02d} {masks}"
+        results.append((masks, read_image(runs / f"{name}.png").pixels))
+        if masks == "painted":
+            sets = pair.masks
+        elif masks != "none":
+            folders = [runs / name / side for side in ("content", "style")]
+            sets = tuple(
+                read_masks(path, each.path, each.height, each.width)
+                for path, each in zip(folders, pictures, strict=True)
+            )
+        else:
+            continue
+        regions += [
+            (masks, overlay(each.pixels, found.masks, found.colours))
+            for each, found in zip(pictures, sets, strict=True)
+        ]
+    return [regions, results]
+
+
+def _free_row(
+    name: str, pair: tuple[Tensor, Tensor], settings: Mapping[str, Any], runs: Path
+) -> list[tuple[str, Tensor]]:
+    files = [runs / f"{name} {side}.png" for side in ("content", "style")]
+    folders = [file.with_suffix("") for file in files]
+    for file, image in zip(files, pair, strict=True):
+        write_image(file, image)
+    made = make_masks([read_image(file) for file in files], MAKINGS["cluster, refined"])
+    for folder, regions in zip(folders, made.sets, strict=True):
+        write_masks(folder, regions, "soft")
+    veiled = [overlay(each, found.masks, found.colours) for each, found in zip(pair, made.sets, strict=True)]
+    results = [
+        transfer(configure(content=files[0], style=files[1], masks=masks, **settings["config"])).image
+        for masks in (("none",), tuple(map(str, folders)))
+    ]
+    captions = ("regions by clustering", "the reference's", "without masks", "with these regions")
+    return list(zip(captions, (*veiled, *results), strict=True))
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

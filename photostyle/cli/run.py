@@ -1,0 +1,262 @@
+"""photostyle run and rerun: the main job, and the same once more from its record."""
+
+import dataclasses
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from photostyle.cli.arguments import parse, parse_config
+from photostyle.cli.console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    complain,
+    line,
+    make_folder,
+    note,
+    refuse_inputs,
+)
+from photostyle.cli.progress import Progress
+from photostyle.config import MASK_WORDS, Config
+from photostyle.errors import PhotostyleError
+from photostyle.evaluation import reports as report
+from photostyle.evaluation.artefacts import artefacts
+from photostyle.evaluation.records import (
+    check_inputs,
+    config_from_json,
+    make_record,
+    read_record,
+    write_record,
+)
+from photostyle.evaluation.scores import STYLE_LAYERS, score
+from photostyle.files.images import Picture, check_output, read_image, write_image
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import locate
+from photostyle.optimisers import Step
+from photostyle.pipeline import TO_BE_MADE, MaskMaker, Result, prepare_torch, transfer
+from photostyle.stages import schedule
+from photostyle.validate import check
+
+
+def run(arguments: Sequence[str]) -> int:
+    """photostyle run: the main job."""
+    return execute(parse_config(arguments))
+
+
+def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
+    """Transfer, write the picture and its record, say what happened. Returns the exit code.
+
+    segmentation: what made the masks, for the record, where an earlier run made them.
+    """
+    began, said = time.perf_counter(), list[str]()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if not config.quiet:
+            note(text)
+
+    check(config)
+    record_path = config.output.with_suffix(".json")
+    _refuse_to_overwrite(config, record_path)
+    photo = read_image(config.content)
+    for text in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth):
+        say(text)
+    if config.preset == "patches" and locate(config.weights, config.encoder, False) is None:
+        say("no VGG weights here: style by patches (training-free); --weights FILE gives the Gram style")
+    if config.start_file is not None:
+        read_image(config.start_file)  # said before the work, not after it
+    if segmentation is None and config.masks not in TO_BE_MADE and _names_a_segmenter(config):
+        say("--segmenter is not used: masks are not to be made")
+    maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
+    result = _watched(config, photo.height, photo.width, say, maker)
+    if maker is not None:
+        config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
+    metrics, spoilt = _judged(config, result, say)
+    digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
+    seconds = time.perf_counter() - began
+    result = dataclasses.replace(result, notes=tuple(said))
+    write_record(record_path, make_record(config, result, digest, seconds, metrics, spoilt, segmentation))
+    if config.plot and result.trace:
+        report.plot_losses(result.trace, _losses_path(config))
+    return _finish(config, result, record_path, seconds)
+
+
+def _names_a_segmenter(config: Config) -> bool:
+    return config.segmenter != Config.segmenter or config.segmenter_revision is not None
+
+
+class _MaskMaker:
+    """Makes masks and writes them beside the output, where a person can look at them and edit them.
+
+    The transfer reads them as if they had been given, so a rerun needs no segmenter. origin: what made them.
+    """
+
+    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
+        self.config, self.say = config, say
+        self.folder = config.output.with_name(f"{config.output.stem}-masks")
+        self.origin: dict[str, Any] = {}
+        if self.folder.exists():  # asked before any work, and again by write_masks
+            self._check()
+
+    def __call__(self, photo: Picture, references: Sequence[Picture]) -> tuple[str, ...]:
+        from segmentation.files import write_masks
+        from segmentation.make import make_masks
+
+        pictures, folders = (photo, *references), self._folders()
+        made = make_masks(pictures, self._making(), self.say)
+        make_folder(self.folder)
+        for folder, regions in zip(folders, made.sets, strict=True):
+            write_masks(folder, regions, "soft")
+        preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
+        report.mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
+        self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
+        self.origin = made.origin | {"asked": self.config.masks[0]}
+        return tuple(map(str, folders))
+
+    def _making(self) -> Any:
+        from segmentation.make import Making
+
+        config = self.config
+        return Making(
+            method="cluster" if config.masks == ("cluster",) else "auto",
+            segmenter=config.segmenter,
+            revision=config.segmenter_revision,
+            refine=config.refine_masks,
+            download=config.download,
+            seed=config.seed,
+            device=prepare_torch(config),
+        )
+
+    def _check(self) -> None:
+        from segmentation.files import check_folder
+
+        for folder in self._folders():
+            check_folder(folder)
+
+    def _folders(self) -> list[Path]:
+        others = range(2, len(self.config.style) + 1)
+        return [self.folder / name for name in ("content", "style", *(f"style-{each}" for each in others))]
+
+
+def _watched(
+    config: Config, height: int, width: int, say: Callable[[str], None], maker: MaskMaker | None
+) -> Result:
+    """The transfer under the eyes of the progress display, with a snapshot every --save-every evaluations."""
+    show = (lambda text: None) if config.quiet else line
+    bar = sys.stderr.isatty() and not config.quiet
+    with closing(Progress(schedule(config, height, width), show, bar)) as progress:
+        evaluations = 0
+
+        def watch(step: Step) -> None:
+            nonlocal evaluations
+            evaluations += 1
+            progress(step)
+            if config.save_every and evaluations % config.save_every == 0:
+                name = f"{config.output.stem}-{evaluations:05d}.png"
+                write_image(config.output.with_name(name), step.image.cpu())
+
+        return transfer(config, watch, say, maker)
+
+
+def _finish(config: Config, result: Result, record_path: Path, seconds: float) -> int:
+    if not config.quiet:
+        size = f"{result.photo.width}x{result.photo.height}"
+        print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path}")
+    if result.ended == "done":
+        return DONE
+    if result.ended == "interrupted":
+        return complain(f"interrupted; the best picture so far is {config.output}", INTERRUPTED)
+    return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
+
+
+def _judged(
+    config: Config, result: Result, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Scores and artefacts of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
+    if not config.metrics or result.ended != "done":
+        return {}, {}
+    if len(result.references) > 1:
+        say(
+            "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
+        )
+        return {}, {}
+    images = (result.image, result.photo.pixels, result.reference.pixels)
+    try:
+        encoder = None
+        if result.weights is not None:
+            encoder = Encoder(result.weights.state, config.encoder, layers=STYLE_LAYERS)
+        regions = (result.guidance.content, result.guidance.style)
+        return dataclasses.asdict(score(*images, *regions, encoder)), artefacts(*images, *regions).as_dict()
+    except PhotostyleError as error:
+        say(f"no metrics: {error}")
+    except KeyboardInterrupt:
+        say("no metrics: interrupted")
+    return {}, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class RerunCommand:
+    """Make a recorded picture again and compare its bytes."""
+
+    record: Annotated[Path, tyro.conf.Positional]
+    """the .json beside a picture"""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """where to write; default: beside the record, with -rerun in its name"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+
+def rerun(arguments: Sequence[str]) -> int:
+    """photostyle rerun: the recorded run once more; exit code 1 where the bytes differ."""
+    options = parse(RerunCommand, arguments, "photostyle rerun")
+    record = read_record(options.record)
+    config = config_from_json(record["config"], options.record)
+    if record["ended"] != "done":
+        raise PhotostyleError(
+            f"{options.record} is of a run that did not end ({record['ended']}); start a new run"
+        )
+    check_inputs(record)
+    output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
+    threads = record["environment"]["threads"]
+    again = dataclasses.replace(config, output=output, quiet=options.quiet, threads=threads)
+    code = execute(again, record.get("segmentation"))
+    if code != DONE:
+        return code
+    after, before = read_record(output.with_suffix(".json"))["output"]["sha256"], record["output"]["sha256"]
+    if after == before:
+        if not options.quiet:
+            print(f"the same bytes: SHA-256 {after}")
+        return DONE
+    return complain(f"{output} differs from the record: SHA-256 {after}, recorded {before}", FAILED)
+
+
+def _refuse_to_overwrite(config: Config, record_path: Path) -> None:
+    """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
+    masks = [Path(name) for name in config.masks if name not in MASK_WORDS]
+    inputs = [config.content, *config.style, *masks, config.weights, config.start_file]
+    written = [config.output, record_path]
+    if config.plot:
+        written.append(_losses_path(config))
+    if config.save_every:
+        snapshot, folder = re.compile(re.escape(config.output.stem) + r"-\d{5}\.png"), config.output.parent
+        written += [
+            path for path in inputs if path and path.parent == folder and snapshot.fullmatch(path.name)
+        ]
+    refuse_inputs(written, inputs)
+    if record_path.exists():
+        try:
+            read_record(record_path)
+        except PhotostyleError as error:
+            raise PhotostyleError(
+                f"{record_path} exists and is no photostyle record, so it is not overwritten; choose another --output"
+            ) from error
+
+
+def _losses_path(config: Config) -> Path:
+    return config.output.with_name(f"{config.output.stem}-losses.png")

@@ -1,0 +1,108 @@
+"""photostyle score: how near a result came, in numbers."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from torch import Tensor
+
+from photostyle.cli.arguments import parse
+from photostyle.cli.console import DONE, note
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.evaluation import reports as report
+from photostyle.evaluation.artefacts import artefacts
+from photostyle.evaluation.records import read_record
+from photostyle.evaluation.scores import STYLE_LAYERS, score
+from photostyle.files.images import read_image
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import find, locate
+from photostyle.pipeline import read_all_masks
+from photostyle.regions.canvas import feather, recolour
+from photostyle.regions.colour import region_colour_maps
+from photostyle.regions.guidance import Guidance, pair_regions
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreCommand:
+    """Score a result beside the untouched photo and the Monge-Kantorovich baseline."""
+
+    result: Annotated[Path, tyro.conf.Positional]
+    """the picture; what it was made from is read from the record beside it"""
+    content: Path | None = None
+    """the photo; default: as recorded"""
+    style: Path | None = None
+    """the reference; default: as recorded"""
+    masks: tuple[str, ...] = ()
+    """CONTENT_MASK STYLE_MASK, or none; default: as recorded"""
+    weights: Path | None = None
+    """VGG weights for the style score; default: torch hub cache, else patches, and the column says so"""
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    """the architecture of the weights"""
+
+
+def show_scores(arguments: Sequence[str]) -> int:
+    """photostyle score: the table of metrics, then that of artefacts."""
+    options = parse(ScoreCommand, arguments, "photostyle score")
+    content, style, masks = _what_it_was_made_from(options)
+    photo, reference, result = read_image(content), read_image(style), read_image(options.result)
+    sets = read_all_masks(masks, photo, [reference])
+    guidance = pair_regions(photo.pixels, sets[0], reference.pixels, sets[1])
+    for text in (*sets[0].notes, *sets[1].notes, *guidance.notes):
+        note(text)
+    encoder = None
+    if locate(options.weights, options.encoder, False) is not None:
+        loaded = find(options.weights, options.encoder, download=False)
+        encoder = Encoder(loaded.state, options.encoder, layers=STYLE_LAYERS)
+    rows = {
+        str(options.result): result.pixels,
+        "untouched photo": photo.pixels,
+        "Monge-Kantorovich": _baseline(photo.pixels, reference.pixels, guidance),
+    }
+    regions = (guidance.content, guidance.style)
+    scores = {
+        name: dataclasses.asdict(score(pixels, photo.pixels, reference.pixels, *regions, encoder))
+        for name, pixels in rows.items()
+    }
+    # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
+    spoilt = {
+        name: artefacts(pixels, photo.pixels, reference.pixels, *regions).as_dict()
+        for name, pixels in rows.items()
+        if pixels is not photo.pixels
+    }
+    print(report.score_table(scores), report.score_table(spoilt), sep="\n\n")
+    return DONE
+
+
+def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str, ...]]:
+    """Content, style and masks: as given, else as recorded."""
+    beside = options.result.with_suffix(".json")
+    recorded: dict[str, Any] = {}
+    if not (options.content and options.style and options.masks) and beside.is_file():
+        recorded = read_record(beside)["config"]
+    if not recorded and not (options.content and options.style):
+        raise PhotostyleError(
+            f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
+        )
+    style = options.style or recorded["style"]
+    if isinstance(style, list):
+        raise PhotostyleError(
+            f"{options.result} is of {len(style)} references, scores are against one; give --style and --masks of one"
+        )
+    masks = options.masks or tuple(recorded.get("masks", ("none",)))
+    if not options.masks and len(masks) > 2:
+        raise PhotostyleError(
+            f"{options.result} has masks of {len(masks) - 1} references; give --masks CONTENT_MASK STYLE_MASK of one"
+        )
+    return (
+        options.content or Path(recorded["content"]),
+        Path(style),
+        masks,
+    )
+
+
+def _baseline(photo: Tensor, reference: Tensor, guidance: Guidance) -> Tensor:
+    maps = region_colour_maps(photo, guidance.content, reference, guidance.style)
+    return recolour(photo, feather(photo, guidance.content, Config.feather), maps)

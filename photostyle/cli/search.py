@@ -1,0 +1,197 @@
+"""photostyle search: settings for two photographs, tried at low resolution, as a file for `run --config`."""
+
+import dataclasses
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from photostyle.cli.arguments import parse
+from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.pipeline import TO_BE_MADE
+from photostyle.presets import PRESETS, configure
+from photostyle.search.page import write_page
+from photostyle.search.pareto import choose, front_table, plot_front, preset_trial
+from photostyle.search.study import Study
+from photostyle.search.trials import Problem, Trial, judged, prepare
+from photostyle.workers.pool import Pool
+from photostyle.workers.ray_pool import check_cluster, open_pool
+
+BEST, PLOT, PAGE = "best.toml", "pareto.png", "report.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchCommand:
+    """Look for weights that suit two photographs: many trials at low resolution, style against edges."""
+
+    content: Path
+    """the photograph whose structure is kept"""
+    style: Path
+    """the reference photograph whose colours, light and mood are taken"""
+    masks: tuple[str, ...] = ("none",)
+    """region masks: CONTENT_MASK STYLE_MASK (files, or folders with a legend.toml); none: one region"""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("search")
+    """the folder to write; a search that it holds goes on"""
+    trials: int = 50
+    """how many in all, those of an earlier start and of other processes on the same folder among them"""
+    storage: str | None = None
+    """where trials are kept, as an Optuna URL (postgresql://...), so that several machines share them; default: a
+    journal file in the folder"""
+    preset: Literal["auto", "patches", "photoreal"] = "auto"
+    """what is varied; auto is photoreal with VGG weights, else patches"""
+    size: int = PRESETS["search"]["size"]
+    """long side in pixels"""
+    iterations: tuple[int, ...] = PRESETS["search"]["iterations"]
+    """evaluations of each stage of a trial"""
+    weights: Path | None = None
+    """VGG weights, for the terms and for the style score; default: torch hub cache, then download"""
+    encoder: Literal["vgg19", "vgg16"] = "vgg19"
+    """the architecture of the weights"""
+    download: bool = True
+    """fetch VGG weights when they are neither given nor cached"""
+    seed: int = Config.seed
+    """seed of what is tried and of every trial"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where to compute"""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice"""
+    cluster: str | None = None
+    """where trials are computed: auto (Ray at RAY_ADDRESS, else Ray on this machine), ray://HOST:PORT, local (processes
+    of this machine); default: this process"""
+    cores: int = 1
+    """CPU cores a trial on a cluster; where it has GPUs, a trial gets one too"""
+
+
+def search(arguments: Sequence[str]) -> int:
+    """photostyle search: trials until there are enough, then the front, the chosen settings, how to use them."""
+    options = parse(SearchCommand, arguments, "photostyle search")
+    if options.trials < 1:
+        raise PhotostyleError(f"--trials is {options.trials}; it must be at least 1")
+    check_cluster(options.cluster, options.cores)
+    config = _config(options)
+    _refuse_to_overwrite(options)
+    problem = _prepared(config, options)
+    for text in problem.notes:
+        note(text)
+    make_folder(options.output)
+    study = Study(problem, options.output, options.storage)
+    line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {judged(problem)}")
+    try:
+        gpu = options.device != "cpu"
+        with open_pool(options.cluster, options.cores, gpu=gpu, say=note) as pool:
+            if options.cluster:
+                line(pool.description)
+            _watch(study, options.trials, pool)
+    except KeyboardInterrupt:
+        _conclude(options, study)
+        return complain("interrupted; the same command goes on", INTERRUPTED)
+    return _conclude(options, study)
+
+
+def _config(options: SearchCommand) -> Config:
+    """Of the default trial: the preset at the search's size."""
+    if options.masks in TO_BE_MADE:
+        raise PhotostyleError(
+            f"--masks {options.masks[0]} would make them anew; make them once with photostyle segment, look, and give "
+            "their folders"
+        )
+    given = dataclasses.asdict(options)
+    asked = {name: given[name] for name in given.keys() - {"output", "trials", "storage", "cluster", "cores"}}
+    if options.cluster:
+        if options.threads:
+            raise PhotostyleError("--threads is of this process; give --cores for the trials on a cluster")
+        asked["threads"] = options.cores
+    return configure(**PRESETS["search"] | asked)
+
+
+def _prepared(config: Config, options: SearchCommand) -> Problem:
+    """The problem, on the CPU where its trials go elsewhere: there may be no CUDA here."""
+    if not options.cluster:
+        return prepare(config, note)
+    return dataclasses.replace(prepare(dataclasses.replace(config, device="cpu"), note), config=config)
+
+
+def _refuse_to_overwrite(options: SearchCommand) -> None:
+    """Nothing that is read may be written, and no file of these names that was here before the search."""
+    written = [options.output / name for name in (BEST, PLOT, PAGE)]
+    inputs = [options.content, options.style, options.weights, *(Path(name) for name in options.masks)]
+    refuse_inputs(written, inputs)
+    if any(path and path.resolve().parent == (options.output / "trials").resolve() for path in inputs):
+        raise PhotostyleError(f"{options.output / 'trials'} holds an input; choose another --output")
+    foreign = [path for path in written if path.exists()]
+    if foreign and not (options.output / "study.json").exists():
+        raise PhotostyleError(f"{foreign[0]} exists and is of no search here; choose another --output")
+
+
+def _watch(study: Study, count: int, pool: Pool) -> None:
+    """Run the trials, with a line for each."""
+    began, before = time.perf_counter(), count - study.missing(count)
+    if before:
+        line(f"{before} of {count} trials were done before or are being done")
+    with closing(study.run(count, pool)) as trials:  # closed, it gives back what is under way
+        for trial in trials:
+            missing = max(0, study.missing(count)) + study.under_way
+            done = count - missing
+            left = (time.perf_counter() - began) / max(1, done - before) * missing
+            scores = f"style {trial.style:.3f}  edge {trial.edge:.3f}  distance {trial.distance:.3f}"
+            said = scores if trial.state == "complete" else f"failed: {trial.failure}"
+            line(
+                f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {_duration(left)} left"
+            )
+
+
+def _conclude(options: SearchCommand, study: Study) -> int:
+    """Write what the trials so far amount to, and say it. Returns the exit code."""
+    trials = study.trials()
+    best = choose(trials)
+    if best is None:
+        return complain("no trial is complete: there is nothing to choose from", FAILED)
+    _write(options, study, trials, best)
+    print(front_table(trials))
+    print(f"\n{_verdict(best, trials)}\n{judged(study.problem)}")
+    for name in (BEST, PLOT, PAGE):
+        print(options.output / name)
+    print(f"\n{_command(options, study.problem)}")
+    return DONE
+
+
+def _write(options: SearchCommand, study: Study, trials: Sequence[Trial], best: Trial) -> None:
+    """Settings, plot and page."""
+    problem, folder = study.problem, options.output
+    pictures = {trial.number: study.picture(trial) for trial in trials if study.picture(trial).exists()}
+    study.write_best(folder / BEST, best)
+    plot_front(trials, pictures, problem.style_features, folder / PLOT)
+    write_page(
+        folder / PAGE,
+        f"{options.content.name} from {options.style.name}",
+        (problem.name, judged(problem), _verdict(best, trials), _command(options, problem)),
+        {"content": problem.scene.content, "style": problem.scene.style},
+        folder / PLOT,
+        trials,
+        pictures,
+    )
+
+
+def _verdict(best: Trial, trials: Sequence[Trial]) -> str:
+    text = f"chosen: trial {best.number}, distance {best.distance:.3f} = sqrt(style^2 + (1 - edge)^2)"
+    preset = preset_trial(trials)
+    return text if preset is None else f"{text}; the preset's own settings: {preset.distance:.3f}"
+
+
+def _command(options: SearchCommand, problem: Problem) -> str:
+    """How to use the chosen settings, at any size."""
+    words = ["photostyle", "run", "--config", str(options.output / BEST)]
+    words += ["--content", str(options.content), "--style", str(options.style), "--masks", *options.masks]
+    if problem.encoder is not None and options.weights is not None:
+        words += ["--weights", str(options.weights), "--encoder", options.encoder]
+    return shlex.join([*words, "--output", str(options.output / "best.png")])
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

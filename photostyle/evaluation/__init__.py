@@ -1,0 +1,1 @@
+"""What came out: scores, artefacts, the record beside a picture, sheets and tables for people."""

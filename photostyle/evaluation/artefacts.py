@@ -1,0 +1,449 @@
+"""What a transfer spoils, in numbers: one detector an artefact, 0 where there is none.
+
+Each compares the result with the photo, so that the photo's own noise, bands, burnt lamps and haze are not held
+against it. Differences of colour are in CIELAB under D65 (ΔE*ab, CIE 1976), of which about 1 is seen between
+adjoining fields and JND between separate ones. Pictures are first brought to a long side of 700 px (by area;
+smaller ones stay), where all of these artefacts live: what vanishes there is not seen in the picture as a whole,
+and 12 MP cost no more memory than the reduction. Only what counts single pixels, `clipped` and `foreign`, takes
+every n-th of them instead, for an average hides them. Lengths are parts of the long side.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import (
+    convolve1d,
+    gaussian_filter,
+    maximum_filter,
+    minimum_filter,
+    sobel,
+    uniform_filter,
+    uniform_filter1d,
+)
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from photostyle.evaluation.scores import HALF_LEVEL, LEAST_SHARE, lab, region_weights
+from photostyle.imaging.filters import LUMA, fit_within
+from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
+
+SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
+JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994
+STEP = 1.2  # ΔE*ab: the least contour counted. One level of 8 bits in a channel is 1.17 at most (dark greens)
+
+DETAIL = 2  # px: detail is what a 5x5 mean removes
+FLANK = 7 / SIDE  # of a step: a band narrower than 7 px of 700 looks like texture
+GAP = 2  # px between a step's middle and its flanks: steps of published results are 1 to 3 px wide
+
+EDGE = 10 * JND  # ΔE*ab across an edge that counts as strong: no texture, an outline
+REACHES = (0.01, 0.03)  # of a halo: the smoothing's radius in Luan et al. is 15 px of 700, between the two
+MOST_EDGES = 8000  # profiles, evenly taken: the mean of as many is stable to some per cent
+
+NOISE_RADIUS = 8  # px: 289 pixels a window, whose standard deviation is known to 4 %
+NOISE_MASKS = (
+    (1, -2, 1),
+    (1, 2, -1, -4, -1, 2, 1),
+)  # the second: the first, of every other pixel of (1, 2, 1)
+GAIN_RADIUS = (
+    0.04  # of the window in which the gain is taken: 28 px, over which a photo's flat area still changes
+)
+NOISE_MARGIN = 1.5  # lightness and chroma have different gains, and noise and structure another share of each
+ROUNDING = 0.39  # ΔE*ab: standard deviation of rounding to 8 bits where it is largest, in dark blues
+
+DARK_RADIUS = 0.02  # of the window of dark and light points: 15 px, the patch of He et al. 2009
+CELL = 2.0  # ΔE*ab, the side of a colour's cell: below JND
+RARE = 0.005  # as the outer half per cent that the colour score leaves out
+CODE = 1024  # more than cells along any axis of CIELAB, so that three numbers fit into one
+MOST_PIXELS = 1_000_000  # as in `metrics`
+FOREIGN = 10.0  # ΔE: colours farther apart are different colours, not shades
+LIGHTNESS = 2.0  # lightness counts half in `foreign`: k_L of CIE 116-1995 where shade matters less than hue
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """The artefacts of one result. 0 is none, and less is better."""
+
+    banding: float  # ΔE climbed in steps per hundredth of the long side, in smooth areas
+    halo: float  # ΔE beyond the noticeable between the band along strong edges and what lies behind it
+    spill: float  # ΔE, the same for chroma towards that of the other side
+    noise: float  # ΔE, standard deviation in flat areas
+    clipped: float  # 0 to 1, share of the pixels, weighted by lightness and channel
+    haze: float  # L* by which blacks are lifted and contrast is lost
+    foreign: float  # 0 to 1, share of the pixels
+
+    def as_dict(self) -> dict[str, float]:
+        """The seven numbers by name."""
+        return asdict(self)
+
+
+def artefacts(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> Artefacts:
+    """All artefacts of a result.
+
+    result, content (3, H, W), style (3, h, w): sRGB in [0, 1]; content_masks (K, H, W), style_masks (K, h, w):
+    region k of one is to look like region k of the other. Regions count as in `scores.score`.
+    """
+    regions = (content_masks, style_masks)
+    halo, spill = _edge_artefacts(_reduced_lab(result), _reduced_lab(content))
+    return Artefacts(
+        banding=banding(result, content),
+        halo=halo,
+        spill=spill,
+        noise=noise(result, content),
+        clipped=clipped(result, content, style, *regions),
+        haze=haze(result, content, style, *regions),
+        foreign=foreign(result, content, style, *regions),
+    )
+
+
+def banding(result: Tensor, content: Tensor) -> float:
+    """Steps where the photo is smooth: ΔE climbed in them per hundredth of the long side. (3, H, W) twice -> ≥ 0.
+
+    A step at a pixel, along rows or columns: the difference of the means of the two flanks, less so much of
+    their standard deviation that a ramp of any slope has none; so noise, which hides bands, hides them here.
+    What counts of it is the excess over STEP, in the smooth area (`smooth_area`), away from where the photo
+    itself has such a step. A level of the photo's 8 bits that a steep colour map makes visible does count. As
+    CAMBI (Tandon et al., PCS 2021) it looks for flat fields that differ by little; unlike it, beside a photo.
+    """
+    ours, own = _reduced_lab(result), _reduced_lab(content)
+    flank = _pixels(FLANK, own, 3) | 1
+    smooth, climbed = smooth_area(own, flank + GAP), 0.0
+    if smooth.mean() < LEAST_SHARE:
+        return 0.0
+    for axis in (1, 2):
+        of_photo = maximum_filter(_steps(own, axis, flank), 2 * GAP + 1)
+        excess = np.maximum(_steps(ours, axis, flank) - STEP, 0)
+        climbed += float(excess[smooth & (of_photo < STEP)].sum()) / 2
+    # A sharp step is found at each of the 2 GAP places that have it between their flanks.
+    return float(climbed / (2 * GAP) / int(smooth.sum()) * max(smooth.shape) / 100)
+
+
+def halo(result: Tensor, content: Tensor) -> float:
+    """Bands along strong edges that differ from what lies behind them: mean ΔE beyond the noticeable, ≥ 0.
+
+    On each side of an edge of the photo, where the photo keeps its colour from 2 px to 3 reaches away (for a
+    reach of 1 and of 3 % of the long side), the result from 2 px to 1 reach away is compared with the result
+    from 2 to 3 reaches. Counted are lightness, either way, and chroma but for what goes towards the other
+    side's, which is `spill`; less what the photo's own difference explains under the gain of the edge or of the
+    whole picture, less two standard errors of the difference, which is noise, and less JND. (3, H, W) twice.
+    """
+    return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[0]
+
+
+def spill(result: Tensor, content: Tensor) -> float:
+    """Chroma of one side of a strong edge on the other: mean ΔE beyond the noticeable, ≥ 0.
+
+    Measured as `halo` is; counted is how far the chroma of the band goes towards that of the other side.
+    (3, H, W) twice.
+    """
+    return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[1]
+
+
+def noise(result: Tensor, content: Tensor) -> float:
+    """Noise in flat areas beyond the photo's own: mean standard deviation in ΔE. (3, H, W) twice -> ≥ 0.
+
+    Noise is what the mask of Immerkær ("Fast Noise Variance Estimation", CVIU 64(2), 1996) leaves, which sees no
+    ramps and no straight bands; at two octaves, of which the worse one counts, since optimisers leave grain
+    of several pixels. Taken off are rounding to 8 bits and the photo's own noise under the gain that its coarser
+    structure has around there, at least 1, times NOISE_MARGIN. What is amplified beyond that counts: a steep
+    colour map that is affine, and so perfect by the matting energy, turns the photo's faintest grain to speckle.
+    """
+    ours, own = _reduced_lab(result), _reduced_lab(content)
+    smooth = smooth_area(own, NOISE_RADIUS)
+    if smooth.mean() < LEAST_SHARE:
+        return 0.0
+    radius = _pixels(GAIN_RADIUS, own, 4)
+    gain = _coarse_variance(ours, radius) / _coarse_variance(own, radius)
+    allowed, excess = NOISE_MARGIN**2 * np.maximum(gain, 1), np.zeros_like(gain)
+    for mask in NOISE_MASKS:
+        found, photo = (_box(_rough(each, mask) ** 2, NOISE_RADIUS).sum(0) for each in (ours, own))
+        excess = np.maximum(excess, found - allowed * photo - ROUNDING**2)
+    return float(np.sqrt(excess)[smooth].mean())
+
+
+def clipped(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> float:
+    """Pixels newly at 0 or 1 in a channel, beyond the style's share of such: weighted share, 0 to 1.
+
+    A pixel counts by its lightness L*/100, the larger of result and photo: a burnt lamp whole, a shadow that
+    went black little; a channel by its weight in Rec. 709 luma; a region by its share. Of each region, channel
+    and end, the reference's own share, weighted alike, is taken off: where the style is a flame on black, black
+    is no loss. Shapes as in `artefacts`.
+    """
+    weights = region_weights(content_masks, style_masks)
+    ours, own, theirs = (_thinned(each) for each in (result, content, style))
+    masks, style_masks = _thinned(content_masks), _thinned(style_masks)
+    light = np.maximum(lab(ours)[0], lab(own)[0]) / 100
+    style_light, total = lab(theirs)[0] / 100, 0.0
+    for at_end in (_at_black, _at_white):
+        new = (at_end(ours) & ~at_end(own)).numpy() * light
+        shares = _region_means(new, masks) - _region_means(at_end(theirs).numpy() * style_light, style_masks)
+        total += float(weights @ np.maximum(shares, 0) @ np.array(LUMA))
+    return total
+
+
+def haze(result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor) -> float:
+    """Grey veil: mean L* by which blacks are lifted and contrast is lost against photo and style alike, ≥ 0.
+
+    Around each pixel, the darkest L* and the range of L* within 2 % of the long side (after a 3x3 mean): the
+    dark channel of He, Sun & Tang ("Single Image Haze Removal Using Dark Channel Prior", CVPR 2009), on
+    lightness. What the style would have there is the value of equal rank in its region. Haze is how far the
+    result's dark point is above the higher of the two, but no more than its range is below the smaller of the
+    two; less JND. A veil is an affine map: one that a style has is no haze. Shapes as in `artefacts`.
+    """
+    weights = region_weights(content_masks, style_masks)
+    (dark, span), (own_dark, own_span), (style_dark, style_span) = (
+        _dark_and_range(_reduced_lab(each)[0]) for each in (result, content, style)
+    )
+    masks, there_masks = _reduced(content_masks).numpy(), _reduced(style_masks).numpy()
+    total = 0.0
+    for k in np.flatnonzero(weights):
+        inside, there = masks[k] > 0.5, there_masks[k] > 0.5
+        if not inside.any() or not there.any():
+            continue
+        lift = dark[inside] - np.maximum(own_dark[inside], _transported(own_dark[inside], style_dark[there]))
+        loss = np.minimum(own_span[inside], _transported(own_span[inside], style_span[there])) - span[inside]
+        total += float(weights[k] * np.maximum(np.minimum(lift, loss) - JND, 0).mean())
+    return total
+
+
+def foreign(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> float:
+    """Share of the pixels whose colour neither the style's region nor the photo's has, 0 to 1.
+
+    Colours are cells of 2 ΔE in CIELAB with half of L*; one is foreign where every cell that the photo or the
+    style occupies in that region is more than 10 ΔE away. The style's rarest half per cent does not count: its
+    mask takes in that much of the neighbours. Shapes as in `artefacts`.
+    """
+    weights = region_weights(content_masks, style_masks)
+    ours, own, theirs = (_cells(_thinned(each)) for each in (result, content, style))
+    masks, style_masks = _thinned(content_masks), _thinned(style_masks)
+    total = 0.0
+    for k in np.flatnonzero(weights):
+        inside, there = (each[k].flatten().numpy() > 0.5 for each in (masks, style_masks))
+        if not inside.any() or not there.any():
+            continue
+        known = np.union1d(own[inside], _common(theirs[there]))
+        colours, counts = np.unique(ours[inside], return_counts=True)
+        distances = cKDTree(_places(known)).query(_places(colours))[0]
+        far = distances > FOREIGN / CELL
+        total += float(weights[k] * counts[far].sum() / counts.sum())
+    return total
+
+
+def smooth_area(photo: Array, radius: int) -> Mask:
+    """Where the photo has no detail to be seen: its departure from its 5x5 mean is below JND (root mean square
+
+    over the window of that radius). CIELAB (3, H, W) -> (H, W).
+    """
+    detail = photo - _box(photo, DETAIL)
+    energy: Array = _box(detail**2, radius).sum(0)
+    return energy < JND**2
+
+
+def _edge_artefacts(ours: Array, own: Array) -> tuple[float, float]:
+    """Halo and spill, from the profiles across strong edges. CIELAB (3, H, W) twice."""
+    points, normals = _strong_edges(own)
+    if not len(points):
+        return 0.0, 0.0
+    gain = max(1.0, float(np.sqrt(ours.var((1, 2)).sum() / max(own.var((1, 2)).sum(), STEP**2))))
+    sides = [
+        _beside_edges(ours, own, points, sign * normals, _pixels(reach, own, 4), gain)
+        for reach in REACHES
+        for sign in (-1, 1)
+    ]
+    # Of a side's two reaches the worse one counts, where it can be measured at all.
+    halos, spills = (np.array([side[k] for side in sides]).reshape(2, 2, -1) for k in (0, 1))
+    measured = ~np.isnan(halos).all(0)
+    if not measured.any():
+        return 0.0, 0.0
+    worst = [np.nan_to_num(each, nan=-np.inf).max(0)[measured] for each in (halos, spills)]
+    return float(worst[0].mean()), float(worst[1].mean())
+
+
+def _strong_edges(photo: Array) -> tuple[Array, Array]:
+    """Pixels on the crest of strong edges and unit vectors across: (n, 2) and (n, 2), both as (y, x)."""
+    smooth = gaussian_filter(photo, (0, 1, 1))
+    # Sobel's mask sums to 4 per side of a pixel pair two apart: an eighth is ΔE a pixel.
+    slopes = np.stack([sobel(smooth, axis) for axis in (1, 2)]) / 8
+    strongest = np.abs(slopes).sum(0).argmax(0)
+    slope = np.take_along_axis(slopes, strongest[None, None], 1)[:, 0]
+    size = np.sqrt((slopes**2).sum((0, 1)))
+    across = slope / np.maximum(np.sqrt((slope**2).sum(0)), 1e-12)
+    # An outline of the height EDGE that is blurred by 3 px (standard deviation) has about this slope.
+    y, x = np.nonzero(size > EDGE / 8)
+    points, normals = np.stack((y, x), 1).astype(float), across[:, y, x].T
+    crest = np.ones(len(points), bool)
+    for sign in (-1, 1):
+        crest &= size[y, x] >= _sampled(size[None], points + sign * normals)[0]
+    points, normals = points[crest], normals[crest]
+    step = max(1, -(-len(points) // MOST_EDGES))
+    return points[::step], normals[::step]
+
+
+def _beside_edges(
+    ours: Array, own: Array, points: Array, normals: Array, reach: int, gain: float
+) -> tuple[Array, Array]:
+    """Halo and spill on one side of each edge in ΔE, not a number where the photo does not keep its colour there."""
+    offsets = np.unique(np.linspace(GAP, 3 * reach, 3 * 7).round())
+    near, far = offsets <= reach, offsets >= 2 * reach
+    there, behind = (
+        [_sampled(each, points[:, None] + sign * offsets[:, None] * normals[:, None]) for each in (ours, own)]
+        for sign in (1, -1)
+    )
+    end = points + 3 * reach * normals
+    inside = ((end >= 0) & (end <= np.array(own.shape[1:]) - 1)).all(1)
+    photo, photo_far = there[1], there[1][..., far].mean(-1)
+    calm = np.sqrt(((photo - photo_far[..., None]) ** 2).sum(0).mean(-1)) < JND
+    # The other side's colour is taken in its depth: near the edge a stain across it looks the same on both sides.
+    other, other_photo = behind[0][..., far].mean(-1), behind[1][..., near].mean(-1)
+    height = _length(photo_far - other_photo)
+    valid = inside & calm & (height > EDGE)
+    back = there[0][..., far].mean(-1)
+    change, own_change = there[0][..., near].mean(-1) - back, photo[..., near].mean(-1) - photo_far
+    edge_gain = _length(back - other) / np.maximum(height, EDGE)
+    # From neighbours' differences (von Neumann), and their median: neither a halo's slope nor its end is noise.
+    grain = np.median((np.diff(there[0], axis=-1) ** 2).sum(0), axis=-1) / 2
+    error = np.sqrt(grain * (1 / near.sum() + 1 / far.sum()))
+    explained = np.maximum(gain, edge_gain) * _length(own_change) + JND + 2 * error
+    towards = (other - back)[1:] / np.maximum(_length((other - back)[1:]), 1e-12)
+    spilt = np.maximum((change[1:] * towards).sum(0), 0)
+    halo_vector = change.copy()
+    halo_vector[1:] -= spilt * towards
+    values = (np.maximum(each - explained, 0) for each in (_length(halo_vector), spilt))
+    halos, spills = (np.where(valid, each, np.nan) for each in values)
+    return halos, spills
+
+
+def _steps(picture: Array, axis: int, flank: int) -> Array:
+    """Height of the step at each pixel along an axis, in ΔE, less what a ramp or noise has. (3, H, W) -> (H, W).
+
+    flank: odd.
+    """
+    mean = uniform_filter1d(picture, flank, axis, mode="nearest")
+    square = uniform_filter1d(picture**2, flank, axis, mode="nearest")
+    deviation = np.sqrt(np.maximum(square - mean**2, 0).sum(0))
+    distance = GAP + flank // 2  # from the step to the middle of a flank
+    places = np.arange(picture.shape[axis])
+    before, after = (np.clip(places + d, 0, len(places) - 1) for d in (-distance, distance))
+    change = _length(mean.take(after, axis) - mean.take(before, axis))
+    spread = np.maximum(deviation.take(after, axis - 1), deviation.take(before, axis - 1))
+    # A ramp of slope 1 climbs twice the distance and has the variance (n^2 - 1) / 12 of n equidistant numbers.
+    ramp = 2 * distance / np.sqrt((flank**2 - 1) / 12)
+    height: Array = np.maximum(change - ramp * spread, 0)
+    return height
+
+
+def _rough(picture: Array, mask: tuple[int, ...]) -> Array:
+    """The picture through a mask along both axes, over its norm: white noise keeps its variance. (C, H, W)."""
+    for axis in (1, 2):
+        picture = convolve1d(picture, np.array(mask, float), axis, mode="mirror")
+    rough: Array = picture / np.square(mask).sum()
+    return rough
+
+
+def _coarse_variance(picture: Array, radius: int) -> Array:
+    """Variance of the 5x5 means around each pixel, and of rounding, so that it is not zero. (3, H, W) -> (H, W)."""
+    coarse = _box(picture, DETAIL)
+    variance: Array = (_box(coarse**2, radius) - _box(coarse, radius) ** 2).sum(0)
+    variance = np.maximum(variance, 0) + ROUNDING**2
+    return variance
+
+
+def _dark_and_range(lightness: Array) -> tuple[Array, Array]:
+    """Darkest value and range around each pixel. (H, W) -> twice (H, W)."""
+    smooth = uniform_filter(lightness, 3, mode="nearest")
+    size = 2 * max(1, round(DARK_RADIUS * max(lightness.shape))) + 1
+    dark = minimum_filter(smooth, size)
+    return dark, maximum_filter(smooth, size) - dark
+
+
+def _transported(values: Array, target: Array) -> Array:
+    """Each value's equal in rank among the target's: the optimal transport of one distribution to the other."""
+    ranks = np.searchsorted(np.sort(values), values, side="right") / len(values)
+    moved: Array = np.quantile(target, ranks)
+    return moved
+
+
+def _cells(image: Tensor) -> NDArray[np.int64]:
+    """Each pixel's cell of colour, as one number. (3, H, W) sRGB -> (H W,)."""
+    colours = lab(image).reshape(3, -1) / np.array([[LIGHTNESS], [1], [1]]) / CELL
+    lightness, a, b = np.round(colours).astype(np.int64) + CODE // 2
+    cells: NDArray[np.int64] = (lightness * CODE + a) * CODE + b
+    return cells
+
+
+def _common(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The cells taken without the rarest, which together hold RARE of the pixels."""
+    values, counts = np.unique(cells, return_counts=True)
+    order = counts.argsort(kind="stable")
+    kept: NDArray[np.int64] = values[order[counts[order].cumsum() > RARE * len(cells)]]
+    return kept
+
+
+def _places(cells: NDArray[np.int64]) -> Array:
+    """The numbers of `_cells` as points. (n,) -> (n, 3)."""
+    return np.stack((cells // CODE**2, cells // CODE % CODE, cells % CODE), 1).astype(float)
+
+
+def _at_black(image: Tensor) -> Tensor:
+    return image <= HALF_LEVEL
+
+
+def _at_white(image: Tensor) -> Tensor:
+    return image >= 1 - HALF_LEVEL
+
+
+def _region_means(values: NDArray[np.floating], masks: Tensor) -> Array:
+    """Mean over each region, 0 for an empty one. values (3, H, W), masks (K, H, W) -> (K, 3)."""
+    weights = masks.flatten(1).double().numpy()
+    sums = weights @ values.reshape(3, -1).T
+    means: Array = sums / np.maximum(weights.sum(1, keepdims=True), HALF_LEVEL)
+    return means
+
+
+def _sampled(picture: Array, places: Array) -> Array:
+    """The nearest pixels, at the border the last. (C, H, W), places (..., 2) as (y, x) -> (C, ...)."""
+    height, width = picture.shape[1:]
+    nearest = np.round(places).astype(np.intp)
+    y, x = np.clip(nearest[..., 0], 0, height - 1), np.clip(nearest[..., 1], 0, width - 1)
+    taken: Array = picture[:, y, x]
+    return taken
+
+
+def _length(vectors: Array) -> Array:
+    """Euclidean norm over the first axis."""
+    norm: Array = np.sqrt((vectors**2).sum(0))
+    return norm
+
+
+def _box(picture: Array, radius: int) -> Array:
+    mean: Array = uniform_filter(picture, (0, 2 * radius + 1, 2 * radius + 1), mode="nearest")
+    return mean
+
+
+def _pixels(part: float, picture: Array, least: int) -> int:
+    """A part of the long side in pixels."""
+    return max(least, round(part * float(max(picture.shape[1:]))))
+
+
+def _reduced_lab(image: Tensor) -> Array:
+    return lab(_reduced(image))
+
+
+def _reduced(stack: Tensor) -> Tensor:
+    return area_average(stack, *fit_within(stack.shape[1], stack.shape[2], SIDE))
+
+
+def _thinned(stack: Tensor) -> Tensor:
+    """Every n-th row and column, so that no more than a megapixel is left."""
+    step = math.ceil(math.sqrt(stack[0].numel() / MOST_PIXELS))
+    return stack[:, ::step, ::step].detach().cpu()

@@ -1,0 +1,229 @@
+"""The record beside every picture: what was asked, with what, what was decided, how it went, what came out."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from photostyle.config import MASK_WORDS, Config
+from photostyle.errors import PhotostyleError
+from photostyle.files.images import sha256_of, write_bytes_atomically
+from photostyle.files.masks import mask_size, read_masks
+from photostyle.pipeline import Result, stages_of
+from photostyle.regions.guidance import Guidance
+from photostyle.settings import typed
+from photostyle.version import __version__
+
+FORMAT = 1
+# Records hold every setting there was: one that lacks a later setting was made as if it were this.
+BEFORE_THERE_WAS = {"texture_weight": 0.0, "photorealism_luma": 1.0}
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
+
+
+def make_record(
+    config: Config,
+    result: Result,
+    output_sha256: str,
+    seconds: float,
+    metrics: dict[str, Any],
+    artefacts: dict[str, Any],
+    segmentation: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything about a finished run, as JSON types. Paths are absolute, so that it can be run again anywhere.
+
+    segmentation: what made the masks, as JSON types; None where they were given.
+    """
+    return {
+        "photostyle": {"format": FORMAT, "version": __version__, "commit": commit()},
+        "ended": result.ended,
+        "config": config_to_json(config),
+        "environment": environment(result.device, result.threads),
+        "inputs": _inputs(config, result),
+        "weights": _weights(result),
+        "segmentation": segmentation,
+        **({"references": _references(config, result)} if len(result.references) > 1 else {}),
+        "size": {"width": result.photo.width, "height": result.photo.height},
+        "regions": regions(result.guidance),
+        "notes": list(result.notes),
+        "seconds": seconds,
+        "stages": list(stages_of(result)),
+        "trace": result.trace,
+        "metrics": metrics,
+        "artefacts": artefacts,
+        "output": {"path": str(config.output.absolute()), "sha256": output_sha256},
+    }
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON, atomically; a number that is not finite becomes null."""
+    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes_atomically(path, (text + "\n").encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record. Raises PhotostyleError where the file is none."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PhotostyleError(f"{path} does not exist; give the .json beside a picture") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise PhotostyleError(f"{path} is no record ({error}); give the .json beside a picture") from error
+    if not isinstance(record, dict) or not isinstance(made_by := record.get("photostyle"), dict):
+        raise PhotostyleError(f"{path} is JSON but no photostyle record; give the .json beside a picture")
+    if made_by.get("format") != FORMAT:
+        raise PhotostyleError(
+            f"{path} is a record of format {made_by.get('format')}, this version ({__version__}) reads {FORMAT}; "
+            f"use version {made_by.get('version')}"
+        )
+    return record
+
+
+def config_to_json(config: Config) -> dict[str, Any]:
+    """A configuration as JSON types, every path absolute."""
+    entries = {name: _plain(value) for name, value in asdict(config).items()}
+    # One reference is one path, as ever.
+    style = entries["style"][0] if len(entries["style"]) == 1 else entries["style"]
+    return entries | {
+        "style": style,
+        "masks": [name if name in MASK_WORDS else str(Path(name).absolute()) for name in config.masks],
+    }
+
+
+def config_from_json(entries: dict[str, Any], source: Path) -> Config:
+    """The configuration a record holds; what it lacks because it is older is as it was then.
+
+    Raises PhotostyleError where its settings are not this version's.
+    """
+    kinds = get_type_hints(Config)
+    if unknown := entries.keys() - kinds.keys():
+        raise PhotostyleError(
+            f"{source} has settings this version ({__version__}) does not know: {', '.join(sorted(unknown))}; "
+            "run it with the version it names"
+        )
+    if missing := {"content", "style"} - entries.keys():
+        raise PhotostyleError(
+            f"{source} lacks {' and '.join(sorted(missing))}; give a record as it was written"
+        )
+    values = {}
+    for name, value in (BEFORE_THERE_WAS | entries | {"style": _several(entries["style"])}).items():
+        try:
+            values[name] = typed(value, kinds[name])
+        except ValueError as error:
+            raise PhotostyleError(
+                f"{source} has {name} = {value!r}, which it cannot be; correct it"
+            ) from error
+    return Config(**values)
+
+
+def check_inputs(record: dict[str, Any]) -> None:
+    """Raise PhotostyleError where an input file is no longer the one that the record was made with.
+
+    A file that is gone is left to the reader, whose message says what to do.
+    """
+    inputs = {**record["inputs"], "weights": record["weights"] or {"path": "none"}}
+    for name, entry in inputs.items():
+        path = Path(entry["path"])
+        if entry["path"] == "none" or not path.exists():
+            continue
+        if entry["sha256"] != (_mask_sha256(path) if " mask" in name else sha256_of(path)):
+            raise PhotostyleError(
+                f"{path} has changed since the record was made (SHA-256 differs); restore it, or start a new run"
+            )
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Versions and machine, as far as they can change the bytes of a result."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": device,
+        "threads": threads,
+        **{name: installed_version(name) for name in LIBRARIES},
+    }
+
+
+def commit() -> str | None:
+    """The commit of the source tree this runs from, "-dirty" where it was changed; None outside one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def regions(guidance: Guidance) -> list[dict[str, Any]]:
+    """How the regions were paired, orphans marked."""
+    return [{name: _plain(value) for name, value in asdict(pair).items()} for pair in guidance.pairs]
+
+
+def _inputs(config: Config, result: Result) -> dict[str, Any]:
+    pictures = {"content": result.photo} | {
+        f"style{number}": each for number, each in zip(_numbers(result), result.references, strict=True)
+    }
+    entries = {
+        name: {"path": str(each.path.absolute()), "sha256": each.sha256} for name, each in pictures.items()
+    }
+    names = ("content mask", *(f"style mask{number}" for number in _numbers(result)))
+    for name, path, masks in zip(names, result.mask_paths, result.masks, strict=True):
+        entries[name] = {"path": path, "sha256": masks.sha256}
+    if config.start_file is not None:
+        entries["start"] = {"path": str(config.start_file.absolute()), "sha256": sha256_of(config.start_file)}
+    return entries
+
+
+def _numbers(result: Result) -> list[str]:
+    """What the inputs of each reference have in their names: nothing where it is the only one."""
+    count = len(result.references)
+    return [""] if count == 1 else [f" {number}" for number in range(1, count + 1)]
+
+
+def _references(config: Config, result: Result) -> list[dict[str, Any]]:
+    """Each reference with its weight, and its share in the mixture of every content region that it gives."""
+    weights = config.style_weights or (1.0,) * len(result.references)
+    return [
+        {
+            "path": str(each.path.absolute()),
+            "sha256": each.sha256,
+            "weight": weight,
+            "gives": {
+                name: part for name, part in zip(result.guidance.names, row.tolist(), strict=True) if part
+            },
+        }
+        for each, weight, row in zip(result.references, weights, result.guidance.weights, strict=True)
+    ]
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _mask_sha256(path: Path) -> str:
+    """What `read_masks` hashes: more than one file where there is a legend."""
+    return read_masks(path, path, *mask_size(path)).sha256
+
+
+def _weights(result: Result) -> dict[str, str] | None:
+    if result.weights is None:
+        return None
+    loaded = result.weights
+    return {"path": str(loaded.path.absolute()), "sha256": loaded.sha256, "source": loaded.source}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,422 @@
+"""What a result is worth, in numbers: how much style and colour it took, how much of the photo it kept.
+
+All scores are of the result at the content's own size, in sRGB values as they stand in the file. Region
+scores count the regions above 1 % of both pictures, weighted by their share of the content. Nothing here
+depends on how the result was made: every random direction is drawn from its own fixed seed, so scores of
+different methods and runs compare.
+
+Style and colour are ratios to the untouched photo: 1 is nothing done, 0 is the reference's statistics
+reached.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from skimage.filters import sobel
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+from photostyle.imaging.filters import box_mean, fit_within, luma
+from photostyle.imaging.matting import EPSILON, WINDOW
+from photostyle.losses.functions import region_grams
+from photostyle.losses.patches import unit_filters
+from photostyle.regions.guidance import carry_masks
+from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
+
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Luan et al. 2017, section 4
+LEAST_SHARE = 0.01  # of either picture: a smaller region has too few pixels for statistics of its own
+HALF_LEVEL = 1 / 510  # half an 8-bit level: a smaller difference is the file format's, not the picture's
+HALF_LEVEL_LAB = 100 / 510  # the same of L*, whose 100 units span the levels
+
+# Random directions of a sliced distance. Other draws of as many move a score by 4 to 9 % (standard deviation over
+# four published pairs), so they are drawn once and for all.
+DIRECTIONS, COLOUR_SEED, PATCH_SEED = 32, 0, 0
+QUANTILES = np.linspace(0.005, 0.995, 200)  # the outer half per cent is noise and clipping
+BINS = 4096  # of the histogram behind the quantiles: finer than 8-bit levels along any direction
+PATCH = 7  # pixels: not the 5 that the method matches by default, so its own loss is not its judge
+PATCH_LEVELS = 4  # with halving, patches of 7 to 56 pixels
+LEAST_SIDE = 32  # pixels of a pyramid level; also the smallest photo accepted
+FEATURE_PIXELS, FEATURE_SIDE = 1_000_000, 700  # 700 px: the long side of the published pictures
+COLOUR_PIXELS = 1_000_000  # 5000 between neighbouring quantiles
+
+SSIM_SIGMA = 1.5  # Wang et al. 2004, section III-B
+EDGE_QUANTILE = 0.99  # not the maximum: one highlight would dim every other edge
+STRIP = 512  # rows of the matting energy at a time: memory of a strip, not of the picture
+DRIFT_SIDE, DRIFT_RIDGE = 256, 1e-4  # ridge (0.01)^2: colour differences below 1 % explain nothing
+
+Array = NDArray[np.float64]
+
+
+class Features(Protocol):
+    """What the style score asks of an encoder: features by layer, and how masks are carried to them."""
+
+    plan: tuple[tuple[Literal["conv", "pool"], str], ...]
+
+    def __call__(self, image: Tensor) -> Mapping[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one result. An arrow tells which way is better."""
+
+    style: float  # ↓ distance to the reference's style over the photo's own
+    colour: float  # ↓ the same for colours alone
+    edge: float  # ↑ SSIM of edges with the photo's, at most 1
+    grey: float  # ↑ SSIM of luma with the photo's, at most 1
+    matting: float  # ↓ 3x3 matting energy over variance, in thousandths
+    drift4: float  # ↓ share of chroma that no affine map of the photo explains within 4 px at 256 px
+    drift16: float  # ↓ within 16 px
+    style_features: str  # what `style` was measured in: compare only equal ones
+
+    def as_dict(self) -> dict[str, float]:
+        """The seven numbers by name."""
+        return {name: value for name, value in asdict(self).items() if name != "style_features"}
+
+
+def score(
+    result: Tensor,
+    content: Tensor,
+    style: Tensor,
+    content_masks: Tensor,
+    style_masks: Tensor,
+    encoder: Features | None = None,
+) -> Scores:
+    """All scores of a result.
+
+    result, content (3, H, W), style (3, h, w): sRGB in [0, 1]; content_masks (K, H, W),
+    style_masks (K, h, w): region k of one is to look like region k of the other. encoder: on the pictures'
+    device, with relu1_1, relu2_1 ... relu5_1 among its layers; without one, style is scored in patches and
+    `style_features` says so.
+    Raises PhotostyleError where sizes disagree or no region exists in both pictures.
+    """
+    _check(result, content, style, content_masks, style_masks)
+    regions = (content_masks, style_masks)
+    if encoder is None:
+        style_score, features = patch_ratio(result, content, style, *regions), f"patches {PATCH}x{PATCH}"
+    else:
+        style_score, features = gram_ratio(result, content, style, *regions, encoder), "Gram relu1_1-relu5_1"
+    return Scores(
+        style=style_score,
+        colour=colour_ratio(result, content, style, *regions),
+        edge=edge_similarity(result, content),
+        grey=grey_similarity(result, content),
+        matting=matting_score(result, content),
+        drift4=drift(result, content, 4),
+        drift16=drift(result, content, 16),
+        style_features=features,
+    )
+
+
+def gram_ratio(
+    result: Tensor,
+    content: Tensor,
+    style: Tensor,
+    content_masks: Tensor,
+    style_masks: Tensor,
+    encoder: Features,
+    layers: Sequence[str] = STYLE_LAYERS,
+) -> float:
+    """Distance of Gram matrices to the style's over that of the content: geometric mean over layers.
+
+    At a layer, d(X) = sum_k w_k ||G_X,k - G_S,k||_F / ||G_S,k||_F with G_k = F diag(m_k) F^T / sum m_k (Gatys
+    et al. 2016, eq. 3, by region as Luan et al. 2017, eq. 3), the masks carried to the layer. Shapes as in
+    `score`. Any picture above 1 MP, content or style, is first reduced by area to a long side of 700 px.
+    """
+    weights = region_weights(content_masks, style_masks)
+    target = _grams(style, style_masks, encoder, layers)
+    reached = _grams(result, content_masks, encoder, layers)
+    untouched = _grams(content, content_masks, encoder, layers)
+    # A Gram matrix is quadratic: half a level of full brightness changes it by two half levels.
+    return _geometric_mean(
+        [
+            _ratio(
+                _gram_distance(reached[layer], target[layer], weights),
+                _gram_distance(untouched[layer], target[layer], weights),
+                2 * HALF_LEVEL,
+            )
+            for layer in layers
+        ]
+    )
+
+
+def patch_ratio(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> float:
+    """Distance of 7x7 patch distributions to the style's over the content's own: geometric mean over levels.
+
+    d(X) = sum_k w_k W1(X_k, S_k), sliced over 32 fixed random unit filters, patches weighted by the mask at
+    their centre (Elnekave & Weiss, ECCV 2022, by region); up to four levels, each half the one before. The
+    stand-in for `gram_ratio` where there is no encoder; pictures above 1 MP are reduced as there. Shapes as
+    in `score`.
+    """
+    weights = region_weights(content_masks, style_masks)
+    filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
+    reached = _patch_quantiles(result, content_masks, weights, filters)
+    untouched = _patch_quantiles(content, content_masks, weights, filters)
+    target = _patch_quantiles(style, style_masks, weights, filters)
+    levels = zip(reached, untouched, target, strict=False)  # the smaller picture has fewer
+    return _geometric_mean([_distance_ratio(*level, weights, HALF_LEVEL) for level in levels])
+
+
+def colour_ratio(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> float:
+    """Sliced Wasserstein-1 distance of the colours to the style's, over that of the content.
+
+    d(X) = sum_k w_k mean_v mean_q |Q_q(v . Lab(X_k)) - Q_q(v . Lab(S_k))| over 32 fixed unit directions v and
+    200 quantiles q from 0.005 to 0.995, in CIELAB under D65 (Rabin et al., "Wasserstein Barycenter and its
+    Application to Texture Mixing", SSVM 2011). Shapes as in `score`. Of a picture above 1 MP every n-th row
+    and column counts: that keeps the distribution, where averaging would narrow it.
+    """
+    weights = region_weights(content_masks, style_masks)
+    directions = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    pictures = ((result, content_masks), (content, content_masks), (style, style_masks))
+    reached, untouched, target = (_colour_quantiles(*each, weights, directions) for each in pictures)
+    return _distance_ratio(reached, untouched, target, weights, HALF_LEVEL_LAB)
+
+
+def edge_similarity(result: Tensor, content: Tensor) -> float:
+    """SSIM of the two edge maps (see `edges`). (3, H, W) twice -> at most 1."""
+    return _ssim(edges(luma(result)), edges(luma(content)))
+
+
+def grey_similarity(result: Tensor, content: Tensor) -> float:
+    """SSIM of Rec. 709 luma, computed on the gamma-encoded sRGB values. (3, H, W) twice -> at most 1."""
+    return _ssim(_array(luma(result)), _array(luma(content)))
+
+
+def edges(grey: Tensor) -> Array:
+    """Sobel gradient magnitude over its own 99 % quantile, clipped to 1. (H, W) in [0, 1] -> the same.
+
+    Over its own quantile, so that contrast may change and the place of edges may not. Where that quantile is
+    under half an 8-bit level the picture is flat, and half a level stands for it.
+    """
+    magnitude = sobel(_array(grey))  # type: ignore[no-untyped-call]
+    scale = max(float(np.quantile(magnitude, EDGE_QUANTILE)), HALF_LEVEL)
+    normalised: Array = np.minimum(magnitude / scale, 1.0)
+    return normalised
+
+
+def matting_score(result: Tensor, content: Tensor) -> float:
+    """Matting energy over variance, in thousandths: 1e3 sum_c v_c^T L v_c / sum_c ||v_c - mean v_c||^2.
+
+    L is the Laplacian of the content at eps 1e-7 (Levin et al. 2008; `matting.matting_laplacian`), v the
+    result's channels in [0, 1]. v^T L v is summed over 3x3 windows as 9 `affine_residual` (Levin's eq. 3
+    minimised, before L is written down), in float64 and in strips, so that 12 MP need no matrix. (3, H, W)
+    twice.
+    """
+    guide, target = _double(content), _double(result)
+    energy = 0.0
+    for top in range(0, target.shape[1] - 2, STRIP):
+        rows = slice(top, top + STRIP + 2)
+        windows = affine_residual(guide[:, rows], target[:, rows], 1, EPSILON / WINDOW)
+        energy += WINDOW * float(windows[1:-1, 1:-1].sum())
+    variance = float(target.var((1, 2), correction=0).sum())
+    return 1e3 * energy / (target[0].numel() * max(variance, HALF_LEVEL**2))
+
+
+def drift(result: Tensor, content: Tensor, radius: int) -> float:
+    """Share of the chroma variance that no affine map of the content explains within (2r+1)^2 windows.
+
+    It sees the slow coloured stains to which the 3x3 matting energy is blind. Both pictures at 256 px long
+    side (area); the mean over all windows, clipped at the border, of `affine_residual` of CIELAB a, b on the
+    content's RGB with ridge 1e-4, over the variance of a, b in the whole picture. (3, H, W) twice -> 0 to 1.
+    """
+    height, width = fit_within(content.shape[1], content.shape[2], DRIFT_SIDE)
+    guide = area_average(_double(content), height, width)
+    chroma = torch.from_numpy(lab(area_average(_double(result), height, width))[1:])
+    residual = affine_residual(guide, chroma, radius, DRIFT_RIDGE).mean()
+    variance = chroma.var((1, 2), correction=0).sum()
+    return float(residual / variance.clamp(min=HALF_LEVEL_LAB**2))
+
+
+def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
+    """What the best affine map of the guide's colours leaves of the target in the window around each pixel.
+
+    guide (3, H, W), target (C, H, W), both float64 -> (H, W), summed over the target's channels: min over a,
+    b of mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of
+    the guide and c that of guide and target: Levin et al. 2008, eq. 3, with any window; windows clipped at
+    the border. ridge is in squared units of the guide.
+    """
+    g = guide - guide.mean((1, 2), keepdim=True)
+    t = target - target.mean((1, 2), keepdim=True)
+    mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
+    s = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
+    s += ridge * torch.eye(3, dtype=g.dtype, device=g.device)[:, :, None, None]
+    c = _box_products(g, t, radius) - mean_g[:, None] * mean_t[None]
+    # A pivoted solve: a grey photo's S is singular but for a ridge of 1e-8, where an adjugate has no digits.
+    a = torch.linalg.solve(s.permute(2, 3, 0, 1), c.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
+    variance = box_mean(t * t, radius) - mean_t * mean_t
+    explained: Tensor = (c * a).sum((0, 1))
+    # Below zero is rounding.
+    return (variance.sum(0) - explained).clamp(min=0)
+
+
+def region_weights(content_masks: Tensor, style_masks: Tensor) -> Array:
+    """Weight of each region in a score: its share of the content, 0 where it is not counted, summing to 1.
+
+    Masks (K, H, W) and (K, h, w) -> (K,). Counted are the regions above 1 % of both pictures; where none is
+    (masks that cover only small things), every region that both pictures have.
+    """
+    ours, theirs = (_array(masks.mean((1, 2))) for masks in (content_masks, style_masks))
+    smaller = np.minimum(ours, theirs)
+    counted = smaller > (LEAST_SHARE if smaller.max() > LEAST_SHARE else 0)
+    if not counted.any():
+        raise PhotostyleError(
+            f"none of the {len(ours)} regions has pixels in both content and style masks; draw one in both"
+        )
+    shares: Array = np.where(counted, ours, 0)
+    shares /= shares.sum()
+    return shares
+
+
+def _check(
+    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
+) -> None:
+    if result.shape != content.shape:
+        raise PhotostyleError(
+            f"the result is {_size(result)} but the content {_size(content)}: score equal sizes"
+        )
+    for name, picture, masks in (("content", content, content_masks), ("style", style, style_masks)):
+        if masks.shape[1:] != picture.shape[1:]:
+            raise PhotostyleError(
+                f"the {name} masks are {_size(masks)} but the {name} {_size(picture)}: resize them"
+            )
+    if len(content_masks) != len(style_masks):
+        raise PhotostyleError(
+            f"{len(content_masks)} content regions but {len(style_masks)} style regions: pair them first"
+        )
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-1]}x{picture.shape[-2]}"
+
+
+def _ratio(distance: float, untouched: float, least: float) -> float:
+    """Where the content is nearer to the style than 8-bit rounding (`least`), rounding stands for it."""
+    return distance / max(untouched, least)
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.prod(values) ** (1 / len(values))
+
+
+@torch.no_grad()
+def _grams(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str]) -> dict[str, Tensor]:
+    """One (K, C, C) stack of Gram matrices a layer."""
+    image, masks = _at_feature_size(image), _at_feature_size(masks)
+    features, carried = encoder(image), carry_masks(masks, encoder.plan)
+    if missing := [layer for layer in layers if layer not in features]:
+        raise PhotostyleError(
+            f"the style score needs {', '.join(layers)} but the encoder lacks {', '.join(missing)}"
+        )
+    return {layer: region_grams(features[layer], carried[layer]) for layer in layers}
+
+
+def _gram_distance(grams: Tensor, targets: Tensor, weights: Array) -> float:
+    total = 0.0
+    for k in np.flatnonzero(weights):
+        # A region that excites no channel has a Gram matrix of zero; in the ratio the least norm cancels.
+        norm = targets[k].norm().clamp(min=1e-12)
+        total += float(weights[k]) * float((grams[k] - targets[k]).norm() / norm)
+    return total
+
+
+def _at_feature_size(stack: Tensor) -> Tensor:
+    if stack[0].numel() <= FEATURE_PIXELS:
+        return stack
+    return area_average(stack, *fit_within(stack.shape[1], stack.shape[2], FEATURE_SIDE))
+
+
+def _patch_quantiles(image: Tensor, masks: Tensor, weights: Array, filters: Tensor) -> list[Array]:
+    """Region quantiles of the filters' responses, one array a pyramid level, fine to coarse."""
+    image, masks = _at_feature_size(image).cpu(), _at_feature_size(masks).cpu()
+    quantiles: list[Array] = []
+    while len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_SIDE:
+        # Repeating the border lets every pixel be a centre, so no thin region at the border is lost.
+        padded = F.pad(image[None], (PATCH // 2,) * 4, mode="replicate")
+        responses = F.conv2d(padded, filters)[0].flatten(1).numpy()
+        quantiles.append(_region_quantiles(responses, masks.flatten(1).numpy(), weights))
+        half = [(side + 1) // 2 for side in image.shape[1:]]
+        image, masks = area_average(image, *half), area_average(masks, *half)
+    return quantiles
+
+
+def _colour_quantiles(image: Tensor, masks: Tensor, weights: Array, directions: Array) -> Array:
+    step = math.ceil(math.sqrt(image[0].numel() / COLOUR_PIXELS))
+    thin = np.s_[:, ::step, ::step]
+    projections = (directions @ lab(image[thin]).reshape(3, -1)).astype(np.float32)
+    return _region_quantiles(projections, _array(masks[thin]).reshape(len(masks), -1), weights)
+
+
+def _region_quantiles(samples: np.ndarray, masks: np.ndarray, weights: Array) -> Array:
+    """samples (P, n), masks (K, n) -> (counted regions, P, 200)."""
+    supports = [(mask, mask > 0) for mask in masks[weights > 0]]
+    return np.stack([_quantiles(samples[:, inside], mask[inside]) for mask, inside in supports])
+
+
+def _quantiles(samples: np.ndarray, weights: np.ndarray) -> Array:
+    """Weighted quantiles of each row, to within a 4096th of its range. (P, n), (n,) -> (P, 200).
+
+    From a histogram: a tenth of a sort's time, and weights cost nothing.
+    """
+    quantiles = np.empty((len(samples), len(QUANTILES)))
+    # Row by row: a row stays in the cache where the whole array does not.
+    for row, values in enumerate(samples):
+        low = values.min()
+        # The least width keeps a constant row at its value without a division by zero.
+        width = max((values.max() - low) / BINS, np.finfo(np.float32).tiny)
+        bins = np.minimum(((values - low) / width).astype(np.intp), BINS - 1)
+        mass = np.bincount(bins, weights, BINS)
+        cumulative = np.concatenate(([0.0], mass.cumsum())) / mass.sum()
+        quantiles[row] = low + width * np.interp(QUANTILES, cumulative, np.arange(BINS + 1))
+    return quantiles
+
+
+def _distance_ratio(reached: Array, untouched: Array, target: Array, weights: Array, least: float) -> float:
+    """Ratio of two sliced W1 distances, each the mean difference of quantiles weighted by region."""
+    counted = weights[weights > 0]
+    ours, own = (float(counted @ np.abs(each - target).mean((1, 2))) for each in (reached, untouched))
+    return _ratio(ours, own, least)
+
+
+def _ssim(ours: Array, theirs: Array) -> float:
+    return float(
+        structural_similarity(  # type: ignore[no-untyped-call]
+            ours,
+            theirs,
+            gaussian_weights=True,
+            sigma=SSIM_SIGMA,
+            use_sample_covariance=False,
+            data_range=1.0,
+        )
+    )
+
+
+def _box_products(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Window means of all products of channels. (A, H, W), (B, H, W) -> (A, B, H, W)."""
+    products = (a[:, None] * b[None]).flatten(0, 1)
+    return box_mean(products, radius).reshape(len(a), len(b), *a.shape[1:])
+
+
+def lab(image: Tensor) -> Array:
+    """CIELAB under D65, 2 degree observer. (3, H, W) sRGB in [0, 1] -> (3, H, W)."""
+    converted: Array = rgb2lab(_array(image), channel_axis=0)
+    return converted
+
+
+def _array(tensor: Tensor) -> Array:
+    return _double(tensor).numpy()
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().double()

@@ -1,0 +1,230 @@
+"""The bytes of a PNG, JPEG, TIFF or WebP to its samples: 8 and 16 bit, upright, in the file's own colours."""
+
+import hashlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from photostyle.errors import PhotostyleError, one_line
+from photostyle.files.profiles import Array
+
+# Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too; a constant, for that one is a global others may unset.
+MAX_PIXELS = 178_956_970
+_READABLE = ("PNG", "JPEG", "TIFF", "WEBP")  # Pillow opens phones' MPO as JPEG
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either byte order
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112  # the EXIF and TIFF tag
+
+
+@dataclass(frozen=True)
+class Raster:
+    """A decoded file. samples: (H, W, C) uint8 or uint16, upright; mode: L LA RGB RGBA CMYK, P (indices)."""
+
+    samples: Array
+    mode: str
+    profile: bytes | None
+    frames: int
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        return 8 * self.samples.dtype.itemsize
+
+    @property
+    def colour(self) -> Array:
+        return self.samples[..., :-1] if self.mode in ("LA", "RGBA") else self.samples
+
+    @property
+    def alpha(self) -> Array | None:
+        return np.ascontiguousarray(self.samples[..., -1]) if self.mode in ("LA", "RGBA") else None
+
+
+def decode(path: Path, keep_palette: bool = False) -> Raster:
+    """The one door: bytes read once, hashed and decoded; a failure becomes one line, a warning a note.
+
+    keep_palette: the indices of a palette instead of its colours. Raises PhotostyleError for a file that is missing,
+    unreadable, damaged, no picture, floating-point or over MAX_PIXELS.
+    """
+    data = file_bytes(path)
+    if not data:
+        raise PhotostyleError(f"{path} is empty (0 bytes); expected a picture: export or copy it again")
+    with warnings.catch_warnings(record=True) as caught, _one_line_errors(path):
+        warnings.simplefilter("always")
+        raster = _decode_tiff(path, data) if data[:4] in _TIFF_MAGIC else None
+        raster = raster or _decode_with_pillow(path, data, keep_palette)
+    said = [w for w in caught if w.category not in (Image.DecompressionBombWarning, DeprecationWarning)]
+    notes = tuple(dict.fromkeys(f"may be damaged ({one_line(w.message)})" for w in said))
+    return replace(raster, sha256=hashlib.sha256(data).hexdigest(), notes=(*raster.notes, *notes))
+
+
+def file_bytes(path: Path) -> bytes:
+    """All of a file. Raises PhotostyleError where it cannot be read."""
+    if path.is_dir():
+        raise PhotostyleError(f"{path} is a folder; expected a file: name one inside it")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PhotostyleError(f"{path} does not exist: check the name") from None
+    except OSError as error:
+        raise PhotostyleError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
+
+
+@contextmanager
+def _one_line_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (PhotostyleError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise PhotostyleError(
+            f"{path} is not a readable picture; expected PNG, JPEG, TIFF or WebP: export it as one of these"
+        ) from None
+    except Image.DecompressionBombError:
+        raise _too_large(path) from None
+    except Exception as error:  # decoders meet damaged bytes with any type: struct, zlib, Index, Runtime …
+        raise PhotostyleError(
+            f"{path} is damaged or cut short ({one_line(error)}): export or copy it again"
+        ) from None
+
+
+def _too_large(path: Path) -> PhotostyleError:
+    return PhotostyleError(
+        f"{path} has more than {MAX_PIXELS:,} pixels, the most that is read: scale it down"
+    )
+
+
+def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool) -> Raster:
+    image = Image.open(BytesIO(data), formats=_READABLE)
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    # What stands behind the photo in an MPO is its preview or depth: nothing one would call a second picture.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    profile = image.info.get("icc_profile")
+    if data.startswith(_PNG_MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
+        samples, mode = _png_of_16_bits(data)
+        return Raster(_upright(samples, image.getexif().get(_ORIENTATION, 1)), mode, profile, frames)
+    samples, mode, notes = _plain_samples(path, ImageOps.exif_transpose(image), keep_palette)
+    return Raster(samples, mode, profile, frames, notes=notes)
+
+
+def _plain_samples(path: Path, image: Image.Image, keep_palette: bool) -> tuple[Array, str, tuple[str, ...]]:
+    notes = ("has a fourth channel of no stated meaning: it is ignored",) if image.mode == "RGBX" else ()
+    if image.mode == "P" and keep_palette:
+        return np.array(image)[..., None], "P", notes
+    grey = image.mode in ("1", "L", "LA", "La")
+    if not grey and image.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK"):
+        raise PhotostyleError(
+            f"{path} has pixels of type {image.mode}; expected grey, RGB or CMYK: save it as RGB"
+        )
+    if image.mode != "CMYK":
+        image = image.convert(("L" if grey else "RGB") + ("A" if image.has_transparency_data else ""))
+    return np.array(image).reshape(image.height, image.width, -1), image.mode, notes
+
+
+def _png_of_16_bits(data: bytes) -> tuple[Array, str]:
+    """All 16 bits of a PNG: Pillow alone keeps them for grey and silently drops the lower 8 of the rest.
+
+    RGB and RGBA are read twice, for the high and for the low bytes. Grey with alpha has four bytes a pixel,
+    so the same stream under an 8-bit RGBA header holds them one by one.
+    """
+    if data[25] == 4:  # colour type: grey with alpha
+        header = data[12:24] + bytes((8, 6)) + data[26:29]
+        octets = _pixels(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+        return octets[..., ::2].astype(np.uint16) << 8 | octets[..., 1::2], "LA"
+    grey = data[25] == 0
+    samples = _pixels(data) if grey else _pixels(data).astype(np.uint16) << 8 | _pixels(data, low_bytes=True)
+    key = Image.open(BytesIO(data)).info.get("transparency")
+    if key is not None:  # one colour stands for transparent: PNG specification, 11.3.2.1
+        opaque = (samples != np.array(key)).any(-1, keepdims=True)
+        samples = np.concatenate([samples, opaque * np.uint16(65535)], axis=-1)
+    return samples, {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[-1]]
+
+
+def _pixels(data: bytes, low_bytes: bool = False) -> Array:
+    image = Image.open(BytesIO(data), formats=("PNG",))
+    if low_bytes:
+        # "16L" takes the first byte for the low one, so of big-endian PNG it keeps what "16B" drops.
+        image.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in image.tile]
+    return np.array(image).reshape(image.height, image.width, -1)
+
+
+def _upright(samples: Array, orientation: int) -> Array:
+    """Undo the camera's turn: EXIF 2.32, tag 0x0112, whose 8 values are the symmetries of the rectangle."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(samples[rows, columns])
+
+
+def _decode_tiff(path: Path, data: bytes) -> Raster | None:
+    """A TIFF of 16 bits; None for one of up to 8 bits, which Pillow reads in every compression."""
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page = file.pages.first
+        if page.imagewidth * page.imagelength > MAX_PIXELS:
+            raise _too_large(path)
+        if page.sampleformat != 1 or page.bitspersample not in (1, 2, 4, 8, 16):
+            kind = {2: "signed integer", 3: "floating-point"}.get(page.sampleformat, "integer")
+            raise PhotostyleError(
+                f"{path} is a {page.bitspersample}-bit {kind} TIFF; expected 8 or 16 bits, unsigned: "
+                "export it as a 16-bit integer TIFF"
+            )
+        return _tiff_of_16_bits(path, page, len(file.pages)) if page.bitspersample == 16 else None
+
+
+def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
+    colours = {0: 1, 1: 1, 2: 3}.get(
+        int(page.photometric)
+    )  # white is zero, black is zero, RGB: TIFF 6.0, page 37
+    if colours is None or page.axes not in ("YX", "YXS", "SYX"):
+        raise PhotostyleError(
+            f"{path} is a 16-bit TIFF of {page.photometric.name} pixels ({page.axes}); expected grey or RGB: "
+            "export it as RGB"
+        )
+    samples = _tiff_samples(path, page)
+    if page.photometric == 0:
+        samples[..., 0] = 65535 - samples[..., 0]
+    extra = page.extrasamples[0] if page.extrasamples else 0
+    channels = colours + (
+        extra in (1, 2)
+    )  # 1: alpha that the colours are multiplied by, 2: alpha: TIFF 6.0, page 31
+    if extra == 1:
+        samples = _unmultiplied(samples[..., :channels])
+    notes = () if samples.shape[-1] == channels else ("has channels beside its colours: they are ignored",)
+    tag = page.tags.get(_ORIENTATION)
+    upright = _upright(samples[..., :channels], int(tag.value) if tag else 1)
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    return Raster(upright, mode, page.iccprofile, frames, notes=notes)
+
+
+def _tiff_samples(path: Path, page: Any) -> Array:
+    """(H, W, C) uint16."""
+    try:
+        samples = page.asarray().astype(np.uint16)
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        raise PhotostyleError(
+            f"{path} is a 16-bit TIFF with {page.compression.name} compression, which needs the imagecodecs "
+            "package: install it (pip install imagecodecs), or save the file with ZIP compression or none"
+        ) from None
+    if page.axes == "SYX":
+        samples = np.moveaxis(samples, 0, -1)
+    return samples.reshape(page.imagelength, page.imagewidth, -1)  # type: ignore[no-any-return]
+
+
+def _unmultiplied(samples: Array) -> Array:
+    colour, alpha = samples[..., :-1].astype(np.float64), samples[..., -1:]
+    colour = np.rint(np.minimum(colour * 65535 / np.maximum(alpha, 1), 65535)).astype(np.uint16)
+    return np.concatenate([colour, alpha], axis=-1)

@@ -1,0 +1,257 @@
+"""Files ↔ tensors: PNG, JPEG, TIFF and WebP at 8 and 16 bit, upright and in sRGB. Nothing else reads pixels.
+
+Photographs go through `read_image` and `write_image`. Masks are numbers, not colours, so the three raw
+readers (`read_colours`, `read_grey`, `read_indices`) apply the orientation and leave colour profiles alone.
+"""
+
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import torch
+from PIL import Image
+from torch import Tensor
+
+from photostyle.errors import ComputationError, PhotostyleError, one_line
+from photostyle.files.decoding import Raster, decode, file_bytes
+from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, to_srgb, unit
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph as the library sees it, with what is needed to write it back.
+
+    pixels: (3, H, W) float32, sRGB in [0, 1], contiguous, upright.
+    alpha: (H, W) in the file's own uint8 or uint16, untouched; None where the file has none.
+    depth: 8 or 16, the file's bits a channel.
+    sha256: of the file's bytes.
+    notes: what was decided for the user, one sentence each.
+    """
+
+    pixels: Tensor
+    alpha: Array | None
+    depth: int
+    path: Path
+    sha256: str
+    notes: tuple[str, ...]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[-2]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[-1]
+
+
+def read_image(path: Path, minimum: int = 32) -> Picture:
+    """Read a photograph: PNG, JPEG, TIFF or WebP; 8 or 16 bit; grey, RGB, palette or CMYK; alpha or none.
+
+    EXIF and TIFF orientation are applied, and an ICC profile is converted to sRGB. 8-bit files go through
+    Little CMS (relative colorimetric, black point compensated). 16-bit files with a matrix or grey profile
+    (Adobe RGB, Display P3, ProPhoto …) are converted by its formula in float32, well within 1/65535; a 16-bit
+    file whose profile is a lookup table goes through Little CMS at 8 bits, and a note says so. A profile
+    within one 8-bit level of sRGB everywhere is sRGB: its pixels stay exactly as they are.
+
+    minimum: the shortest side accepted, in pixels.
+    Raises PhotostyleError for a file that is missing, unreadable, damaged, no picture, floating-point, over
+    MAX_PIXELS or under `minimum`.
+    """
+    raster = decode(path)
+    height, width = raster.samples.shape[:2]
+    if min(height, width) < minimum:
+        raise PhotostyleError(
+            f"{path} is {width}x{height}; a photo needs at least {minimum} pixels a side: use a larger one"
+        )
+    rgb, notes = to_srgb(raster.colour, raster.profile)
+    if raster.frames > 1:
+        notes = (f"holds {raster.frames} pictures: the first is used", *notes)
+    return Picture(
+        pixels=torch.from_numpy(rgb.transpose(2, 0, 1).copy()),
+        alpha=raster.alpha,
+        depth=raster.depth,
+        path=path,
+        sha256=raster.sha256,
+        notes=tuple(f"{path} {note}" for note in (*notes, *raster.notes)),
+    )
+
+
+def read_colours(path: Path) -> Array:
+    """A mask's own colours: (H, W, 3) uint8, upright, no profile applied, alpha ignored.
+
+    A 16-bit mask keeps its upper 8 bits, so one made from 8 bits (each value times 257) comes back as it was.
+    Errors as `read_image`.
+    """
+    raster = _decode_mask(path)
+    colour = raster.colour
+    if raster.mode == "CMYK":
+        colour = cmyk_to_rgb(colour)
+    if colour.dtype == np.uint16:
+        colour = colour >> 8
+    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), dtype=np.uint8)
+
+
+def read_grey(path: Path) -> Array:
+    """One soft mask: (H, W) float32 in [0, 1] at the file's 8 or 16 bits, upright.
+
+    Raises PhotostyleError for a file with colours (RGB of three equal channels is grey), and as `read_image`.
+    """
+    raster = _decode_mask(path)
+    colour = raster.colour
+    if (colour != colour[..., :1]).any() or raster.mode == "CMYK":
+        raise PhotostyleError(
+            f"{path} has colours; a soft mask is grey, 0 outside and white inside: save it as grey"
+        )
+    return unit(np.ascontiguousarray(colour[..., 0]))
+
+
+def read_indices(path: Path) -> Array:
+    """A label map's own numbers: (H, W) int32: palette indices, or grey values at 8 or 16 bits; upright.
+
+    Raises PhotostyleError for a file with three channels, and as `read_image`.
+    """
+    raster = _decode_mask(path, keep_palette=True)
+    if raster.colour.shape[-1] != 1:
+        raise PhotostyleError(
+            f"{path} has {raster.colour.shape[-1]} channels; a label map has one, grey or palette: "
+            "save it so, or leave it out of legend.toml to read its colours"
+        )
+    return raster.colour[..., 0].astype(np.int32)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises PhotostyleError where the file cannot be read."""
+    return hashlib.sha256(file_bytes(path)).hexdigest()
+
+
+def _decode_mask(path: Path, keep_palette: bool = False) -> Raster:
+    raster = decode(path, keep_palette)
+    if raster.frames > 1:
+        raise PhotostyleError(
+            f"{path} holds {raster.frames} pictures; a mask is one: save the right one alone"
+        )
+    return raster
+
+
+def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
+    """Refuse an output that could not be written, before any work is done for it; returns notes.
+
+    alpha, depth: whether the photo has transparency, and its bits a channel (8 or 16).
+    Raises PhotostyleError for an unknown suffix, a missing or read-only folder, a folder in the file's place,
+    and for JPEG where there is transparency.
+    """
+    suffix, folder = path.suffix.lower(), path.parent
+    if suffix not in SUFFIXES:
+        raise PhotostyleError(
+            f'{path} ends in "{path.suffix}"; expected one of {" ".join(SUFFIXES)}: rename it'
+        )
+    if path.is_dir():
+        raise PhotostyleError(f"{path} is a folder; expected a file to write: name a file inside it")
+    if not folder.is_dir():
+        raise PhotostyleError(
+            f"{path} cannot be written: the folder {folder} does not exist: create it first"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PhotostyleError(f"{path} cannot be written: the folder {folder} is read-only: choose another")
+    if alpha and suffix in (".jpg", ".jpeg"):
+        raise PhotostyleError(
+            f"{path} is a JPEG, which cannot hold the photo's alpha: use .png, .webp or .tif"
+        )
+    if depth == 16 and suffix not in (".tif", ".tiff"):
+        return (f"the photo has 16 bits a channel, {path} is written with 8: use .tif to keep 16",)
+    return ()
+
+
+def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> str:
+    """Write a picture, tagged as sRGB; the same pixels give the same bytes. Returns the file's SHA-256.
+
+    pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it
+    is at its own depth and scaled by 257 at the other. depth: 8 or 16; TIFF keeps 16, the other formats are 8
+    bit as `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG is quality 95 without chroma
+    subsampling. Atomic as `write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
+    ComputationError for pixels that are not numbers and for a failing disk.
+    """
+    suffix = path.suffix.lower()
+    check_output(path, alpha=alpha is not None, depth=depth)
+    if pixels.ndim != 3 or pixels.shape[0] != 3:
+        raise ValueError(f"pixels are {tuple(pixels.shape)}; expected (3, H, W)")
+    if not bool(torch.isfinite(pixels).all()):
+        raise ComputationError(f"{path} is not written: the picture holds values that are not numbers")
+    samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
+    try:
+        data = _encoded(samples, suffix)
+    except (OSError, ValueError) as error:  # in the first place a side over the format's limit: 16383 in WebP
+        raise PhotostyleError(f"{path} cannot be encoded ({one_line(error)}): use .png or .tif") from error
+    return write_bytes_atomically(path, data)
+
+
+def _quantised(pixels: Tensor, alpha: Array | None, depth: int) -> Array:
+    """(H, W, 3 or 4) uint8 or uint16; torch.round is half to even."""
+    kind: type[np.unsignedinteger[Any]] = np.uint16 if depth == 16 else np.uint8
+    levels = (pixels.detach().cpu().clamp(0, 1) * (2**depth - 1)).round().permute(1, 2, 0)
+    colour = levels.numpy().astype(kind)
+    if alpha is None:
+        return np.ascontiguousarray(colour)
+    if alpha.dtype != kind:
+        alpha = np.rint(alpha / 257) if depth == 8 else alpha.astype(kind) * 257
+    return np.dstack([colour, alpha.astype(kind)])
+
+
+def _encoded(samples: Array, suffix: str) -> bytes:
+    buffer = BytesIO()
+    if suffix in (".tif", ".tiff"):
+        tifffile.imwrite(
+            buffer,
+            samples,
+            photometric="rgb",
+            extrasamples=["unassalpha"] if samples.shape[-1] == 4 else None,
+            compression="zlib",
+            predictor=2,
+            iccprofile=SRGB_PROFILE,
+            metadata=None,
+            software=False,
+        )
+        return buffer.getvalue()
+    jpeg: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 0: 4:4:4
+    # "exact" keeps the colours under zero alpha.
+    webp: dict[str, Any] = {"format": "WEBP", "lossless": True, "exact": True}
+    png: dict[str, Any] = {
+        "format": "PNG",
+        "compress_level": 4,
+    }  # of 6, the default: 1 % larger in half the time
+    options = {".png": png, ".webp": webp}.get(suffix, jpeg)
+    Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **options)
+    return buffer.getvalue()
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> str:
+    """Write a file whole or not at all: beside it first, flushed to disk, then renamed. Returns its SHA-256.
+
+    Whatever fails, the old file survives and nothing is left beside it. A symbolic link stays one; its target
+    is replaced. Raises ComputationError where the disk does not take it.
+    """
+    target = path.resolve()
+    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except OSError as error:
+        raise ComputationError(
+            f"{path} cannot be written ({error.strerror}): check space and permissions"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,125 @@
+"""VGG-16 and VGG-19 features by layer name (Simonyan & Zisserman, ICLR 2015), no deeper than asked for.
+
+Layers are named as the field names them: conv1_1, relu1_1, conv1_2, …, pool1, …, pool5. Two departures from
+torchvision's VGG: pooling rounds an odd side up (as Caffe did under Luan et al.'s released code; torchvision
+rounds down), and it can be an average (Gatys et al. 2015).
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from photostyle.errors import PhotostyleError
+from photostyle.losses.weights import BLOCKS, convolutions
+
+# ImageNet's channel means and deviations for sRGB in [0, 1], with which torchvision trained its VGGs.
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+
+
+class UnknownLayer(PhotostyleError):
+    """A layer name that the architecture does not have."""
+
+
+def layer_names(architecture: str = "vgg19") -> tuple[str, ...]:
+    """Every layer of the architecture ("vgg16" or "vgg19"), from the input on."""
+    names = []
+    for name in convolutions(architecture):
+        block, number = name.removeprefix("conv").split("_")
+        names += [name, name.replace("conv", "relu")]
+        if int(number) == BLOCKS[architecture][int(block) - 1]:
+            names.append(f"pool{block}")
+    return tuple(names)
+
+
+class Encoder(nn.Module):
+    """A frozen VGG: image (3, H, W), sRGB in [0, 1] → {layer: features (C, h, w)} for the layers asked for.
+
+    state: "features.N.weight" and "features.N.bias" (weights.Weights.state); it decides the channel widths.
+    pooling: "max" (the trained network's) or "average"; 2×2, stride 2, half a window at an odd side.
+    plan: what happens to the picture up to the cut, ("conv", "relu1_1"), …, ("pool", "pool1"), …: masks are
+    carried by it (guidance.carry_masks).
+    Convolutions pad with zeros. Any side from 1 px on works, since no pool rounds down to nothing.
+    Raises UnknownLayer for a name the architecture lacks, PhotostyleError where the state ends too early.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        architecture: str = "vgg19",
+        *,
+        layers: Sequence[str],
+        pooling: Literal["max", "average"] = "max",
+    ) -> None:
+        super().__init__()
+        if pooling not in ("max", "average"):
+            raise PhotostyleError(f'unknown pooling "{pooling}": give max or average')
+        self.layers = tuple(layers)
+        self.pooling = pooling
+        self.steps = layers_down_to(architecture, self.layers)
+        self.plan = tuple(_planned(name) for name in self.steps if not name.startswith("relu"))
+        positions = _positions(state, architecture, self.steps)
+        self.weights = _frozen({name: state[f"features.{n}.weight"] for name, n in positions.items()})
+        self.biases = _frozen({name: state[f"features.{n}.bias"] for name, n in positions.items()})
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of one image; gradients reach the image, never the network."""
+        features = {}
+        x = (image - self.mean) / self.deviation
+        for name in self.steps:
+            x = self._step(name, x)
+            if name in self.layers:
+                features[name] = x
+        return {name: features[name] for name in self.layers}
+
+    def _step(self, name: str, x: Tensor) -> Tensor:
+        if name.startswith("pool"):
+            pool = functional.max_pool2d if self.pooling == "max" else functional.avg_pool2d
+            return pool(x, kernel_size=2, stride=2, ceil_mode=True)
+        if name.startswith("relu"):
+            # In place halves the memory; a convolution that was asked for must keep its negative values.
+            return functional.relu(x, inplace=name.replace("relu", "conv") not in self.layers)
+        return functional.conv2d(x, self.weights[name], self.biases[name], padding=1)
+
+
+def layers_down_to(architecture: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers from the input to the deepest one asked for; raises as `Encoder` does."""
+    names = layer_names(architecture)
+    if not layers:
+        raise PhotostyleError(f"no layers asked for: name some of {architecture}'s, such as relu4_2")
+    for layer in layers:
+        if layer not in names:
+            close = difflib.get_close_matches(layer, names, n=1)
+            hint = f'did you mean "{close[0]}"?' if close else f"they go from {names[0]} to {names[-1]}"
+            raise UnknownLayer(f'{architecture} has no layer "{layer}": {hint}')
+    return names[: 1 + max(names.index(layer) for layer in layers)]
+
+
+def _planned(name: str) -> tuple[Literal["conv", "pool"], str]:
+    return ("pool", name) if name.startswith("pool") else ("conv", name.replace("conv", "relu"))
+
+
+def _positions(state: Mapping[str, Tensor], architecture: str, steps: Sequence[str]) -> dict[str, int]:
+    """Where the convolutions among the steps stand in the state; all of them have to be in it."""
+    positions = {name: n for name, n in convolutions(architecture).items() if name in steps}
+    held = [name for name, n in positions.items() if f"features.{n}.weight" in state]
+    if missing := [name for name in positions if name not in held]:
+        end = held[-1] if held else "nothing"
+        raise PhotostyleError(
+            f'"{steps[-1]}" needs {missing[0]} but the {architecture} weights end at {end}: '
+            "ask for shallower layers or give the full weights"
+        )
+    return positions
+
+
+def _frozen(tensors: Mapping[str, Tensor]) -> nn.ParameterDict:
+    return nn.ParameterDict({name: nn.Parameter(x, requires_grad=False) for name, x in tensors.items()})

@@ -1,0 +1,172 @@
+"""Sliced Wasserstein distance between what matched regions of two pictures look like through random directions.
+
+Along one direction the optimal transport between two distributions is the monotone map that carries quantile to
+quantile (Rabin et al., "Wasserstein Barycenter and its Application to Texture Mixing", SSVM 2011). What is projected,
+patches or responses of filters, is the caller's business.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from photostyle.imaging.filters import halve
+from photostyle.regions.mixture import Reference, mixed_samples
+
+BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
+KNOTS = 2048  # of a style region's stored quantile function
+LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A reference seen through all directions: projections (R, h w), weights of its pixels in each region (K, h, w)."""
+
+    projections: Tensor
+    weights: Tensor
+    mixture: Tensor  # (K,) in [0, 1]: the reference's own weight in each region's mixture
+
+
+class SlicedRegions:
+    """Mean over drawn directions of sum_k share_k W2^2(region k of the picture, region k of the references).
+
+    weights (K, h, w): what each pixel counts for in each region. shares: K numbers. care (K, h, w) in [0, 1]: the
+    part of a pixel's way to its goal that is asked for; it keeps its rank among the others, so goals do not depend on
+    it. A region that has no pixel in the picture, or in no reference, is left out.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        references: Sequence[Samples],
+        shares: Sequence[float],
+        care: Tensor | None = None,
+    ) -> None:
+        self.regions: list[tuple[Tensor, Tensor, Tensor, Tensor, float]] = []
+        for region, (ours, share) in enumerate(zip(weights, shares, strict=True)):
+            where, here = _support(ours)
+            asked = here if care is None else here * care[region].flatten()[where]
+            parts = []
+            for each in references:
+                there, theirs = _support(each.weights[region])
+                if len(there):
+                    parts.append((float(each.mixture[region]), each.projections[:, there], theirs))
+            if len(where) and parts:
+                self.regions.append((where, here, asked, quantile_function(*mixed_samples(parts)), share))
+
+    def __call__(self, projections: Tensor, drawn: Tensor) -> Tensor:
+        """projections (D, h w) of the picture through the directions drawn (D,) -> scalar."""
+        total = projections.new_zeros(())
+        for where, weights, asked, targets, share in self.regions:
+            values = projections[:, where]
+            with torch.no_grad():
+                # The transport plan is optimal, so to first order the distance does not see it move (envelope theorem).
+                goal = transport(values, weights, targets[drawn])
+            total = total + share * ((values - goal).square() @ asked).mean() / weights.sum()
+        return total
+
+
+class Level(Protocol):
+    """One level of a pyramid: the distance of an image of its size along the drawn directions of its bank."""
+
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor: ...
+
+
+Levels = TypeVar("Levels", bound=Level)
+
+
+class SlicedPyramid(Generic[Levels]):
+    """The sum of its levels' distances, fine to coarse, each level half the one before."""
+
+    levels: Sequence[Levels]
+
+    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """image (3, H, W), directions drawn at each level -> scalar."""
+        # Where no level is left there still is a gradient, of zeros.
+        total: Tensor = 0 * image.sum()
+        for level, indices in zip(self.levels, drawn, strict=True):
+            total = total + level.distance(image, indices)
+            image = halve(image)
+        return total
+
+
+def halved(references: Iterable[Reference], level: int) -> list[Reference]:
+    """The references as they are at a level of the pyramid: images and masks halved so many times."""
+    return [Reference(halve(r.image, level), halve(r.masks, level), r.weights) for r in references]
+
+
+def usable_levels(pictures: Iterable[Tensor], least: int) -> int:
+    """Levels whose shorter side, in the smallest of the pictures (C, H, W), has at least so many pixels."""
+    shorter, levels = min(side for picture in pictures for side in picture.shape[-2:]), 0
+    while shorter >> levels >= least:
+        levels += 1
+    return levels
+
+
+def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
+    """Where the optimal transport to the target carries each value, row by row.
+
+    values (R, n), weights (n,), quantiles (R, KNOTS): the target's quantile function at even steps of [0, 1].
+    Returns (R, n). The rank of a value is read from a weighted histogram: a fifth of the cost of a sort, and equal
+    values stay equal, at the mean of what they stand for, where a sort would spread them arbitrarily over the target
+    (grain in a flat sky).
+    """
+    low = values.amin(1, keepdim=True)
+    width = ((values.amax(1, keepdim=True) - low) / BINS).clamp(min=1e-12)
+    position = (values - low) / width
+    bins = position.long().clamp(max=BINS - 1)
+    within = position - bins
+    mass = _histogram(bins, weights.expand_as(values))
+    centre = _histogram(bins, weights * within) / mass.clamp(min=1e-12)
+    cdf = F.pad(mass.cumsum(1), (1, 0)) / weights.sum()
+    edges = _interpolate(quantiles, cdf)
+    left, right = edges[:, :-1], edges[:, 1:]
+    middle = _interpolate(quantiles, (cdf[:, 1:] + cdf[:, :-1]) / 2)
+    # A bin's values stand for the target between its edges: they go to its mean (Simpson's rule), spread linearly and
+    # no further than the edges, so that order is kept from bin to bin.
+    mean = (left + 4 * middle + right) / 6
+    slope = torch.minimum(
+        (mean - left) / centre.clamp(min=1e-6), (right - mean) / (1 - centre).clamp(min=1e-6)
+    )
+    return (mean - slope * centre).gather(1, bins) + slope.gather(1, bins) * within
+
+
+def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted quantiles of each row at KNOTS even steps of [0, 1]. values (R, n), weights (n,) -> (R, KNOTS)."""
+    ordered, order = values.sort(dim=1)
+    sorted_weights = weights[order]
+    # A value stands at the middle of its own mass: symmetric, so reversing the axis reverses the function.
+    ranks = (sorted_weights.cumsum(1) - sorted_weights / 2) / weights.sum()
+    steps = torch.linspace(0, 1, KNOTS, dtype=values.dtype, device=values.device)
+    upper = torch.searchsorted(ranks, steps.expand(len(values), -1).contiguous())
+    upper = upper.clamp(1, max(1, values.shape[1] - 1)).clamp(max=values.shape[1] - 1)
+    lower = (upper - 1).clamp(min=0)
+    low, high = ranks.gather(1, lower), ranks.gather(1, upper)
+    share = ((steps - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    return torch.lerp(ordered.gather(1, lower), ordered.gather(1, upper), share)
+
+
+def _support(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat indices of the pixels that a region has a say in, and how much. (h, w) -> (n,), (n,)."""
+    flat = weights.flatten()
+    where = (flat > LEAST_WEIGHT).nonzero()[:, 0]
+    return where, flat[where]
+
+
+def _histogram(bins: Tensor, weights: Tensor) -> Tensor:
+    """Weight in each of the BINS bins, row by row. (R, n) twice -> (R, BINS)."""
+    rows = torch.arange(len(bins), device=bins.device)[:, None] * BINS
+    mass = weights.new_zeros(len(bins) * BINS)
+    # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
+    mass.scatter_add_(0, (bins + rows).flatten(), weights.flatten())
+    return mass.view(len(bins), BINS)
+
+
+def _interpolate(table: Tensor, at: Tensor) -> Tensor:
+    """Read rows of a table spaced evenly over [0, 1] at given places, linearly. (R, n), (R, m) -> (R, m)."""
+    position = at.clamp(0, 1) * (table.shape[1] - 1)
+    lower = position.long().clamp(max=table.shape[1] - 2)
+    return torch.lerp(table.gather(1, lower), table.gather(1, lower + 1), position - lower)

@@ -1,0 +1,76 @@
+"""Where the optimisation starts, and all there is to the preset `instant`: regions recoloured, borders feathered."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.files.images import read_image
+from photostyle.imaging.filters import apply_affine_maps, box_mean, fit_within, local_affine_maps, resize
+
+FEATHER_SIDE = 256  # long side at which masks are fitted to the photo's edges, in pixels
+# Ridge of the feather in squared image units: edges well above a step of 0.02 (five 8-bit levels) are followed.
+FEATHER_RIDGE = 4e-4
+NOISE = 1e-4 / 256  # std of the released start: randn * 1e-4 around the mean colour, on its 256 scale
+IMAGENET_MEAN = (
+    0.485,
+    0.456,
+    0.406,
+)  # the "mean colour" that a zero of the released code's variable stands for
+
+
+def feather(photo: Tensor, masks: Tensor, radius: int) -> Tensor:
+    """Let hard region borders follow the photo's edges. photo (3, H, W), masks (K, H, W) -> (K, H, W).
+
+    The fast guided filter (He & Sun, arXiv 1505.00996): maps fitted on a small copy, applied to the photo itself,
+    so the cost hardly grows with the photo. radius is in pixels of that copy (256 px). The sum of a pixel is kept.
+    """
+    if radius == 0 or len(masks) == 1:
+        return masks
+    height, width = photo.shape[-2:]
+    small = fit_within(height, width, FEATHER_SIDE)
+    maps = local_affine_maps(resize(photo, *small), resize(masks, *small), radius, FEATHER_RIDGE)
+    maps = box_mean(maps.flatten(0, 1), radius)
+    soft = torch.empty_like(masks)
+    for region, rows in enumerate(maps.split(4)):
+        wide = F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=False)
+        soft[region] = apply_affine_maps(wide, photo)[0]
+    soft = soft.clamp(0, 1)
+    return soft * (masks.sum(0) / soft.sum(0).clamp(min=1e-6))
+
+
+def recolour(photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
+    """Each region through its colour map, blended by the masks; what no region covers stays as it is.
+
+    photo (3, H, W), masks (K, H, W), maps (K, 3, 4) -> (3, H, W), clamped to [0, 1].
+    """
+    result = photo * (1 - masks.sum(0))
+    for mask, colour_map in zip(masks, maps, strict=True):
+        mapped = torch.einsum("ck,khw->chw", colour_map[:, :3], photo)
+        result += mask * mapped.add_(colour_map[:, 3, None, None])
+    return result.clamp_(0, 1)
+
+
+def first_canvas(config: Config, photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
+    """The first iterate at a stage's size: (3, H, W) in [0, 1], contiguous. Arguments as for `recolour`."""
+    if config.start == "content":
+        return photo.clone()
+    if config.start == "noise":
+        return _noise(photo, config.seed)
+    if config.start == "file":
+        return _from_file(config, photo)
+    return recolour(photo, feather(photo, masks, config.feather), maps)
+
+
+def _noise(photo: Tensor, seed: int) -> Tensor:
+    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4)."""
+    # Drawn on the CPU: one seed gives one picture on every device.
+    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
+    return (noise.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)
+
+
+def _from_file(config: Config, photo: Tensor) -> Tensor:
+    if config.start_file is None:
+        raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
+    return resize(read_image(config.start_file).pixels.to(photo), *photo.shape[-2:])

@@ -1,0 +1,66 @@
+"""The Monge-Kantorovich colour map: the closed-form optimal transport between two colour Gaussians.
+
+The map is the start of the optimisation, the preset `instant` by itself, and the baseline every result has to beat.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from photostyle.regions.mixture import Moments, Reference, alone, mixed_moments
+
+# Added to both covariances: (2/255)^2, the scale below which an 8-bit picture's variation is noise. It bounds the
+# gain of a flat region (a clipped sky) and leaves ordinary regions alone.
+RIDGE = (2 / 255) ** 2
+
+
+def region_moments(image: Tensor, mask: Tensor) -> Moments:
+    """Weighted mean (3,) and covariance (3, 3) of the colours of a region, float64.
+
+    image (3, H, W), mask (H, W) with a positive sum.
+    """
+    weight = (mask / mask.sum()).double().flatten()
+    colours = image.double().flatten(1)
+    mean = colours @ weight
+    centred = colours - mean[:, None]
+    return mean.cpu().numpy(), ((centred * weight) @ centred.T).cpu().numpy()
+
+
+def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
+    """The linear map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
+
+    T = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, offset so that the means meet:
+    Pitie & Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping" (CVMP 2007), eq. 8.
+    """
+    (mean_c, cov_c), (mean_s, cov_s) = source, target
+    identity = RIDGE * np.eye(3)
+    root = _matrix_root(cov_c + identity)
+    inverse_root = np.linalg.inv(root)
+    slopes = inverse_root @ _matrix_root(root @ (cov_s + identity) @ root) @ inverse_root
+    return np.column_stack((slopes, mean_s - slopes @ mean_c))
+
+
+def region_colour_maps(content: Tensor, content_masks: Tensor, style: Tensor, style_masks: Tensor) -> Tensor:
+    """One Monge-Kantorovich map a region. Images (3, H, W), masks (K, H, W) -> (K, 3, 4) on the content's device."""
+    return mixture_colour_maps(content, content_masks, alone(style, style_masks))
+
+
+def mixture_colour_maps(content: Tensor, content_masks: Tensor, references: Sequence[Reference]) -> Tensor:
+    """The same with several references: onto the mean and covariance of each region's mixture."""
+    maps = []
+    for region, mask in enumerate(content_masks):
+        target = [
+            (float(each.weights[region]), region_moments(each.image, each.masks[region]))
+            for each in references
+            if each.weights[region] > 0
+        ]
+        maps.append(monge_kantorovich(region_moments(content, mask), mixed_moments(target)))
+    return torch.from_numpy(np.stack(maps)).to(content)
+
+
+def _matrix_root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    root: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return root

@@ -1,0 +1,361 @@
+"""Which region takes its style from which, and the regions at the size of every layer.
+
+Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 restrict the content's labels to
+the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.color import rgb2lab
+from torch import Tensor
+from torch.nn import functional
+
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import fit_within
+from photostyle.regions.mixture import Moments, mixed_moments, only
+
+# A region under this share of its picture has no statistics of its own. In the published pairs the labels
+# that only the content has cover 0.1 to 0.4 %: traces of a brush, not regions.
+FLOOR = 0.003
+
+# How far apart two colours of compressed masks are still one label, in 8-bit RGB. In each mask JPEG moves a
+# flat colour by up to 7.2 (nine published mask colours and thirty random ones, quality 20 and up), a
+# histogram of 5 bits a channel by up to 7; the published colours are 221 apart.
+REACH = 30.0
+
+# Long side in pixels at which colour statistics are taken: the default size of a transfer.
+STATISTICS_SIDE = 512
+
+# Cells of an area average worked on together, for its seconds alone: 12 MP onto 700 px take 0.1, all at once 1.1.
+AT_A_TIME = 32
+
+WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
+
+Colour = tuple[int, int, int]
+Gaussian = Moments  # of colours in CIELAB
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A label of the content and the style region it takes its style from; shares of the picture, 0 to 1."""
+
+    name: str
+    colour: Colour
+    partner: str
+    content_share: float
+    style_share: float
+    orphan: bool
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Guidance:
+    """The regions of the pictures side by side: content[k] takes its style from row k of the references.
+
+    content: (K, H, W), styles: (K, h, w) for each of R references, float32, the content's regions of sum ≤ 1 a pixel;
+    a style region that serves two content regions occurs twice, one that a reference does not give is zero. weights:
+    (R, K) float64, each reference's weight in the mixture that a region takes; they sum to 1 over the references.
+    names, colours: the K content labels. pairs: one for every label of the content's mask, in its order, also for those
+    too small for a row of their own. notes: what was decided for the user, a line each.
+    """
+
+    content: Tensor
+    styles: tuple[Tensor, ...]
+    weights: Tensor
+    names: tuple[str, ...]
+    colours: tuple[Colour, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def style(self) -> Tensor:
+        """The regions of the one reference; raises PhotostyleError where there are several."""
+        return only(self.styles)
+
+
+def pair_regions(content: Tensor, content_masks: MaskSet, style: Tensor, style_masks: MaskSet) -> Guidance:
+    """`pair_with_references` for one reference: content (3, H, W), style (3, h, w)."""
+    return pair_with_references(content, content_masks, [(style, style_masks)], [1.0])
+
+
+def pair_with_references(
+    content: Tensor,
+    content_masks: MaskSet,
+    references: Sequence[tuple[Tensor, MaskSet]],
+    weights: Sequence[float],
+) -> Guidance:
+    """Pair the regions of content (3, H, W) with those of references (3, h, w), sRGB in [0, 1], masks at their sizes.
+
+    * A content label under FLOOR of its picture joins the content region nearest in colour statistics.
+    * One that the style lacks, or has under FLOOR, takes the style region nearest in them.
+    * No style mask: every region takes the whole style. No content mask: the content takes all regions of the
+      style together. Style regions that nobody takes are unused.
+    * Where colours were clustered (`exact` is False), labels within REACH pair that are each other's nearest.
+    * Of several references, all that have a label give it, in a mixture by their weights; those that lack it, or have
+      it under FLOOR, give nothing of it. A label that none has takes the mixture of the label nearest in statistics.
+
+    Pixels outside every region stay outside. The order of labels changes nothing but the order of rows.
+    """
+    ours, theirs = _Side(content, content_masks), _Styles(references, weights, content_masks)
+    rows = ours.usable
+    partners = {row: theirs.of_label(row) or theirs.nearest(ours.gaussians[row]) for row in rows}
+    hosts = [k if k in rows else ours.nearest(ours.gaussians[k]) for k in range(len(ours.names))]
+    pairs = tuple(_pair(ours, theirs, k, host, partners[host]) for k, host in enumerate(hosts))
+    slots = torch.tensor([rows.index(host) for host in hosts], device=ours.masks.device)
+    return Guidance(
+        content=torch.zeros_like(ours.masks[rows]).index_add_(0, slots, ours.masks),
+        styles=tuple(theirs.masks(r, [partners[row] for row in rows]) for r in range(len(references))),
+        weights=torch.tensor([theirs.mixture(partners[row]) for row in rows], dtype=torch.float64).T,
+        names=tuple(ours.names[row] for row in rows),
+        colours=tuple(ours.colours[row] for row in rows),
+        pairs=pairs,
+        notes=_notes(pairs, content_masks, [each for _, each in references], theirs, partners),
+    )
+
+
+def resize_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """Exact area average of (K, H, W) onto (K, height, width); a region keeps its share of the picture."""
+    if masks.shape[-2:] == (height, width):
+        return masks
+    across = [masks[..., inside] @ part.T for inside, part in _cells(masks.shape[-1], width, masks)]
+    lines = torch.cat(across, -1)
+    return torch.cat([part @ lines[:, inside] for inside, part in _cells(masks.shape[-2], height, masks)], -2)
+
+
+def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Regions (K, H, W) at every layer of an encoder's plan (encoders.Encoder.plan), by layer name.
+
+    As the released code walks the network (neuralstyle_seg.lua): at a convolution a 3×3 mean with zeros
+    around the picture, so that a mask reaches as far as the features do and darkens at the border; at a pool
+    the area average on ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1".
+    """
+    carried = {}
+    for step, name in plan:
+        if step == "pool":
+            masks = resize_masks(masks, -(-masks.shape[-2] // 2), -(-masks.shape[-1] // 2))
+        else:
+            masks = functional.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=True)
+            carried[name.replace("relu", "conv")] = masks
+        carried[name] = masks
+    return carried
+
+
+def _cells(pixels: int, cells: int, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A side cut into equal cells, so many at a time: the pixels in them, and the part of each cell that each fills.
+
+    At a time, for of all cells by all pixels nearly all parts are zero. Yields slices and (cells, pixels).
+    """
+    edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
+    for first in range(0, cells, AT_A_TIME):
+        borders = edges[first : first + AT_A_TIME + 1]
+        inside = slice(int(borders[0]), math.ceil(borders[-1]))
+        left = torch.arange(inside.start, inside.stop, dtype=torch.float64)
+        overlap = torch.minimum(borders[1:, None], left + 1) - torch.maximum(borders[:-1, None], left)
+        yield inside, (overlap.clamp(min=0) * cells / pixels).to(like)
+
+
+class _Side:
+    """One picture's regions with their shares and colour statistics."""
+
+    def __init__(self, image: Tensor, regions: MaskSet) -> None:
+        self.image, self.masks = image, regions.masks
+        self.names, self.colours = regions.names, regions.colours
+        self.shares: list[float] = regions.masks.mean((1, 2), dtype=torch.float64).tolist()
+
+    @cached_property
+    def usable(self) -> list[int]:
+        """Regions with statistics of their own; the largest alone where all are under FLOOR."""
+        above = [k for k, share in enumerate(self.shares) if share >= FLOOR]
+        return above or [max(range(len(self.names)), key=lambda k: (self.shares[k], self.names[k]))]
+
+    @cached_property
+    def gaussians(self) -> list[Gaussian]:
+        """Mean and covariance of each region's Lab colours, computed only where there is an orphan."""
+        return colour_statistics(self.image, self.masks)
+
+    def nearest(self, gaussian: Gaussian) -> int:
+        """The usable region nearest in colour statistics; of two as near, the first by name."""
+        return min(self.usable, key=lambda k: (wasserstein(self.gaussians[k], gaussian), self.names[k]))
+
+
+Rows = dict[int, int]  # reference → its region: what one content region takes its style from
+
+
+class _Styles:
+    """The regions of the references, told apart by label: one label of several references is one mixture."""
+
+    def __init__(
+        self, references: Sequence[tuple[Tensor, MaskSet]], weights: Sequence[float], content_masks: MaskSet
+    ) -> None:
+        whole = content_masks.names == WHOLE
+        sets = [_union(each) if whole else each for _, each in references]
+        self.sides = [_Side(image, each) for (image, _), each in zip(references, sets, strict=True)]
+        self.weights = weights
+        self.labels = [_same_labels(content_masks, each) for each in sets]
+
+    def of_label(self, k: int) -> Rows:
+        """The regions that have the content's label k, usable ones only."""
+        return {r: row for r, row in self.rows_of(k).items() if row in self.sides[r].usable}
+
+    def rows_of(self, k: int) -> Rows:
+        """The regions that have the content's label k, whatever their size."""
+        return {r: labels[k] for r, labels in enumerate(self.labels) if k in labels}
+
+    def nearest(self, gaussian: Gaussian) -> Rows:
+        """The label whose mixture is nearest in colour statistics; of two as near, the first by name."""
+        return min(
+            self._by_name.values(),
+            key=lambda rows: (wasserstein(self._gaussian(rows), gaussian), self.name(rows)),
+        )
+
+    @cached_property
+    def _by_name(self) -> dict[str, Rows]:
+        named: dict[str, Rows] = {}
+        for r, side in enumerate(self.sides):
+            for row in side.usable:
+                named.setdefault(side.names[row], {})[r] = row
+        return named
+
+    def _gaussian(self, rows: Rows) -> Gaussian:
+        shares = self.mixture(rows)
+        return mixed_moments([(shares[r], self.sides[r].gaussians[row]) for r, row in rows.items()])
+
+    def mixture(self, rows: Rows) -> list[float]:
+        """The weight of each reference in a mixture; 0 where it has no part in it."""
+        total = sum(self.weights[r] for r in rows)
+        return [self.weights[r] / total if r in rows else 0.0 for r in range(len(self.sides))]
+
+    def share(self, rows: Rows) -> float:
+        """The part of their pictures that the regions cover, weighted as their mixture is."""
+        shares = self.mixture(rows)
+        return sum(shares[r] * self.sides[r].shares[row] for r, row in rows.items())
+
+    def name(self, rows: Rows) -> str:
+        """One name, or those that clustered masks and whole pictures have for it."""
+        return " + ".join(dict.fromkeys(self.sides[r].names[row] for r, row in rows.items()))
+
+    def masks(self, r: int, rows: Sequence[Rows]) -> Tensor:
+        """The regions of reference r, one a content region: (K, h, w), zero where it gives none."""
+        side = self.sides[r]
+        empty = torch.zeros_like(side.masks[0])
+        return torch.stack([side.masks[each[r]] if r in each else empty for each in rows])
+
+
+def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
+    total = max(weight.sum(), np.finfo(np.float64).tiny)  # an empty region changes nothing wherever it goes
+    mean = lab @ weight / total
+    centred = lab - mean[:, None]
+    return mean, (centred * weight) @ centred.T / total
+
+
+def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
+    """Mean and covariance of each region's CIELAB colours. image (3, H, W), sRGB in [0, 1], masks (K, H, W)."""
+    height, width = image.shape[-2:]
+    size = fit_within(height, width, STATISTICS_SIDE)
+    lab = rgb2lab(resize_masks(image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
+    weights = resize_masks(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
+    return [_gaussian(lab, weight) for weight in weights]
+
+
+def wasserstein(one: Gaussian, other: Gaussian) -> float:
+    """2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, eq. 4)."""
+    values, vectors = np.linalg.eigh(one[1])
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ other[1] @ root).clip(0)).sum()
+    squared = ((one[0] - other[0]) ** 2).sum() + np.trace(one[1]) + np.trace(other[1]) - 2 * cross
+    return float(np.sqrt(max(squared, 0.0)))
+
+
+def _union(regions: MaskSet) -> MaskSet:
+    """All regions as the one of a picture without a mask."""
+    masks, colours = regions.masks.sum(0, keepdim=True), regions.colours[:1]
+    return replace(regions, masks=masks, names=WHOLE, colours=colours)
+
+
+def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
+    """Content region → style region, for labels that are the same in both masks."""
+    if style.names == WHOLE:
+        return dict.fromkeys(range(len(content.names)), 0)
+    same = {k: style.names.index(name) for k, name in enumerate(content.names) if name in style.names}
+    if content.exact and style.exact:
+        return same
+    distances = _colour_distances(content, style)
+    # A name that both have is a label already: only the others are compared by colour.
+    distances[list(same)] = np.inf
+    distances[:, list(same.values())] = np.inf
+    nearest, back = distances.argmin(1), distances.argmin(0)
+    return same | {
+        k: int(other) for k, other in enumerate(nearest) if back[other] == k and distances[k, other] <= REACH
+    }
+
+
+def _colour_distances(content: MaskSet, style: MaskSet) -> NDArray[np.float64]:
+    ours, theirs = np.array(content.colours, np.float64), np.array(style.colours, np.float64)
+    distances: NDArray[np.float64] = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    return distances
+
+
+def _pair(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> Pair:
+    return Pair(
+        name=ours.names[k],
+        colour=ours.colours[k],
+        partner=theirs.name(partner),
+        content_share=ours.shares[k],
+        style_share=theirs.share(partner),
+        orphan=host != k or theirs.of_label(k) != partner,
+        reason=_reason(ours, theirs, k, host, partner),
+    )
+
+
+def _reason(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> str:
+    if host != k:
+        share = f"only {ours.shares[k]:.2%} of the content"
+        return f"{share}, joins {ours.names[host]}, nearest in colour statistics"
+    label = theirs.rows_of(k)
+    if not label:
+        return "not in the style's mask, nearest in colour statistics"
+    if theirs.of_label(k) != partner:
+        return f"its own is only {theirs.share(label):.2%} of the style, nearest in colour statistics"
+    labelled = {r: row for r, row in partner.items() if theirs.sides[r].names != WHOLE}
+    if ours.names == WHOLE or not labelled:
+        return "no mask"
+    same = "same label" if ours.names[k] == theirs.name(labelled) else "nearest label colour"
+    return same if len(partner) == len(theirs.sides) else f"{same}, only in {_listed(partner)}"
+
+
+def _listed(references: Iterable[int]) -> str:
+    return "reference " + " and ".join(str(r + 1) for r in references)
+
+
+def _notes(
+    pairs: Sequence[Pair],
+    content_masks: MaskSet,
+    style_masks: Sequence[MaskSet],
+    theirs: _Styles,
+    partners: Mapping[int, Rows],
+) -> tuple[str, ...]:
+    """What was decided for the user: nothing where every label found itself."""
+    notes = []
+    for r, masks in enumerate(style_masks):
+        name = "the style" if len(style_masks) == 1 else _listed([r])
+        taken = {theirs.sides[r].names[rows[r]] for rows in partners.values() if r in rows}
+        if content_masks.names == WHOLE != masks.names:
+            notes.append(f"the content has no mask: it takes its style from all regions of {name} together")
+        elif masks.names == WHOLE != content_masks.names:
+            notes.append(f"{name} has no mask: every region takes its style from the whole of it")
+        elif unused := [label for label in masks.names if label not in taken]:
+            notes.append(f"regions of {name} that no region takes: {', '.join(unused)}")
+    if not any(theirs.labels):
+        notes.append("no label is in both masks: all regions pair by colour statistics")
+    notes += [
+        f"{pair.name} takes its style from {pair.partner}: {pair.reason}"
+        for pair in pairs
+        if pair.reason not in ("same label", "no mask")
+    ]
+    return tuple(notes)

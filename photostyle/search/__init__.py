@@ -1,0 +1,1 @@
+"""Settings for two photographs: many trials at low resolution, kept in a study."""

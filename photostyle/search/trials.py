@@ -1,0 +1,253 @@
+"""One trial of a search: the pipeline at low resolution with some settings changed, and its two scores."""
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.evaluation.scores import (
+    DRIFT_SIDE,
+    PATCH,
+    STYLE_LAYERS,
+    drift,
+    edge_similarity,
+    gram_ratio,
+    patch_ratio,
+    region_weights,
+)
+from photostyle.files.images import read_image
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.filters import size_of
+from photostyle.imaging.rendering import enlarge
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.weights import Weights, find, locate
+from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
+from photostyle.optimisers import optimise
+from photostyle.pipeline import (
+    at_stage,
+    colour_maps,
+    full_scene,
+    notes_of,
+    paired,
+    prepare_torch,
+    read_all_masks,
+    rendered,
+)
+from photostyle.regions.canvas import first_canvas
+from photostyle.regions.guidance import resize_masks
+from photostyle.regions.strength import strength_map
+from photostyle.search.space import SPACE, Dimension, space_of
+from photostyle.settings import FILES
+from photostyle.stages import Stage, schedule
+from photostyle.validate import check
+from photostyle.version import __version__
+
+# What does not change the scores of a trial, or only their last bits: no part of a study's identity.
+ASIDE = (
+    *FILES,
+    *("segmenter", "segmenter_revision", "refine_masks", "download", "device", "deterministic", "threads"),
+    *("save_every", "plot", "metrics", "quiet"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Two photographs and their regions, read once and reduced to the sizes of the search's stages."""
+
+    config: Config  # of the default trial
+    space: tuple[Dimension, ...]
+    stages: tuple[tuple[Stage, Scene], ...]
+    regions: MaskSet  # of the photo, at the search's full size
+    maps: Tensor  # the first canvas's colour maps
+    encoder: Encoder | None  # of the terms
+    judge: Encoder | None  # of the style score
+    identity: dict[str, Any]  # everything that scores depend on, as JSON types
+    notes: tuple[str, ...]
+
+    @property
+    def scene(self) -> Scene:
+        """At the search's full size: what is scored."""
+        return self.stages[-1][1]
+
+    @property
+    def style_features(self) -> str:
+        """What the style score is measured in."""
+        return str(self.identity["style_features"])
+
+    @property
+    def name(self) -> str:
+        """Of the study: photographs, settings and version give the same one on every machine."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return f"photostyle-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the space and what came of it; scores are NaN where it is not complete."""
+
+    number: int
+    state: Literal["complete", "failed", "interrupted"]
+    values: dict[str, float]  # by dimension
+    settings: dict[str, Any]  # the same as settings of Config
+    seconds: float
+    default: bool = False  # the preset's own settings
+    style: float = math.nan  # ↓ distance to the reference's style over the photo's own
+    edge: float = math.nan  # ↑ SSIM of edges with the photo's
+    drift16: float = math.nan  # ↓ slow stains, which neither of the two sees: shown, not optimised
+    failure: str = ""
+
+    @property
+    def distance(self) -> float:
+        """To what cannot be had, all of the style and every edge: sqrt(style^2 + (1 - edge)^2)."""
+        return math.hypot(self.style, 1 - self.edge)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a trial computed: the picture (3, h, w) in [0, 1] on the CPU, and its scores as in `Trial`."""
+
+    picture: Tensor
+    style: float
+    edge: float
+    drift16: float
+
+
+def prepare(
+    config: Config,
+    say: Callable[[str], None] = lambda note: None,
+    space: Iterable[Dimension] = SPACE,
+) -> Problem:
+    """Read what the configuration names, once, and reduce it to the sizes of its stages.
+
+    The style score is taken in VGG features where weights are given or cached, else in patches. Raises
+    PhotostyleError for bad input or options.
+    """
+    check(config)
+    device = prepare_torch(config)
+    if len(config.style) > 1:
+        raise PhotostyleError(
+            f"a search scores against one reference, {len(config.style)} are given; give one"
+        )
+    photo, reference = read_image(config.content), read_image(config.style[0])
+    masks = read_all_masks(config.masks, photo, [reference])
+    guidance = paired(config, photo, [reference], masks)
+    notes = notes_of((photo, reference), masks, guidance)
+    kept, loaded = space_of(config, space), _weights(config, say)
+    full = full_scene(photo, [reference], guidance, device)
+    stages = tuple((stage, at_stage(full, stage)) for stage in schedule(config, photo.height, photo.width))
+    if not stages:
+        raise PhotostyleError(
+            "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
+        )
+    region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
+    final = stages[-1][1].content
+    regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
+    strength_map(config, final, regions)  # raises where it names no region
+    identity = {
+        "version": __version__,
+        "content": photo.sha256,
+        "style": reference.sha256,
+        "content mask": masks[0].sha256,
+        "style mask": masks[1].sha256,
+        "weights": None if loaded is None else loaded.sha256,
+        "style_features": f"patches {PATCH}x{PATCH}" if loaded is None else "Gram relu1_1-relu5_1",
+        "settings": {name: value for name, value in asdict(config).items() if name not in ASIDE},
+        "space": [[each.field, each.low, each.high, each.log] for each in kept],
+    }
+    # Through JSON, so that it equals what is read back: there are no tuples there.
+    identity = json.loads(json.dumps(identity))
+    judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
+    terms = _encoder(config, loaded, device)
+    return Problem(config, kept, stages, regions, colour_maps(full), terms, judge, identity, notes)
+
+
+def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
+    """Run the pipeline with some settings changed, as `transfer` does, on pictures that are already reduced.
+
+    Raises optimisers.Diverged.
+    """
+    config = replace(problem.config, **settings)
+    check(config)
+    canvas: Tensor | None = None
+    for stage, scene in problem.stages:
+        if canvas is None:
+            canvas = first_canvas(config, scene.content, scene.content_masks, problem.maps)
+        elif canvas.shape != scene.content.shape:
+            canvas = enlarge(scene.content, canvas)
+        for step in optimise(canvas, Objective(config, stage, scene, problem.encoder), stage, config):
+            canvas = step.image
+    assert canvas is not None  # a problem has stages
+    photo = problem.scene.content
+    picture = rendered(config, photo, canvas, strength_map(config, photo, problem.regions))
+    return Outcome(picture.cpu(), *_scores(problem, picture))
+
+
+def placed(problem: Problem, device: torch.device | str) -> Problem:
+    """The same problem on another device; itself where it is there."""
+    device = torch.device(device)
+    if problem.scene.content.device.type == device.type:
+        return problem
+
+    def moved(encoder: Encoder | None) -> Encoder | None:
+        return None if encoder is None else copy.deepcopy(encoder).to(device)
+
+    def there(scene: Scene) -> Scene:
+        references = tuple(
+            replace(each, image=each.image.to(device), masks=each.masks.to(device))
+            for each in scene.references
+        )
+        return Scene(scene.content.to(device), scene.content_masks.to(device), references)
+
+    return replace(
+        problem,
+        stages=tuple((stage, there(scene)) for stage, scene in problem.stages),
+        maps=problem.maps.to(device),
+        encoder=moved(problem.encoder),
+        judge=moved(problem.judge),
+    )
+
+
+def judged(problem: Problem) -> str:
+    """In what style is scored, and how near that is to what is optimised: a line for people."""
+    config, where = problem.config, f"style is scored in {problem.style_features} at {problem.config.size} px"
+    if problem.judge is None:
+        optimised = f"{config.patch_size}x{config.patch_size}"
+        return (
+            f"{where}, relatives of the {optimised} that are optimised; --weights FILE scores in VGG features"
+        )
+    if config.gram_weight:
+        return f"{where}, which the Gram term optimises too"
+    return f"{where}, which no term optimises"
+
+
+def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
+    """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
+    scene = problem.scene
+    pictures = (picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
+    style = patch_ratio(*pictures) if problem.judge is None else gram_ratio(*pictures, problem.judge)
+    radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
+    return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
+
+
+def _weights(config: Config, say: Callable[[str], None]) -> Weights | None:
+    """For the terms where they need them; else for the score alone, where there are any without a download."""
+    if needs_encoder(config):
+        return find(config.weights, config.encoder, download=config.download, progress=say)
+    if locate(config.weights, config.encoder, False) is None:
+        return None
+    return find(config.weights, config.encoder, download=False)
+
+
+def _encoder(config: Config, loaded: Weights | None, device: torch.device) -> Encoder | None:
+    if loaded is None or not needs_encoder(config):
+        return None
+    layers = feature_layers(config)
+    return Encoder(loaded.state, config.encoder, layers=layers, pooling=config.pooling).to(device)

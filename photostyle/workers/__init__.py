@@ -1,0 +1,1 @@
+"""Tasks on many workers: processes of this machine, or a Ray cluster."""

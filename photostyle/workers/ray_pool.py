@@ -1,0 +1,216 @@
+"""Tasks on Ray (https://docs.ray.io), on one machine or many; and which pool `--cluster` means.
+
+Ray is the extra `cluster`. Its workers need this project's dependencies, the same Python and the same Ray; the
+project's own code travels with the tasks. Ray's own settings are its environment variables (RAY_AUTH_TOKEN, ...).
+"""
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.workers.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer, cores_here
+
+INSTALL = "pip install 'photostyle[cluster]'"
+CODE = ("*.py", "*.toml")  # what a package's code consists of
+PATIENCE = 10.0  # seconds for a connection: ten times what the farthest takes
+HERE = "local"  # Ray's word for a new cluster on this machine
+
+
+def check_cluster(cluster: str | None, cores: int) -> None:
+    """Raise PhotostyleError for what `open_pool` cannot mean, without speaking to anyone."""
+    if cores < 1:
+        raise PhotostyleError(f"--cores is {cores}; it must be at least 1")
+    if cluster is None and cores != 1:
+        raise PhotostyleError("--cores is of what runs on a cluster; add --cluster, or give --threads")
+    here = cluster == "local" or (cluster == "auto" and not _has_ray())
+    if here and cores > (has := cores_here()):
+        raise _too_small(cores, has)
+    if cluster is None or cluster in ("auto", "local"):
+        return
+    if not cluster.startswith("ray://"):
+        raise PhotostyleError(f'--cluster is "{cluster}"; give auto, local or ray://HOST:PORT')
+    if not _has_ray():
+        raise PhotostyleError(f"--cluster {cluster} needs Ray, the extra cluster: {INSTALL}")
+
+
+def open_pool(
+    cluster: str | None,
+    cores: int = 1,
+    *,
+    gpu: bool = True,
+    packages: Sequence[str] = ("photostyle",),
+    say: Say = lambda line: None,
+) -> Pool:
+    """The pool that a `--cluster` means, each task with so many cores and, where there are GPUs, one.
+
+    None: this process. "local": processes of this machine. "auto": Ray, the cluster at RAY_ADDRESS or one that is
+    started on this machine for as long as the pool lasts; processes where Ray is not installed, which is said.
+    "ray://HOST:PORT": the cluster that answers there. packages: those the tasks' functions are from.
+    Raises PhotostyleError for anything else, and for a cluster that cannot be had.
+    """
+    check_cluster(cluster, cores)
+    if cluster is None:
+        return ThisProcess(say)
+    if cluster == "local":
+        return Processes(cores, gpu, say=say)
+    if _has_ray():
+        address = os.environ.get("RAY_ADDRESS", HERE) if cluster == "auto" else cluster
+        return RayPool(address, cores, gpu, packages, say)
+    say(f"Ray is not installed ({INSTALL}): local processes do its work")
+    return Processes(cores, gpu, say=say)
+
+
+class RayPool(Pool):
+    """The workers of a Ray cluster."""
+
+    def __init__(
+        self,
+        address: str,
+        cores: int = 1,
+        gpu: bool = True,
+        packages: Sequence[str] = ("photostyle",),
+        say: Say = lambda line: None,
+    ) -> None:
+        """address: as ray.init takes it; "local" starts a cluster that ends with the pool."""
+        super().__init__(say)
+        _connect(address, packages)
+        import ray
+
+        self.ray, self.cores = ray, cores
+        self.gpu = 1 if gpu and ray.cluster_resources().get("GPU", 0) >= 1 else 0
+        self._answer = ray.remote(num_cpus=cores, num_gpus=self.gpu, max_retries=0)(answer)
+        self._keys: dict[Any, Key] = {}
+        self._refuse_what_never_runs(address)
+        where = "Ray on this machine" if address == HERE else f"Ray at {address}"
+        each = f"{cores} core{'s' * (cores > 1)}{' and a GPU' * self.gpu} each"
+        self.description = f"{where}: {self.workers} at a time, {each}"
+
+    @property
+    def workers(self) -> int:
+        """As the cluster is now, at least 1: it may grow when a task waits."""
+        resources = self.ray.cluster_resources()
+        by_cores = int(resources.get("CPU", 0) // self.cores)
+        return max(1, min(by_cores, int(resources.get("GPU", 0))) if self.gpu else by_cores)
+
+    def close(self) -> None:
+        """Cancel what is under way and leave the cluster; one that was started here ends."""
+        from ray import exceptions
+
+        # Without a connection there is nobody to tell.
+        with suppress(exceptions.RayError, ConnectionError):
+            for reference in self._keys:
+                self.ray.cancel(reference, force=True)
+        self._keys.clear()
+        self._under_way.clear()
+        self.ray.shutdown()
+
+    def share(self, value: Any) -> Any:
+        """Into Ray's object store, once."""
+        with self._speaking():
+            return self.ray.put(value)
+
+    def _start(self, task: Task) -> None:
+        with self._speaking():
+            self._keys[self._answer.remote(self.cores, task.function, *task.arguments)] = task.key
+
+    def _ended(self) -> tuple[Key, Answer | None]:
+        from ray import exceptions
+
+        lost = (
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.LocalRayletDiedError,
+            exceptions.OutOfMemoryError,
+            exceptions.ObjectLostError,
+        )
+        with self._speaking():
+            (reference,), _ = self.ray.wait(list(self._keys), num_returns=1)
+            key = self._keys.pop(reference)
+            try:
+                return key, self.ray.get(reference)
+            except lost:
+                return key, None
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        from ray import exceptions
+
+        try:
+            yield
+        except (exceptions.RayError, ConnectionError) as error:
+            raise ComputationError(
+                f"Ray failed ({_last_line(error)}); what is done is kept. Every machine needs photostyle's "
+                f"dependencies, Python {platform.python_version()} and Ray {self.ray.__version__}"
+            ) from error
+
+    def _refuse_what_never_runs(self, address: str) -> None:
+        """A cluster started here does not grow: a task that it is too small for would wait for ever."""
+        has = int(self.ray.cluster_resources().get("CPU", 0))
+        if address == HERE and has < self.cores:
+            self.close()
+            raise _too_small(self.cores, has)
+
+
+def _too_small(cores: int, has: int) -> PhotostyleError:
+    return PhotostyleError(f"--cores is {cores}, but this machine has {has}; give fewer")
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+def _connect(address: str, packages: Sequence[str]) -> None:
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == HERE:
+        # Ray would report to its makers that it was used.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        options["include_dashboard"] = False
+    try:
+        _reach(address)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a client that waits in vain: the error says it
+            # Sent to workers of this machine too: of the modules found here they would find some, or others.
+            code = [str(_copied(name, Path(folder))) for name in packages]
+            ray.init(address, runtime_env={"py_modules": code}, **options)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise PhotostyleError(
+            f"Ray at {address} cannot be used ({_last_line(error)}); check the address, that Ray {ray.__version__} and "
+            f"Python {platform.python_version()} run there, and its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
+        ) from error
+
+
+def _reach(address: str) -> None:
+    """Raise OSError at once where nobody listens at HOST:PORT: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+
+
+def _copied(package: str, folder: Path) -> Path:
+    """The code of a package alone: beside it may lie gigabytes, or pictures that are not to be passed on."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    (source,) = spec.submodule_search_locations
+    for pattern in CODE:
+        for file in Path(source).rglob(pattern):
+            target = folder / package / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    return folder / package
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if re.search(r"\w", line)]
+    return " ".join(lines[-1].split()) if lines else type(error).__name__
