@@ -245,8 +245,11 @@ def test_caffe_weights_bring_their_own_units_and_are_an_input(data: Path):
 # The defects of the source slides
 
 
-def test_the_naive_laplacian_is_indefinite_on_a_photograph_and_the_exact_one_is_not(chelsea: Tensor):
-    photo = resize(chelsea, 48, 64).permute(1, 2, 0).numpy()
+def test_the_naive_laplacian_is_indefinite_in_fog_and_the_exact_one_is_not(chelsea: Tensor):
+    # At a hundredth of its contrast a photograph has covariances of the size of their rounding errors in thousands of
+    # windows. Which of them lose their sign depends on the processor, that many do does not: −50 to −20,000 were seen
+    # with other last bits.
+    photo = (0.8 + 0.01 * resize(chelsea, 48, 64)).permute(1, 2, 0).numpy()
     naive, exact = defects.naive_laplacian(photo), matting_laplacian(photo)
     assert defects.least_eigenvalue(naive) < -1
     assert defects.least_eigenvalue(exact) > -1e-3
