@@ -92,7 +92,7 @@ def _refuse_half_said(arguments: Sequence[str]) -> None:
             raise PhotostyleError(
                 f"{option} is given {options.count(option)} times; give it once, with all values"
             )
-    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
+    for word, option, after in zip(arguments, options, [*arguments[1:], "--"][: len(options)], strict=True):
         if option in LISTS and "=" not in word and after.startswith(("--", "-o")):
             raise PhotostyleError(f"{option} {LISTS[option]}")
 
