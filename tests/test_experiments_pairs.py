@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch import Tensor
+from vgg import narrow_vgg
 
 from experiments.framework import INDEX_BEGIN, INDEX_END, run_experiment
 from experiments.kinds import (
@@ -24,7 +25,7 @@ from experiments.scoring import HELD_OUT, SCORES, scores_of
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.filters import resize
-from photostyle.losses.weights import convolutions, find
+from photostyle.losses.weights import find
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,12 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, coffee: Tensor, chelsea: Tens
         (folder / "dpst" / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(folder / "dpst" / name, picture)
     (folder / SLIM).parent.mkdir()
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        state[f"features.{position}.weight"] = 0.3 * torch.randn(4, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(4)
-        channels = 4
-    save_file(state, folder / SLIM)
+    save_file(narrow_vgg(), folder / SLIM)
     return folder
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
+from vgg import narrow_vgg
 
 from experiments.kinds import (
     defects,
@@ -27,7 +28,6 @@ from photostyle.imaging.filters import resize
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.functions import region_grams, variation_loss
-from photostyle.losses.weights import convolutions
 from photostyle.objective import Scene
 from photostyle.regions.mixture import alone
 
@@ -73,13 +73,7 @@ SLIDES = {
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """The convolutions of a VGG-19 with four random channels a layer."""
-    generator, weights, width = torch.Generator().manual_seed(1), {}, 3
-    for position in convolutions("vgg19").values():
-        weights[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        weights[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return weights
+    return narrow_vgg()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -14,7 +15,6 @@ from photostyle.losses.encoders import Encoder
 from photostyle.losses.functions import gram_loss, region_grams
 from photostyle.losses.patches import PatchStyle
 from photostyle.losses.sliced import quantile_function
-from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, Scene
 from photostyle.regions.colour import (
     mixture_colour_maps,
@@ -60,12 +60,7 @@ def references(
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    generator, state, width = torch.Generator().manual_seed(1), {}, 3
-    for position in list(convolutions("vgg19").values())[:3]:
-        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return Encoder(state, layers=LAYERS)
+    return Encoder(narrow_vgg(count=3), layers=LAYERS)
 
 
 def terms(

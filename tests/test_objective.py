@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.config import Config
 from photostyle.imaging.filters import halve, luma, resize
@@ -12,7 +13,6 @@ from photostyle.imaging.matting import MattingOperator
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.functions import content_loss, gram_loss, region_grams, structure_loss, variation_loss
 from photostyle.losses.texture import FILTERS, FIXED_DRAWS, directions
-from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.regions.guidance import carry_masks
 from photostyle.regions.mixture import alone
@@ -54,13 +54,7 @@ def image(coffee: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """The first four convolutions of a VGG-19 with four random channels a layer."""
-    generator, state, width = torch.Generator().manual_seed(1), {}, 3
-    for position in list(convolutions("vgg19").values())[:4]:
-        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return Encoder(state, layers=(*LAYERS, "relu2_2"))
+    return Encoder(narrow_vgg(count=4), layers=(*LAYERS, "relu2_2"))
 
 
 def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: Stage = STAGE, **settings):

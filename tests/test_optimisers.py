@@ -1,5 +1,6 @@
 """The loop on functions whose minimum is known."""
 
+import itertools
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -184,8 +185,11 @@ def test_the_total_is_the_sum_of_the_terms_at_the_picture_before(optimiser: str)
         assert step.total == sum(step.losses.values())
 
 
-def test_steps_carry_their_stage_count_and_time():
-    where = stage(4)
+def test_steps_carry_their_stage_count_and_time(monkeypatch: pytest.MonkeyPatch):
+    where, clock = stage(4), itertools.count(0.5)
+    monkeypatch.setattr(
+        "time.perf_counter", lambda: next(clock)
+    )  # a real one may stand still for a step so small
     steps = list(optimise(picture(), Quadratic(picture(1)), where, config()))
     assert [step.iteration for step in steps] == [1, 2, 3, 4]
     assert all(step.stage is where for step in steps)

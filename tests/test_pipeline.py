@@ -13,11 +13,12 @@ from skimage import data
 from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import write_image
-from photostyle.losses.weights import WeightsNotFound, convolutions
+from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
 from photostyle.pipeline import Result, stages_of, transfer
 from photostyle.presets import configure
@@ -50,13 +51,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(folder / "style-left.png", style[..., :STYLE_COLUMN])
     write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 90, STYLE_COLUMN))
     write_image(folder / "tall-red.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 128, 64))
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        scale = (2 / (9 * channels)) ** 0.5  # He et al. 2015: signals keep their size down the layers
-        state[f"features.{position}.weight"] = scale * torch.randn(6, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(6)
-        channels = 6
-    torch.save(state, folder / "narrow.pth")
+    torch.save(narrow_vgg(width=6), folder / "narrow.pth")
     return folder
 
 

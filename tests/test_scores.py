@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.stats import wasserstein_distance
 from skimage.color import rgb2lab
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import scores as metrics
@@ -20,7 +21,6 @@ from photostyle.imaging.filters import luma
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.patches import unit_filters
-from photostyle.losses.weights import convolutions
 from photostyle.regions.guidance import resize_masks as area_average
 
 NAMES = ["style", "colour", "edge", "grey", "matting", "drift4", "drift16"]
@@ -46,14 +46,7 @@ def result(photo: Tensor, style: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """VGG-19 with four random channels a layer."""
-    generator = torch.Generator().manual_seed(1)
-    state, width = {}, 3
-    for position in convolutions("vgg19").values():
-        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return Encoder(state, layers=(*metrics.STYLE_LAYERS, "relu4_2"))
+    return Encoder(narrow_vgg(), layers=(*metrics.STYLE_LAYERS, "relu4_2"))
 
 
 def stripes(height: int, width: int, *ends: int) -> Tensor:
