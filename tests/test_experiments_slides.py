@@ -385,7 +385,7 @@ def test_the_slides_adam_reports_the_total_before_the_step_and_stays_in_range():
         return {"low": -image.mean()}
 
     taken = list(slides.adam(torch.full((3, 2, 2), 0.99), upwards, 5, 0.1, 0.0))
-    assert taken[0][1] == pytest.approx(-0.99)
+    assert taken[0][1] == pytest.approx(-0.99, rel=1e-5)
     assert all(image.max() <= 1 for image, _ in taken) and taken[-1][0].min() == 1
 
 
@@ -474,4 +474,5 @@ def test_a_ninth_of_the_published_photograph_s_windows_lose_their_sign(shared: P
     covariances = defects.naive_covariances(photo.reshape(-1, 3)[index.reshape(-1, 9)])
     least = np.linalg.eigvalsh(covariances.astype(np.float64))[:, 0] + 1e-7 / 9
     assert (least < 0).mean() == pytest.approx(0.11, abs=0.01)
-    assert least.min() == pytest.approx(-3.7e-7, rel=0.1)
+    # One rounding error of a sum near 1, or some: which ones there are depends on the processor.
+    assert -1e-6 < least.min() < -1e-7

@@ -229,7 +229,7 @@ def test_averaging_is_the_corrected_exponential_mean_of_the_iterates():
     for count, ours in enumerate(averaged, 1):
         weights = np.array([past ** (count - k) for k in range(1, count + 1)])
         expected = np.average(iterates[:count], axis=0, weights=weights)
-        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
 # --- divergence ------------------------------------------------------------------------------------------------

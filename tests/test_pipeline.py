@@ -218,7 +218,7 @@ def test_a_region_goes_as_far_as_its_own_strength(
     torch.testing.assert_close(hard.image[..., COLUMN:], plain.image[..., COLUMN:])
     # Soft ones: the picture lies between the two everywhere.
     low, high = torch.minimum(full.image, full.photo.pixels), torch.maximum(full.image, full.photo.pixels)
-    assert (half.image >= low - 1e-6).all() and (half.image <= high + 1e-6).all()
+    assert (half.image >= low - 1e-5).all() and (half.image <= high + 1e-5).all()
 
 
 def test_a_strength_for_no_region_is_refused_before_the_work(
@@ -243,8 +243,8 @@ def test_several_references_give_different_regions(
     }
     hard = {"feather": 0, "iterations": (0,)}
     left, right, mixed = (transfer(make("instant", **each, **hard)) for each in (one, other, both))
-    assert torch.equal(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
-    assert torch.equal(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
+    torch.testing.assert_close(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
+    torch.testing.assert_close(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
     assert [each.path.name for each in mixed.references] == ["style-left.png", "tall.png"]
     assert len(mixed.masks) == len(mixed.mask_paths) == 3
 

@@ -302,7 +302,7 @@ def test_the_patch_score_is_the_mean_ratio_over_a_pyramid_of_patch_distributions
         pyramid = [halved(each) for each in pyramid]
     score = metrics.patch_ratio(result, photo, style, masks, masks)
     assert ratios[0] > 1.5 * ratios[1]
-    assert score == pytest.approx(np.sqrt(ratios[0] * ratios[1]), rel=1e-3)  # bins of the histogram
+    assert score == pytest.approx(np.sqrt(ratios[0] * ratios[1]), rel=2e-3)  # bins of the histogram
 
 
 def test_the_patch_score_falls_as_the_style_comes_in(photo, style, masks):
@@ -367,7 +367,7 @@ def test_edges_are_the_gradient_in_units_of_its_99_per_cent_quantile():
     uncut = edges < 1
     assert (edges <= 1).all() and uncut.mean() > 0.9
     np.testing.assert_allclose(
-        edges[uncut] / edges[20, 0], gradient[uncut] / gradient[20, 0], rtol=1e-5, atol=1e-6
+        edges[uncut] / edges[20, 0], gradient[uncut] / gradient[20, 0], rtol=1e-5, atol=1e-5
     )
     assert (~uncut).mean() == pytest.approx(0.01, abs=0.01)
 
