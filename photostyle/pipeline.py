@@ -13,7 +13,7 @@ from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import Picture, read_image
 from photostyle.files.masks import MaskSet, read_masks, whole_picture
-from photostyle.imaging.filters import fit_within, resize, size_of
+from photostyle.imaging.filters import area_average, fit_within, resize, size_of
 from photostyle.imaging.rendering import enlarge, render
 from photostyle.losses import weights as weight_files
 from photostyle.losses.encoders import Encoder
@@ -21,7 +21,7 @@ from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
 from photostyle.optimisers import Diverged, Step, optimise
 from photostyle.regions.canvas import first_canvas
 from photostyle.regions.colour import mixture_colour_maps
-from photostyle.regions.guidance import Guidance, pair_with_references, resize_masks
+from photostyle.regions.guidance import Guidance, pair_with_references
 from photostyle.regions.mixture import Reference, only
 from photostyle.regions.strength import strength_map
 from photostyle.stages import LEAST_SIDE, Stage, schedule
@@ -167,7 +167,7 @@ def at_stage(full: Scene, stage: Stage) -> Scene:
         references.append(_reduced(each, long_side))
     return Scene(
         resize(full.content, stage.height, stage.width),
-        resize_masks(full.content_masks, stage.height, stage.width),
+        area_average(full.content_masks, stage.height, stage.width),
         tuple(references),
     )
 
@@ -175,7 +175,7 @@ def at_stage(full: Scene, stage: Stage) -> Scene:
 def _reduced(reference: Reference, long_side: int) -> Reference:
     size = fit_within(*size_of(reference.image), long_side)
     return replace(
-        reference, image=resize(reference.image, *size), masks=resize_masks(reference.masks, *size)
+        reference, image=resize(reference.image, *size), masks=area_average(reference.masks, *size)
     )
 
 
@@ -256,7 +256,7 @@ def colour_maps(full: Scene) -> Tensor:
     size = fit_within(*size_of(full.content), COLOUR_SIDE)
     return mixture_colour_maps(
         resize(full.content, *size),
-        resize_masks(full.content_masks, *size),
+        area_average(full.content_masks, *size),
         [_reduced(each, COLOUR_SIDE) for each in full.references],
     )
 

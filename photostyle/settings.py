@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
 
 KINDS = get_type_hints(Config)
 FILES = (

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import artefacts
-from photostyle.imaging.filters import resize
-from photostyle.regions.guidance import resize_masks as area_average
+from photostyle.imaging.filters import area_average, resize
 
 NAMES = ["banding", "halo", "spill", "noise", "clipped", "haze", "foreign"]
 # What a clean recolouring may have after the thresholds, below the least injection of these tests; of foreign colours

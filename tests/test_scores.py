@@ -16,12 +16,11 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import scores as metrics
-from photostyle.imaging.filters import luma
+from photostyle.imaging.filters import area_average, luma
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.patches import unit_filters
 from photostyle.losses.weights import convolutions
-from photostyle.regions.guidance import resize_masks as area_average
 
 NAMES = ["style", "colour", "edge", "grey", "matting", "drift4", "drift16"]
 

@@ -16,8 +16,7 @@ from experiments.pairs import free_pairs
 from experiments.tables import table
 from photostyle.evaluation.artefacts import Artefacts, artefacts
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.imaging.filters import fit_within
-from photostyle.regions.guidance import resize_masks as area_average
+from photostyle.imaging.filters import area_average, fit_within
 
 DETECTORS = tuple(field.name for field in fields(Artefacts))
 GREY = 0.8  # of the veil, as bright as an overcast sky

@@ -26,8 +26,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from photostyle.evaluation.scores import HALF_LEVEL, LEAST_SHARE, lab, region_weights
-from photostyle.imaging.filters import LUMA, fit_within
-from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
+from photostyle.imaging.filters import LUMA, area_average, fit_within
 
 SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
 JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994

@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, Config
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import sha256_of, write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import sha256_of
 from photostyle.files.masks import mask_size, read_masks
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance

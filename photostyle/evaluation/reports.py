@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import write_bytes_atomically, write_image
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import write_image
 from photostyle.files.masks import MaskSet
 from photostyle.regions.guidance import Guidance
 

@@ -24,12 +24,11 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.imaging.filters import box_mean, fit_within, luma
+from photostyle.imaging.filters import area_average, box_mean, fit_within, luma
 from photostyle.imaging.matting import EPSILON, WINDOW
 from photostyle.losses.functions import region_grams
 from photostyle.losses.patches import unit_filters
 from photostyle.regions.guidance import carry_masks
-from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Luan et al. 2017, section 4
 LEAST_SHARE = 0.01  # of either picture: a smaller region has too few pixels for statistics of its own

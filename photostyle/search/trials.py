@@ -25,7 +25,7 @@ from photostyle.evaluation.scores import (
 )
 from photostyle.files.images import read_image
 from photostyle.files.masks import MaskSet
-from photostyle.imaging.filters import size_of
+from photostyle.imaging.filters import area_average, size_of
 from photostyle.imaging.rendering import enlarge
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
@@ -42,7 +42,6 @@ from photostyle.pipeline import (
     rendered,
 )
 from photostyle.regions.canvas import first_canvas
-from photostyle.regions.guidance import resize_masks
 from photostyle.regions.strength import strength_map
 from photostyle.search.space import SPACE, Dimension, space_of
 from photostyle.settings import FILES
@@ -149,7 +148,7 @@ def prepare(
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
     final = stages[-1][1].content
-    regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
+    regions = replace(masks[0], masks=area_average(masks[0].masks, *size_of(final)))
     strength_map(config, final, regions)  # raises where it names no region
     identity = {
         "version": __version__,
