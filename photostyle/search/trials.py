@@ -13,15 +13,15 @@ from torch import Tensor
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.comparison import Comparison, region_weights
 from photostyle.evaluation.scores import (
     DRIFT_SIDE,
     PATCH,
-    STYLE_LAYERS,
     drift,
     edge_similarity,
     gram_ratio,
     patch_ratio,
-    region_weights,
+    score_encoder,
 )
 from photostyle.files.images import read_image
 from photostyle.files.masks import MaskSet
@@ -163,7 +163,7 @@ def prepare(
     }
     # Through JSON, so that it equals what is read back: there are no tuples there.
     identity = json.loads(json.dumps(identity))
-    judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
+    judge = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = _encoder(config, loaded, device)
     return Problem(config, kept, stages, regions, colour_maps(full), terms, judge, identity, notes)
 
@@ -230,8 +230,8 @@ def judged(problem: Problem) -> str:
 def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
     """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
     scene = problem.scene
-    pictures = (picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
-    style = patch_ratio(*pictures) if problem.judge is None else gram_ratio(*pictures, problem.judge)
+    compared = Comparison(picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
+    style = patch_ratio(compared) if problem.judge is None else gram_ratio(compared, problem.judge)
     radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
     return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
 
