@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from photostyle.cli import main
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.console import BAD_INPUT, DONE
-from photostyle.config import Config
+from photostyle.config import Config, Inputs
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
-from photostyle.settings import FILES, KINDS, read_settings, write_settings
+from photostyle.settings import KINDS, names_file, read_settings, write_settings
 
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
 
@@ -41,7 +41,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 
 
 SETTINGS = st.fixed_dictionaries(
-    {}, optional={name: values_of(kind) for name, kind in KINDS.items() if name not in FILES}
+    {}, optional={name: values_of(kind) for name, kind in KINDS.items() if not names_file(name)}
 )
 
 
@@ -80,8 +80,8 @@ def test_the_file_is_one_that_a_person_can_read(tmp_path: Path) -> None:
 
 
 def test_every_field_is_either_a_setting_or_names_a_file() -> None:
-    paths = {name for name, kind in KINDS.items() if kind is Path or Path in get_args(kind)}
-    assert set(FILES) == paths | {"masks"}
+    files = {name for name in KINDS if names_file(name)}
+    assert files == {field.name for field in fields(Inputs)} | {"output"}
     assert KINDS.keys() == {field.name for field in fields(Config)}
 
 
