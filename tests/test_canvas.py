@@ -9,10 +9,10 @@ from torch import Tensor
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import write_image
-from photostyle.imaging.filters import guided_filter, resize
+from photostyle.imaging.filters import IMAGENET_MEAN, apply_affine_maps, box_mean, local_affine_maps, resize
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
-from photostyle.regions.canvas import FEATHER_RIDGE, IMAGENET_MEAN, NOISE, feather, first_canvas, recolour
+from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, first_canvas, recolour
 from photostyle.regions.colour import region_colour_maps
 
 EDGE = 30  # column of the step in `step_photo`
@@ -74,7 +74,9 @@ def test_the_sum_is_kept_where_the_masks_are_fitted_on_a_smaller_copy(coffee: Te
 
 def test_at_the_fitting_size_feathering_is_the_guided_filter(photo: Tensor):
     masks = random_regions(64, 96, 0, labels=3)
-    soft = guided_filter(photo, masks, 5, FEATHER_RIDGE).clamp(0, 1)
+    # He, Sun & Tang (ECCV 2010), eq. 16: the maps of all windows around a pixel, averaged.
+    maps = box_mean(local_affine_maps(photo, masks, 5, FEATHER_RIDGE).flatten(0, 1), 5)
+    soft = apply_affine_maps(maps.unflatten(0, (3, 4)), photo).clamp(0, 1)
     torch.testing.assert_close(feather(photo, masks, 5), soft / soft.sum(0), rtol=0, atol=1e-5)
 
 
