@@ -1,9 +1,9 @@
-"""Photorealistic style transfer after Luan et al. (2017). Start reading in ``transfer.py``."""
+"""Photorealistic style transfer after Luan et al. (2017). Start reading in ``pipeline.py``.
 
-from photostyle.config import Config
-from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.pipeline import Result, transfer
-from photostyle.presets import configure
-from photostyle.version import __version__
+The names below are imported when they are first asked for: the command line has something to say to the process before
+torch is imported, and a help text need not wait for it.
+"""
 
-__all__ = ["ComputationError", "Config", "PhotostyleError", "Result", "__version__", "configure", "transfer"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

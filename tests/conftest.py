@@ -71,7 +71,13 @@ def chelsea() -> Tensor:
 @pytest.fixture(scope="session")
 def loaded() -> dict[str, set[str]]:
     """Which modules a new process has once it has imported this one and those before it."""
-    names = ["segmentation", "segmentation.networks", "segmentation.inference", "photostyle.cli.program"]
+    names = [
+        "segmentation",
+        "segmentation.networks",
+        "segmentation.inference",
+        "photostyle.cli.run",
+        "photostyle.cli.search",
+    ]
     command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]
     ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=STARTED, check=True)
     return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}

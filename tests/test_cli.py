@@ -132,6 +132,13 @@ def size_of(path: Path) -> tuple[int, int]:
 # Usage
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_with_nothing_says_in_one_line_what_it_needs(command: str, capsys: Any) -> None:
+    assert main([command]) == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("photostyle: ")
+
+
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
 def test_usage_names_every_command(arguments: list[str], capsys: Any) -> None:
     assert main(arguments) == DONE

@@ -229,7 +229,7 @@ def test_every_option_is_explained(capsys: Any) -> None:
 
 
 def test_nothing_but_a_search_imports_optuna(loaded: dict[str, set[str]]) -> None:
-    assert not {"optuna", "sqlalchemy"} & loaded["photostyle.cli.program"]
+    assert not {"optuna", "sqlalchemy"} & loaded["photostyle.cli.search"]
 
 
 def test_the_script_is_the_command(root: Path) -> None:

@@ -128,13 +128,13 @@ def test_the_licence_is_shipped():
 
 
 def test_the_command_starts_the_command_line():
-    assert PROJECT["scripts"] == {"photostyle": "photostyle.cli.program:main"}
+    assert PROJECT["scripts"] == {"photostyle": "photostyle.cli:main"}
 
 
 def test_the_types_are_shipped():
     assert (ROOT / "photostyle/py.typed").is_file()
     assert PYPROJECT["tool"]["setuptools"]["package-data"] == {
-        "photostyle": ["py.typed"],
+        "photostyle": ["*.pyi", "py.typed"],
         "segmentation": ["groups.toml", "py.typed"],
     }
 

@@ -72,7 +72,7 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
 
 
 def test_only_a_cluster_imports_ray(loaded: dict[str, set[str]]) -> None:
-    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli.program"]
+    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli.search"]
 
 
 # On a real Ray

@@ -33,8 +33,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class _Options(Config):
-    """The configuration as tyro reads it; Config itself knows no command line."""
+    """The configuration as tyro reads it: from a command line every input is a file."""
 
+    content: Path
+    style: tuple[Path, ...]
+    masks: tuple[str, ...] = ("none",)
+    start_file: Path | None = None
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Config.output
 
 
@@ -91,7 +95,7 @@ def _refuse_half_said(arguments: Sequence[str]) -> None:
             raise PhotostyleError(
                 f"{option} is given {options.count(option)} times; give it once, with all values"
             )
-    for word, option, after in zip(arguments, options, (*arguments[1:], "--"), strict=True):
+    for word, option, after in zip(arguments, options, [*arguments[1:], "--"][: len(options)], strict=True):
         if option in LISTS and "=" not in word and after.startswith(("--", "-o")):
             raise PhotostyleError(f"{option} {LISTS[option]}")
 

@@ -1,18 +1,13 @@
 """The command line: names a command, runs it, turns what went wrong into one line and an exit code.
 
-The commands are in the modules command_*; they and `console` alone print and choose file names.
+Each command is a module beside this one.
 """
 
 import sys
 from collections.abc import Callable, Sequence
-
-import torch
+from importlib import import_module
 
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain
-from photostyle.cli.masks import segment, show_masks
-from photostyle.cli.run import rerun, run
-from photostyle.cli.score import show_scores
-from photostyle.cli.search import search
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.version import __version__
 
@@ -27,13 +22,14 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
 photostyle COMMAND --help explains every option."""
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "run": run,
-    "segment": segment,
-    "search": search,
-    "masks": show_masks,
-    "score": show_scores,
-    "rerun": rerun,
+# Each command's module and function, imported when it is called for: a help text does not wait for torch.
+COMMANDS = {
+    "run": ("photostyle.cli.run", "run"),
+    "segment": ("photostyle.cli.masks", "segment"),
+    "search": ("photostyle.cli.search", "search"),
+    "masks": ("photostyle.cli.masks", "show_masks"),
+    "score": ("photostyle.cli.score", "show_scores"),
+    "rerun": ("photostyle.cli.run", "rerun"),
 }
 
 
@@ -49,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise PhotostyleError(f'no command "{name}"; there are: {", ".join(COMMANDS)}')
-        return COMMANDS[name](rest)
+        module, function = COMMANDS[name]
+        command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+        return command(rest)
     except PhotostyleError as error:
         return complain(error, BAD_INPUT)
     except ComputationError as error:
@@ -64,11 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(stop.code or DONE)
 
 
-def script(command: str) -> None:
-    """Entry of the thin scripts: run one command with the process's arguments and exit."""
-    sys.exit(main([command, *sys.argv[1:]]))
-
-
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch's CPU allocator has no exception of its own.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # Known by its name, since torch need not be imported here; torch's CPU allocator has no exception of its own.
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "can't allocate memory" in str(error)

@@ -6,7 +6,7 @@ rounds down), and it can be an average (Gatys et al. 2015).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,16 @@ from torch.nn import functional
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
 from photostyle.losses.weights import BLOCKS, convolutions
+
+
+class Features(Protocol):
+    """What terms and scores ask of an encoder: features by layer, and how masks are carried to them."""
+
+    plan: tuple[tuple[Literal["conv", "pool"], str], ...]
+
+    def __call__(self, image: Tensor, /) -> Mapping[str, Tensor]:
+        """Features (C, h, w) of an image (3, H, W) by layer name."""
+        ...
 
 
 class UnknownLayer(PhotostyleError):

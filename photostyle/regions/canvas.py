@@ -1,12 +1,9 @@
-"""Where the optimisation starts, and all there is to the preset `instant`: regions recoloured, borders feathered."""
+"""What a run may start from, and all there is to the preset `instant`: regions recoloured, borders feathered."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.config import Config
-from photostyle.errors import PhotostyleError
-from photostyle.files.images import read_image
 from photostyle.imaging.filters import (
     IMAGENET_MEAN,
     apply_affine_maps,
@@ -54,28 +51,11 @@ def recolour(photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
     return result.clamp_(0, 1)
 
 
-def first_canvas(config: Config, photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
-    """The first iterate at a stage's size: (3, H, W) in [0, 1], contiguous. Arguments as for `recolour`."""
-    if config.start == "content":
-        return photo.clone()
-    if config.start == "noise":
-        return _noise(photo, config.seed)
-    if config.start == "file":
-        return _from_file(config, photo)
-    return recolour(photo, feather(photo, masks, config.feather), maps)
-
-
-def _noise(photo: Tensor, seed: int) -> Tensor:
-    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4).
+def noise(photo: Tensor, seed: int) -> Tensor:
+    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4). (3, H, W).
 
     The mean colour is ImageNet's, which a zero of the released code's variable stands for.
     """
     # Drawn on the CPU: one seed gives one picture on every device.
-    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
-    return (noise.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)
-
-
-def _from_file(config: Config, photo: Tensor) -> Tensor:
-    if config.start_file is None:
-        raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
-    return resize(read_image(config.start_file).pixels.to(photo), *photo.shape[-2:])
+    drawn = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
+    return (drawn.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)

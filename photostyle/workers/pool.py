@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import torch
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.process import WAITING, environment, prepared
 
 # A worker that is lost once is bad luck, and twice can be; a task that has lost three is what kills them.
 ATTEMPTS = 3
@@ -205,7 +206,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, threads, gpu), daemon=True)
-        with _interrupts_blocked():  # Ctrl-C is for this process: it ends the others
+        # Ctrl-C is for this process: it ends the others.
+        with _interrupts_blocked(), environment(WAITING):
             self.process.start()
         theirs.close()  # the process's end of it alone: when it is lost, the pipe ends
 
@@ -236,9 +238,9 @@ class _Worker:
 
 def answer(threads: int, function: Callable[..., Any], *arguments: Any) -> Answer:
     """What a worker makes of a task: its result, or what is wrong, in types that travel to who asked."""
-    torch.set_num_threads(threads)
     try:
-        return "done", function(*arguments)
+        with prepared(threads):
+            return "done", function(*arguments)
     except PhotostyleError as error:
         return "bad input", str(error)
     except ComputationError as error:

@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.process import WAITING, environment
 from photostyle.workers.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer, cores_here
 
 INSTALL = "pip install 'photostyle[cluster]'"
 CODE = ("*.py", "*.toml")  # what a package's code consists of
 PATIENCE = 10.0  # seconds for a connection: ten times what the farthest takes
+# Ray would report to its makers that it was used.
+UNREPORTED = {"RAY_USAGE_STATS_ENABLED": "0"}
 HERE = "local"  # Ray's word for a new cluster on this machine
 
 
@@ -174,16 +177,15 @@ def _connect(address: str, packages: Sequence[str]) -> None:
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == HERE:
-        # Ray would report to its makers that it was used.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options["include_dashboard"] = False
+    waiting = {name: os.environ.get(name, value) for name, value in WAITING.items()}
     try:
         _reach(address)
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), environment(UNREPORTED):
             warnings.simplefilter("ignore", UserWarning)  # of a client that waits in vain: the error says it
             # Sent to workers of this machine too: of the modules found here they would find some, or others.
             code = [str(_copied(name, Path(folder))) for name in packages]
-            ray.init(address, runtime_env={"py_modules": code}, **options)
+            ray.init(address, runtime_env={"py_modules": code, "env_vars": waiting}, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise PhotostyleError(
             f"Ray at {address} cannot be used ({_last_line(error)}); check the address, that Ray {ray.__version__} and "
@@ -203,11 +205,13 @@ def _copied(package: str, folder: Path) -> Path:
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.submodule_search_locations
     (source,) = spec.submodule_search_locations
-    for pattern in CODE:
-        for file in Path(source).rglob(pattern):
-            target = folder / package / file.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
+    for inner in Path(source).rglob("__init__.py"):  # a folder without one holds no code
+        room = inner.parent
+        target = folder / package / room.relative_to(source)
+        target.mkdir(parents=True, exist_ok=True)
+        for pattern in CODE:
+            for file in room.glob(pattern):
+                shutil.copy(file, target)
     return folder / package
 
 

@@ -1,0 +1,75 @@
+"""The state of a process is set for a block and put back; threads sleep while they wait, wherever torch is started."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from photostyle import process
+from photostyle.workers.pool import Processes
+
+# Says what the variable is when torch is imported: a finder sees the import before it happens.
+WATCHED = """
+import os, sys
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            print("torch with", os.environ.get("OMP_WAIT_POLICY"))
+sys.meta_path.insert(0, Watch())
+from photostyle.cli import main
+sys.exit(main(["run", "--help"]))
+"""
+
+
+def said(**environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    ended = subprocess.run(
+        [sys.executable, "-c", WATCHED], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    return ended.stdout.splitlines()[0]
+
+
+def test_the_command_line_lets_threads_sleep_before_torch_is_imported():
+    assert said() == "torch with PASSIVE"
+
+
+def test_what_the_user_has_said_of_threads_stays():
+    assert said(OMP_WAIT_POLICY="ACTIVE") == "torch with ACTIVE"
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_a_worker_s_threads_sleep_and_its_asker_s_environment_is_as_before(monkeypatch, own):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    with Processes(1, gpu=False, count=1) as pool:
+        pool.submit("policy", os.getenv, "OMP_WAIT_POLICY")
+        assert pool.finished() == ("policy", own or "PASSIVE")
+    assert os.environ.get("OMP_WAIT_POLICY") == own
+
+
+def test_torch_is_put_back_whatever_happens():
+    before = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    with pytest.raises(KeyboardInterrupt), process.prepared(threads=before[0] + 1, deterministic=True):
+        assert torch.get_num_threads() == before[0] + 1 and torch.are_deterministic_algorithms_enabled()
+        assert "CUBLAS_WORKSPACE_CONFIG" in os.environ
+        raise KeyboardInterrupt
+    assert before == (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+    )
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_no_number_of_threads_leaves_torch_s_own():
+    before = torch.get_num_threads()
+    with process.prepared():
+        assert torch.get_num_threads() == before
