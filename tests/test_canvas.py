@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from photostyle.files.images import write_image
-from photostyle.imaging.filters import apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.filters import IMAGENET_MEAN, apply_affine_maps, box_mean, local_affine_maps, resize
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
-from photostyle.regions.canvas import FEATHER_RIDGE, IMAGENET_MEAN, NOISE, feather, noise, recolour
+from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, noise, recolour
 from photostyle.regions.colour import region_colour_maps
 
 EDGE = 30  # column of the step in `step_photo`
