@@ -16,13 +16,15 @@ from scipy.sparse import coo_array, csr_array, dia_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.imaging.filters import resize
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN, area_average, resize
 from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
-from photostyle.losses.encoders import DEVIATION, MEAN, Encoder
-from photostyle.losses.functions import content_loss, gram_loss, region_grams, variation_loss
-from photostyle.objective import Scene, Terms
-from photostyle.regions.guidance import resize_masks
+from photostyle.losses.content import content_loss
+from photostyle.losses.encoders import Encoder
+from photostyle.losses.gram import gram_loss, region_grams
+from photostyle.losses.term import Terms
+from photostyle.losses.variation import variation_loss
 from photostyle.regions.mixture import alone
+from photostyle.scene import Scene
 
 CONTENT_LAYER = "conv4_2"
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -112,7 +114,9 @@ class SlidesObjective:
         return region_grams(features, masks, squared_masks=True)
 
     def _variation(self, image: Tensor) -> Tensor:
-        mean, deviation = (image.new_tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
+        mean, deviation = (
+            image.new_tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+        )
         normalised = (image - mean) / deviation
         return grey_variation(normalised) if self.defects.grey_variation else 2 * variation_loss(normalised)
 
@@ -121,8 +125,8 @@ def at_size(scene: Scene, height: int, width: int) -> Scene:
     """Both pictures and their masks at one size, whatever their shape."""
     return Scene(
         resize(scene.content, height, width),
-        resize_masks(scene.content_masks, height, width),
-        alone(resize(scene.style, height, width), resize_masks(scene.style_masks, height, width)),
+        area_average(scene.content_masks, height, width),
+        alone(resize(scene.style, height, width), area_average(scene.style_masks, height, width)),
     )
 
 
