@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import photostyle.optimisers as module
+from photostyle import lbfgs
 from photostyle.config import Recipe
 from photostyle.errors import ComputationError
 from photostyle.optimisers import LAST_RATE, Diverged, Step, optimise
@@ -128,7 +128,7 @@ def test_lbfgs_leaves_a_flat_start_where_curvature_is_negative(monkeypatch: pyte
         return run(wells, 60, start, optimiser="lbfgs")[-1].total / wells(start)["wells"].item()
 
     assert last() < 1e-6
-    monkeypatch.setattr(module, "PATIENCE", 1000)
+    monkeypatch.setattr(lbfgs, "REFUSALS", 1000)
     assert last() > 0.1  # what forgetting is for
 
 

@@ -265,7 +265,6 @@ def test_a_download_that_stalls_is_given_up_and_thrown_away(cache, monkeypatch):
             find(None)
         StallingHandler.released.set()
     assert list(cache.iterdir()) == []
-    assert socket.getdefaulttimeout() is None
 
 
 class Code:
