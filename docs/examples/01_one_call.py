@@ -1,0 +1,23 @@
+"""Two photographs as files, one call, one picture."""
+
+from PIL import Image
+from skimage import data
+
+from photostyle import configure, transfer, write_image
+
+# Any two photographs will do; these come with scikit-image.
+Image.fromarray(data.coffee()).save("photo.png")
+Image.fromarray(data.chelsea()).save("reference.png")
+
+# Small and short, so that it takes seconds: leave out size and iterations for a picture to keep.
+config = configure(
+    "patches",
+    content="photo.png",
+    style="reference.png",
+    output="result.png",
+    size=128,
+    iterations=(20,),
+)
+result = transfer(config, say=print)
+write_image(config.output, result.image)
+print(f"{config.output}: {result.photo.width}x{result.photo.height}, {len(result.trace)} evaluations")
