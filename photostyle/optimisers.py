@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.errors import ComputationError
-from photostyle.stages import Stage
+from photostyle.losses.term import Terms
+from photostyle.scene import Stage
 
 # The released code's pixel range. L-BFGS's first step is as long as one of its levels a pixel: the released step of one
 # level over the whole picture is lost in a float32 pixel (not there: its variable had the mean colour taken off).
@@ -20,9 +21,8 @@ RELEASED_RANGE = 256.0
 # bare gradient for a step while it has no pair. So its objective is scaled by a power of two, which is exact, until
 # the first gradient is, in the mean, this many levels a pixel: a step that is safe.
 FIRST_GRADIENT = 1.0
-CONVERGED = (
-    1e-2  # of the first gradient: below it refused pairs are rounding at a minimum, not negative curvature
-)
+# Of the first gradient: below it refused pairs are rounding at a minimum, not negative curvature.
+CONVERGED = 1e-2
 PATIENCE = 2  # refused pairs of gradients in a row before L-BFGS starts afresh
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
@@ -54,22 +54,21 @@ class Diverged(ComputationError):
         self.image = image
 
 
-Objective = Callable[[Tensor], dict[str, Tensor]]
-
-
-def optimise(start: Tensor, objective: Objective, stage: Stage, config: Config) -> Iterator[Step]:
+def optimise(
+    start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+) -> Iterator[Step]:
     """Minimise the sum of the objective's terms from a start (3, H, W) in [0, 1]; yields one Step an evaluation.
 
     Raises Diverged with the last good picture when a term is not finite.
     """
-    scale = RELEASED_RANGE if config.optimiser == "lbfgs" else 1.0
+    scale = RELEASED_RANGE if recipe.optimiser == "lbfgs" else 1.0
     # L-BFGS flattens by view and fused Adam trusts equal layouts: the leaf must be contiguous.
     leaf = (start.detach() * scale).contiguous().clone().requires_grad_()
-    optimiser = _optimiser(leaf, config)
-    average, gain = _Average(config.averaging), _Gain()
+    optimiser = _optimiser(leaf, recipe)
+    average, gain = _Average(recipe.averaging), _Gain()
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
-        _set_rate(optimiser, gain, config, stage, iteration)
+        _set_rate(optimiser, gain, recipe, stage, iteration)
         losses = _evaluate_and_step(optimiser, leaf, objective, scale, gain)
         if not all(math.isfinite(value) for value in losses.values()) or not leaf.isfinite().all():
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
@@ -78,26 +77,26 @@ def optimise(start: Tensor, objective: Objective, stage: Stage, config: Config) 
                 f"({stage.width}x{stage.height}); lower --learning-rate or the term's weight",
                 good,
             )
-        if config.optimiser == "adam":
+        if recipe.optimiser == "adam":
             with torch.no_grad():
                 leaf.clamp_(0, 1)
         good = average(leaf.detach() / scale).clamp(0, 1)
         yield Step(stage, iteration, losses, good, time.perf_counter() - began)
 
 
-def _optimiser(leaf: Tensor, config: Config) -> torch.optim.Optimizer:
-    if config.optimiser == "adam":
-        return torch.optim.Adam([leaf], lr=config.learning_rate, betas=BETAS)
+def _optimiser(leaf: Tensor, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimiser == "adam":
+        return torch.optim.Adam([leaf], lr=recipe.learning_rate, betas=BETAS)
     # One evaluation a call, as the released code has it; tolerances that never stop it (tolFun -1, tolX 0).
     return torch.optim.LBFGS(
-        [leaf], lr=1, max_iter=1, history_size=config.history, tolerance_grad=-1, tolerance_change=-1
+        [leaf], lr=1, max_iter=1, history_size=recipe.history, tolerance_grad=-1, tolerance_change=-1
     )
 
 
 def _set_rate(
-    optimiser: torch.optim.Optimizer, gain: "_Gain", config: Config, stage: Stage, iteration: int
+    optimiser: torch.optim.Optimizer, gain: "_Gain", recipe: Recipe, stage: Stage, iteration: int
 ) -> None:
-    if config.optimiser == "lbfgs":
+    if recipe.optimiser == "lbfgs":
         # torch divides the first step by the gradient's L1 norm, so this is that step's.
         fresh = _forget_stale_curvature(optimiser)
         if fresh:
@@ -106,7 +105,7 @@ def _set_rate(
         optimiser.param_groups[0]["lr"] = pixels * FIRST_GRADIENT if fresh else 1
     else:
         fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / stage.iterations)) / 2
-        optimiser.param_groups[0]["lr"] = config.learning_rate * STAGE_RATE**stage.number * fade
+        optimiser.param_groups[0]["lr"] = recipe.learning_rate * STAGE_RATE**stage.number * fade
 
 
 def _forget_stale_curvature(optimiser: torch.optim.Optimizer) -> bool:
@@ -125,7 +124,11 @@ def _forget_stale_curvature(optimiser: torch.optim.Optimizer) -> bool:
 
 
 def _evaluate_and_step(
-    optimiser: torch.optim.Optimizer, leaf: Tensor, objective: Objective, scale: float, gain: "_Gain"
+    optimiser: torch.optim.Optimizer,
+    leaf: Tensor,
+    objective: Callable[[Tensor], Terms],
+    scale: float,
+    gain: "_Gain",
 ) -> dict[str, float]:
     terms: dict[str, Tensor] = {}
 

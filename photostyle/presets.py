@@ -3,12 +3,16 @@
 `Config`'s own defaults are the preset `patches`.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from photostyle.config import Config
+from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
+from photostyle.files.arrays import mask_set_of, picture_of
+from photostyle.files.images import Picture
+from photostyle.files.masks import MaskSet
 from photostyle.losses.weights import locate
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -69,21 +73,61 @@ def resolve_preset(name: str, weights: Path | None, encoder: str, download: bool
 def configure(preset: str = "auto", **settings: Any) -> Config:
     """A configuration from a preset and what differs from it.
 
-    Paths may be strings, and style one path or several. Raises PhotostyleError on an unknown preset or setting.
+    content, style (one or several) and start_file: paths, as strings too, or pictures in memory as `arrays.picture_of`
+    takes them. masks: as the command line takes them, or masks in memory as `arrays.mask_set_of` takes them.
+    Raises PhotostyleError on an unknown preset or setting, and for what is no picture or mask.
     """
     known = {field.name: field for field in fields(Config)}
-    if unknown := settings.keys() - known.keys():
-        raise PhotostyleError(f"no setting named {', '.join(sorted(unknown))}; see photostyle.Config")
+    _refuse_unknown(settings, known)
     missing = {f.name for f in known.values() if f.default is MISSING} - settings.keys()
     if missing:
         raise PhotostyleError(f"configure() needs {' and '.join(sorted(missing))}")
-    if isinstance(settings["style"], str | Path):
-        settings["style"] = (settings["style"],)
-    settings["style"] = tuple(Path(each) for each in settings["style"])
-    for name in ("content", "output", "weights", "start_file"):
+    style = settings["style"] if isinstance(settings["style"], list | tuple) else [settings["style"]]
+    settings |= {"content": _source(settings["content"]), "style": tuple(map(_source, style))}
+    for name in ("output", "weights", "start_file"):
         if settings.get(name) is not None:
-            settings[name] = Path(settings[name])
+            settings[name] = _source(settings[name])
+    if "masks" in settings:
+        settings["masks"] = _masks(settings["masks"])
     name = resolve_preset(
         preset, settings.get("weights"), settings.get("encoder", "vgg19"), settings.get("download", True)
     )
     return Config(**{"preset": name, **PRESETS[name], **settings})
+
+
+def recipe(preset: str = "patches", **settings: Any) -> Recipe:
+    """A recipe by itself, for `solve`: a preset and what differs from it.
+
+    Raises PhotostyleError on an unknown preset (auto is none: it asks what files there are) or setting.
+    """
+    if preset not in PRESETS:
+        raise PhotostyleError(f'no preset "{preset}"; there are: {", ".join(PRESETS)}')
+    _refuse_unknown(settings, {field.name for field in fields(Recipe)})
+    # What a preset says beside the recipe is of the run.
+    own = {name: value for name, value in PRESETS[preset].items() if hasattr(Recipe, name)}
+    return Recipe(**{"preset": preset, **own, **settings})
+
+
+def _refuse_unknown(settings: Mapping[str, Any], known: Collection[str]) -> None:
+    if unknown := [name for name in settings if name not in known]:
+        raise PhotostyleError(f"no setting named {', '.join(sorted(unknown))}; see photostyle.Config")
+
+
+def _source(value: Any) -> Path | Picture:
+    if isinstance(value, str | Path):
+        return Path(value)
+    return value if isinstance(value, Picture) else picture_of(value)
+
+
+def _masks(masks: Any) -> tuple[str | MaskSet, ...]:
+    """A word or a path, masks in memory, or a sequence of those, one for each picture."""
+    if isinstance(masks, str | Path):
+        return (str(masks),)
+    return tuple(
+        str(each)
+        if isinstance(each, str | Path)
+        else each
+        if isinstance(each, MaskSet)
+        else mask_set_of(each)
+        for each in masks
+    )

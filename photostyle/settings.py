@@ -4,28 +4,20 @@ A setting is a field of Config that names no file. The preset may be among them;
 """
 
 import difflib
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from photostyle.config import Config
+import tomli_w
+
+from photostyle.config import NAMES_FILES, Config
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import write_bytes_atomically
 
 KINDS = get_type_hints(Config)
-FILES = (
-    "content",
-    "style",
-    "masks",
-    "output",
-    "weights",
-    "start_file",
-)  # what a run is of, not how it is made
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
-_DELETE = "\x7f"  # the one character that JSON leaves as it is and TOML 1.0 forbids in a string
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -54,9 +46,19 @@ def write_settings(path: Path, settings: Mapping[str, Any], comment: str = "") -
     if nothing := [name for name, value in settings.items() if value is None]:
         raise PhotostyleError(f"{path} cannot hold {', '.join(nothing)} = None; leave out what is not set")
     _checked({name: _listed(value) for name, value in settings.items()}, path)
-    lines = [f"# {_printable(line)}".rstrip() for line in comment.splitlines()]
-    lines += [f"{name} = {_toml(value)}" for name, value in settings.items()]
-    write_bytes_atomically(path, "".join(f"{line}\n" for line in lines).encode())
+    lines = "".join(f"# {_printable(line)}".rstrip() + "\n" for line in comment.splitlines())
+    listed = {name: _listed(value) for name, value in settings.items()}
+    write_bytes_atomically(path, (lines + tomli_w.dumps(listed)).encode())
+
+
+def names_file(setting: str) -> bool:
+    """Whether a setting names a file, so that it says of what a run is and not how it is made."""
+    kind = get_type_hints(Config, include_extras=True)[setting]
+    return NAMES_FILES in getattr(kind, "__metadata__", ()) or _holds_a_path(KINDS[setting])
+
+
+def _holds_a_path(kind: Any) -> bool:
+    return kind is Path or any(map(_holds_a_path, get_args(kind)))
 
 
 def typed(value: Any, kind: Any) -> Any:
@@ -84,7 +86,7 @@ def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise PhotostyleError(
                 f"{path} has an unknown setting {name!r}; {hint}photostyle run --help lists all"
             )
-        if name in FILES:
+        if names_file(name):
             raise PhotostyleError(
                 f"{path} has {name}, which names a file and is no setting; give --{name.replace('_', '-')} instead"
             )
@@ -110,17 +112,6 @@ def _expected(kind: Any) -> str:
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML 1.0 writes it; a float in the fewest digits that give it back."""
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace(_DELETE, "\\u007f")
-    return repr(value)
 
 
 def _printable(line: str) -> str:

@@ -82,9 +82,7 @@ def measure(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         save_file(random_vgg19(), config["weights"])
     config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     began = time.perf_counter()
-    result = transfer(
-        configure(content=files[0], style=files[1], device="cpu", threads=parameters["threads"], **config)
-    )
+    result = transfer(configure(content=files[0], style=files[1], device="cpu", **config))
     seconds = time.perf_counter() - began
     last = [entry["seconds"] for entry in result.trace if entry["stage"] == result.trace[-1]["stage"]]
     return {

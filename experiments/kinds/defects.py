@@ -18,11 +18,14 @@ from torch import Tensor
 
 from photostyle.imaging.filters import resize
 from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
+from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import DEVIATION, MEAN, Encoder
-from photostyle.losses.functions import content_loss, gram_loss, region_grams, variation_loss
-from photostyle.objective import Scene, Terms
+from photostyle.losses.gram import gram_loss, region_grams
+from photostyle.losses.term import Terms
+from photostyle.losses.variation import variation_loss
 from photostyle.regions.guidance import resize_masks
 from photostyle.regions.mixture import alone
+from photostyle.scene import Scene
 
 CONTENT_LAYER = "conv4_2"
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

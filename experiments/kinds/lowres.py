@@ -13,7 +13,7 @@ from experiments.gallery import distance
 from experiments.pairs import SLIM, PublishedPair, configured, pair_files, read_pair
 from experiments.scoring import scores_of
 from experiments.tables import table
-from photostyle import configure, transfer
+from photostyle import recipe, transfer
 from photostyle.evaluation.reports import contact_sheet
 from photostyle.files.images import read_image, write_image
 from photostyle.presets import PRESETS
@@ -29,9 +29,9 @@ SEED = 612  # of the random settings
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """For every pair one search and some random points of its space, the first being the preset itself."""
-    config = configure(settings["preset"], content="", style="")
-    space, rng = space_of(config), np.random.default_rng(SEED)
-    points = [default_values(config, space)]
+    preset = recipe(settings["preset"])
+    space, rng = space_of(preset), np.random.default_rng(SEED)
+    points = [default_values(preset, space)]
     while len(points) < settings["draws"]:
         where = rng.uniform(size=len(space))
         points.append(

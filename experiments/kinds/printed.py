@@ -11,9 +11,11 @@ from torch import Tensor
 
 from photostyle.imaging.matting import EPSILON, MattingOperator
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import photorealism_loss, region_grams
-from photostyle.objective import Scene, Terms
+from photostyle.losses.gram import region_grams
+from photostyle.losses.photorealism import photorealism_loss
+from photostyle.losses.term import Terms
 from photostyle.regions.guidance import carry_masks
+from photostyle.scene import Scene
 
 ALPHA, GAMMA, LAMBDA = 1.0, 1e2, 1e4  # section 4: alpha of conv4_2, Gamma, lambda
 BETA = 1 / 5  # section 4: of each of conv1_1 … conv5_1

@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from experiments.kinds.defects import SlidesObjective
-from photostyle import configure
+from photostyle import recipe, solve
 from photostyle.imaging.filters import size_of
-from photostyle.imaging.rendering import enlarge
-from photostyle.objective import Scene
-from photostyle.optimisers import optimise
 from photostyle.regions.canvas import recolour
 from photostyle.regions.colour import region_colour_maps
-from photostyle.stages import Stage
+from photostyle.scene import Scene, Stage
 
 COARSE = (4, 2)  # what the sides are divided by before the full size, as 128, 256, 512 in the presets
 
@@ -46,23 +43,28 @@ def race(
 
     Everything is counted but the objective at full size, which both sides have; None: never reached.
     """
-    config = configure("patches", content="", style="", optimiser=strategy.optimiser)
-    began, canvas, reached = time.perf_counter(), None, dict.fromkeys(targets)
-    for number, goal in enumerate(_objectives(strategy, objective)):
-        scene = goal.scene
-        if canvas is not None:
-            canvas = enlarge(scene.content, canvas)
-        else:
-            canvas = _recoloured(scene) if strategy.recoloured else scene.content
-        height, width = size_of(scene.content)
-        stage = Stage(number, max(height, width), height, width, evaluations, photorealism=True)
-        for step in optimise(canvas, goal, stage, config):
-            canvas = step.image
-            # L-BFGS is not clamped and only its clamped picture counts; asked where the total before allows it.
-            hopeful = step.total <= max(targets.values()) or step.iteration == evaluations
-            if goal is objective and hopeful and None in reached.values():
-                _note(reached, targets, total(objective, canvas), time.perf_counter() - began)
+    began, reached = time.perf_counter(), dict.fromkeys(targets)
+    goals = list(_objectives(strategy, objective))
+    stages = [(_stage(number, goal.scene, evaluations), goal.scene) for number, goal in enumerate(goals)]
+    canvas = objective.scene.content
+    for step in solve(
+        objective.scene,
+        recipe("patches", optimiser=strategy.optimiser),
+        lambda stage, scene: goals[stage.number],
+        start=_recoloured if strategy.recoloured else lambda scene: scene.content,
+        stages=stages,
+    ):
+        canvas = step.image
+        # L-BFGS is not clamped and only its clamped picture counts; asked where the total before allows it.
+        hopeful = step.total <= max(targets.values()) or step.iteration == evaluations
+        if goals[step.stage.number] is objective and hopeful and None in reached.values():
+            _note(reached, targets, total(objective, canvas), time.perf_counter() - began)
     return canvas, {"seconds": time.perf_counter() - began, "reached": reached}
+
+
+def _stage(number: int, scene: Scene, evaluations: int) -> Stage:
+    height, width = size_of(scene.content)
+    return Stage(number, max(height, width), height, width, evaluations, photorealism=True)
 
 
 def _note(

@@ -9,24 +9,23 @@ import torch
 from torch import Tensor
 
 from experiments.kinds.printed import printed_objective
-from experiments.pairs import SLIM, PublishedPair, pair_files, read_pair, slim_encoder
+from experiments.pairs import SLIM, pair_files, read_pair, slim_encoder
 from experiments.tables import table
-from photostyle import configure
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.evaluation.reports import contact_sheet
 from photostyle.evaluation.scores import score
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.matting import MattingOperator
-from photostyle.imaging.rendering import render
 from photostyle.losses.encoders import Encoder
+from photostyle.losses.term import Terms
 from photostyle.losses.weights import find
-from photostyle.objective import Objective, Scene, Terms, feature_layers
-from photostyle.optimisers import optimise
-from photostyle.pipeline import at_stage
-from photostyle.regions.canvas import first_canvas
+from photostyle.objective import Objective, feature_layers
+from photostyle.pipeline import rendered
+from photostyle.presets import recipe
 from photostyle.regions.guidance import pair_regions
 from photostyle.regions.mixture import alone
-from photostyle.stages import Stage, schedule
+from photostyle.scene import Scene
+from photostyle.solver import MakeObjective, solve, staged, starting
 
 RELEASED, PRINTED, AREA = "released", "printed", "printed, Grams over area"
 MOMENTS = ("start", "second pass", "end")
@@ -49,8 +48,6 @@ QUOTED = {
     "gram relu5_1": 969.0,
 }
 
-Objectives = Callable[[Stage, Scene], Callable[[Tensor], Terms]]
-
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
     """One optimisation a reading."""
@@ -66,18 +63,12 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """Both passes from noise under one reading; the terms at three moments, the picture and its scores."""
-    pair, config = read_pair(data, parameters["pair"]), _config(parameters, data)
+    pair, released = read_pair(data, parameters["pair"]), recipe_of(parameters)
     regions = pair_regions(pair.content.pixels, pair.masks[0], pair.style.pixels, pair.masks[1])
     full = Scene(pair.content.pixels, regions.content, alone(pair.style.pixels, regions.style))
-    objectives = _objectives(parameters, config, _encoder(parameters, config, data))
-    moments, canvas = _optimise(config, pair, full, objectives)
-    picture = render(
-        full.content,
-        canvas,
-        strength=config.strength,
-        smooth_radius=config.smooth_radius,
-        smooth_edge=config.smooth_edge,
-    )
+    objectives = _objectives(parameters, released, _encoder(parameters, released, data))
+    moments, canvas = _optimise(released, full, objectives)
+    picture = rendered(released, full.content, canvas, released.strength)
     write_image(folder / f"{parameters['reading']}.png", picture)
     write_image(folder / f"{parameters['reading']} unsmoothed.png", canvas)
     scores = score(
@@ -91,12 +82,11 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     }
 
 
-def _config(parameters: Mapping[str, Any], data: Path) -> Config:
+def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
+    """The released recipe in the units of the encoder's features."""
     content, gram = _units(parameters)
-    return configure(
+    return recipe(
         "released",
-        content=data,  # the pictures are read here, not by the configuration's paths
-        style=data,
         size=parameters["size"],
         coarsest=parameters["size"],
         first_pass=parameters["first_pass"],
@@ -111,8 +101,8 @@ def _units(parameters: Mapping[str, Any]) -> tuple[float, float]:
     return (1.0, 1.0) if parameters["caffe"] else (parameters["content_unit"], parameters["gram_unit"])
 
 
-def _encoder(parameters: Mapping[str, Any], config: Config, data: Path) -> Encoder:
-    layers = feature_layers(config)
+def _encoder(parameters: Mapping[str, Any], released: Recipe, data: Path) -> Encoder:
+    layers = feature_layers(released)
     if parameters["caffe"]:
         return caffe_encoder(find(data / parameters["caffe"], "vgg19", download=False).state, layers)
     return Encoder(find(data / SLIM, "vgg19", download=False).state, "vgg19", layers=layers)
@@ -130,29 +120,26 @@ def caffe_encoder(state: Mapping[str, Tensor], layers: Iterable[str]) -> Encoder
     return encoder
 
 
-def _objectives(parameters: Mapping[str, Any], config: Config, encoder: Encoder) -> Objectives:
+def _objectives(parameters: Mapping[str, Any], released: Recipe, encoder: Encoder) -> MakeObjective:
     if parameters["reading"] == RELEASED:
-        return lambda stage, scene: Objective(config, stage, scene, encoder)
+        return lambda stage, scene: Objective(released, stage, scene, encoder)
     area = {PRINTED: False, AREA: True}[parameters["reading"]]
     return lambda stage, scene: printed_objective(
         scene, encoder, _units(parameters), stage.photorealism, area=area
     )
 
 
-def _optimise(
-    config: Config, pair: PublishedPair, full: Scene, objectives: Objectives
-) -> tuple[dict[str, Any], Tensor]:
+def _optimise(released: Recipe, full: Scene, objectives: MakeObjective) -> tuple[dict[str, Any], Tensor]:
     """Noise through both passes -> what the whole objective says at MOMENTS, and the last picture."""
-    stages = schedule(config, pair.content.height, pair.content.width)
-    scene = at_stage(full, stages[-1])
-    whole = objectives(stages[-1], scene)
-    operator = MattingOperator.of(scene.content)
-    canvas = first_canvas(config, scene.content, scene.content_masks, torch.empty(0))
+    stages = list(staged(full, released))
+    last, scene = stages[-1]
+    whole, operator = objectives(last, scene), MattingOperator.of(scene.content)
+    canvas = starting(full, released)(scene)
     seen = [measure(whole, operator, canvas)]
-    for stage in stages:
-        for step in optimise(canvas, objectives(stage, scene), stage, config):
-            canvas = step.image
-        seen.append(measure(whole, operator, canvas))
+    for step in solve(full, released, objectives, stages=stages):
+        canvas = step.image
+        if step.iteration == step.stage.iterations:
+            seen.append(measure(whole, operator, canvas))
     return dict(zip(MOMENTS, seen, strict=True)), canvas
 
 

@@ -25,9 +25,10 @@ from photostyle.evaluation.reports import contact_sheet
 from photostyle.evaluation.scores import score
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.matting import matting_laplacian
+from photostyle.losses.term import Terms
 from photostyle.losses.weights import find
-from photostyle.objective import Scene, Terms
 from photostyle.regions.mixture import alone
+from photostyle.scene import Scene
 
 LEAST_SHARE = 0.01  # of both pictures: the notebooks leave a smaller region unconstrained
 TERMS = ("content", "style", "variation", "photorealism")

@@ -34,8 +34,12 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class _Options(Config):
-    """The configuration as tyro reads it; Config itself knows no command line."""
+    """The configuration as tyro reads it: from a command line every input is a file."""
 
+    content: Path
+    style: tuple[Path, ...]
+    masks: tuple[str, ...] = ("none",)
+    start_file: Path | None = None
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Config.output
 
 

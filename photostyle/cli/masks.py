@@ -11,13 +11,14 @@ from torch import Tensor
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, make_folder, note, refuse_inputs
-from photostyle.config import Config
+from photostyle.config import RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.files.images import check_output, read_image
 from photostyle.files.masks import mask_size, read_masks
 from photostyle.imaging.filters import size_of
-from photostyle.pipeline import prepare_torch
+from photostyle.pipeline import device_of
+from photostyle.process import prepared
 from photostyle.regions.guidance import pair_regions
 
 
@@ -85,10 +86,11 @@ def segment(arguments: Sequence[str]) -> int:
         only=options.only,
         download=options.download,
         seed=options.seed,
-        device=prepare_torch(_settings(options)),
+        device=device_of(RunOptions(device=options.device)),
     )
     batches = [[picture] for picture in pictures] if options.each else [pictures]
-    sets = [regions for batch in batches for regions in make_masks(batch, making, note).sets]
+    with prepared(options.threads):
+        sets = [regions for batch in batches for regions in make_masks(batch, making, note).sets]
     make_folder(options.output)
     for folder, regions in zip(folders, sets, strict=True):
         write_masks(folder, regions, options.kind, options.depth)
@@ -109,11 +111,6 @@ def _folders(photos: Sequence[Path], output: Path) -> list[Path]:
         names = (photo.stem, *(f"{photo.stem}-{number}" for number in range(2, len(photos) + 1)))
         folders.append(next(output / name for name in names if output / name not in folders))
     return folders
-
-
-def _settings(options: SegmentCommand) -> Config:
-    photo = options.photos[0]
-    return Config(content=photo, style=(photo,), device=options.device, threads=options.threads)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 from photostyle.optimisers import Step
-from photostyle.stages import Stage
+from photostyle.scene import Stage
 
 BAR = "{percentage:3.0f}%|{bar:20}| {elapsed}<{remaining} {desc}"
 LINES_A_STAGE = 5  # where there is no terminal: enough to see the terms fall, few enough for a log

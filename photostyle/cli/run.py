@@ -23,7 +23,7 @@ from photostyle.cli.console import (
     refuse_inputs,
 )
 from photostyle.cli.progress import Progress
-from photostyle.config import MASK_WORDS, Config
+from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.evaluation.artefacts import artefacts
@@ -35,11 +35,13 @@ from photostyle.evaluation.records import (
     write_record,
 )
 from photostyle.evaluation.scores import STYLE_LAYERS, score
-from photostyle.files.images import Picture, check_output, read_image, write_image
+from photostyle.files.arrays import read_photograph
+from photostyle.files.images import Picture, check_output, write_image
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import locate
 from photostyle.optimisers import Step
-from photostyle.pipeline import TO_BE_MADE, MaskMaker, Result, prepare_torch, transfer
+from photostyle.pipeline import TO_BE_MADE, MaskMaker, Result, device_of, transfer
+from photostyle.process import prepared
 from photostyle.stages import schedule
 from photostyle.validate import check
 
@@ -54,6 +56,12 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
 
     segmentation: what made the masks, for the record, where an earlier run made them.
     """
+    check(config)
+    with prepared(config.threads, config.deterministic):
+        return _execute(config, segmentation)
+
+
+def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     began, said = time.perf_counter(), list[str]()
 
     def say(text: str) -> None:
@@ -61,16 +69,15 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
         if not config.quiet:
             note(text)
 
-    check(config)
     record_path = config.output.with_suffix(".json")
     _refuse_to_overwrite(config, record_path)
-    photo = read_image(config.content)
+    photo = read_photograph(config.content)
     for text in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth):
         say(text)
     if config.preset == "patches" and locate(config.weights, config.encoder, False) is None:
         say("no VGG weights here: style by patches (training-free); --weights FILE gives the Gram style")
     if config.start_file is not None:
-        read_image(config.start_file)  # said before the work, not after it
+        read_photograph(config.start_file)  # said before the work, not after it
     if segmentation is None and config.masks not in TO_BE_MADE and _names_a_segmenter(config):
         say("--segmenter is not used: masks are not to be made")
     maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
@@ -88,7 +95,7 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
 
 
 def _names_a_segmenter(config: Config) -> bool:
-    return config.segmenter != Config.segmenter or config.segmenter_revision is not None
+    return config.segmenter != RunOptions.segmenter or config.segmenter_revision is not None
 
 
 class _MaskMaker:
@@ -130,7 +137,7 @@ class _MaskMaker:
             refine=config.refine_masks,
             download=config.download,
             seed=config.seed,
-            device=prepare_torch(config),
+            device=device_of(config),
         )
 
     def _check(self) -> None:
@@ -238,16 +245,13 @@ def rerun(arguments: Sequence[str]) -> int:
 
 def _refuse_to_overwrite(config: Config, record_path: Path) -> None:
     """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
-    masks = [Path(name) for name in config.masks if name not in MASK_WORDS]
-    inputs = [config.content, *config.style, *masks, config.weights, config.start_file]
+    inputs = config.files
     written = [config.output, record_path]
     if config.plot:
         written.append(_losses_path(config))
     if config.save_every:
         snapshot, folder = re.compile(re.escape(config.output.stem) + r"-\d{5}\.png"), config.output.parent
-        written += [
-            path for path in inputs if path and path.parent == folder and snapshot.fullmatch(path.name)
-        ]
+        written += [path for path in inputs if path.parent == folder and snapshot.fullmatch(path.name)]
     refuse_inputs(written, inputs)
     if record_path.exists():
         try:

@@ -12,10 +12,11 @@ import tyro
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
-from photostyle.config import Config
+from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.pipeline import TO_BE_MADE
 from photostyle.presets import PRESETS, configure
+from photostyle.process import prepared
 from photostyle.search.page import write_page
 from photostyle.search.pareto import choose, front_table, plot_front, preset_trial
 from photostyle.search.study import Study
@@ -55,7 +56,7 @@ class SearchCommand:
     """the architecture of the weights"""
     download: bool = True
     """fetch VGG weights when they are neither given nor cached"""
-    seed: int = Config.seed
+    seed: int = Recipe.seed
     """seed of what is tried and of every trial"""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """where to compute"""
@@ -76,7 +77,12 @@ def search(arguments: Sequence[str]) -> int:
     check_cluster(options.cluster, options.cores)
     config = _config(options)
     _refuse_to_overwrite(options)
-    problem = _prepared(config, options)
+    with prepared(options.threads):
+        return _search(options, config)
+
+
+def _search(options: SearchCommand, config: Config) -> int:
+    problem = _problem(config, options)
     for text in problem.notes:
         note(text)
     make_folder(options.output)
@@ -110,7 +116,7 @@ def _config(options: SearchCommand) -> Config:
     return configure(**PRESETS["search"] | asked)
 
 
-def _prepared(config: Config, options: SearchCommand) -> Problem:
+def _problem(config: Config, options: SearchCommand) -> Problem:
     """The problem, on the CPU where its trials go elsewhere: there may be no CUDA here."""
     if not options.cluster:
         return prepare(config, note)

@@ -3,23 +3,22 @@
 import json
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from photostyle.config import MASK_WORDS, Config
+from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import sha256_of, write_bytes_atomically
-from photostyle.files.masks import mask_size, read_masks
+from photostyle.files.arrays import read_photograph
+from photostyle.files.images import Picture, sha256_of, write_bytes_atomically
+from photostyle.files.masks import MaskSet, mask_size, read_masks
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.settings import typed
 from photostyle.version import __version__
 
 FORMAT = 1
-# Records hold every setting there was: one that lacks a later setting was made as if it were this.
-BEFORE_THERE_WAS = {"texture_weight": 0.0, "photorealism_luma": 1.0}
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -83,12 +82,12 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def config_to_json(config: Config) -> dict[str, Any]:
     """A configuration as JSON types, every path absolute."""
-    entries = {name: _plain(value) for name, value in asdict(config).items()}
+    entries = {field.name: _plain(getattr(config, field.name)) for field in fields(config)}
     # One reference is one path, as ever.
     style = entries["style"][0] if len(entries["style"]) == 1 else entries["style"]
     return entries | {
         "style": style,
-        "masks": [name if name in MASK_WORDS else str(Path(name).absolute()) for name in config.masks],
+        "masks": [_mask_name(name) for name in config.masks],
     }
 
 
@@ -108,7 +107,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
             f"{source} lacks {' and '.join(sorted(missing))}; give a record as it was written"
         )
     values = {}
-    for name, value in (BEFORE_THERE_WAS | entries | {"style": _several(entries["style"])}).items():
+    for name, value in (_before_there_was() | entries | {"style": _several(entries["style"])}).items():
         try:
             values[name] = typed(value, kinds[name])
         except ValueError as error:
@@ -116,6 +115,15 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
                 f"{source} has {name} = {value!r}, which it cannot be; correct it"
             ) from error
     return Config(**values)
+
+
+def _before_there_was() -> dict[str, Any]:
+    """What stands for settings that a record lacks because it is older: a term that there was not had no weight."""
+    values: dict[str, Any] = {}
+    for term in TERMS:
+        values |= {name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights}
+        values |= term.before
+    return values
 
 
 def check_inputs(record: dict[str, Any]) -> None:
@@ -173,7 +181,8 @@ def _inputs(config: Config, result: Result) -> dict[str, Any]:
     for name, path, masks in zip(names, result.mask_paths, result.masks, strict=True):
         entries[name] = {"path": path, "sha256": masks.sha256}
     if config.start_file is not None:
-        entries["start"] = {"path": str(config.start_file.absolute()), "sha256": sha256_of(config.start_file)}
+        start = read_photograph(config.start_file)
+        entries["start"] = {"path": str(start.path.absolute()), "sha256": start.sha256}
     return entries
 
 
@@ -215,7 +224,15 @@ def _weights(result: Result) -> dict[str, str] | None:
     return {"path": str(loaded.path.absolute()), "sha256": loaded.sha256, "source": loaded.source}
 
 
+def _mask_name(name: str | MaskSet) -> str:
+    if isinstance(name, MaskSet):
+        return f"in memory {name.sha256}"
+    return name if name in MASK_WORDS else str(Path(name).absolute())
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Picture):
+        return f"in memory {value.sha256}"
     if isinstance(value, Path):
         return str(value.absolute())
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value

@@ -10,9 +10,8 @@ reached.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +25,8 @@ from torch import Tensor
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import box_mean, fit_within, luma
 from photostyle.imaging.matting import EPSILON, WINDOW
-from photostyle.losses.functions import region_grams
+from photostyle.losses.encoders import Features
+from photostyle.losses.gram import region_grams
 from photostyle.losses.patches import unit_filters
 from photostyle.regions.guidance import carry_masks
 from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
@@ -53,14 +53,6 @@ STRIP = 512  # rows of the matting energy at a time: memory of a strip, not of t
 DRIFT_SIDE, DRIFT_RIDGE = 256, 1e-4  # ridge (0.01)^2: colour differences below 1 % explain nothing
 
 Array = NDArray[np.float64]
-
-
-class Features(Protocol):
-    """What the style score asks of an encoder: features by layer, and how masks are carried to them."""
-
-    plan: tuple[tuple[Literal["conv", "pool"], str], ...]
-
-    def __call__(self, image: Tensor) -> Mapping[str, Tensor]: ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ rounds down), and it can be an average (Gatys et al. 2015).
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,16 @@ from photostyle.losses.weights import BLOCKS, convolutions
 # ImageNet's channel means and deviations for sRGB in [0, 1], with which torchvision trained its VGGs.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
+
+
+class Features(Protocol):
+    """What terms and scores ask of an encoder: features by layer, and how masks are carried to them."""
+
+    plan: tuple[tuple[Literal["conv", "pool"], str], ...]
+
+    def __call__(self, image: Tensor, /) -> Mapping[str, Tensor]:
+        """Features (C, h, w) of an image (3, H, W) by layer name."""
+        ...
 
 
 class UnknownLayer(PhotostyleError):

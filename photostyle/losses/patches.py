@@ -5,15 +5,28 @@ Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft we
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from photostyle.bounds import AtLeast
 from photostyle.imaging.filters import halve
-from photostyle.losses.sliced import Samples, SlicedPyramid, SlicedRegions, halved, usable_levels
+from photostyle.losses.encoders import Features
+from photostyle.losses.sliced import (
+    Samples,
+    SlicedPyramid,
+    SlicedRegions,
+    SlicedSettings,
+    drawing,
+    halved,
+    usable_levels,
+)
+from photostyle.losses.term import Term
 from photostyle.regions.mixture import Reference
-from photostyle.stages import LEAST_SIDE
+from photostyle.scene import LEAST_SIDE, Scene, Stage
 
 # Luma and two opponent axes, orthonormal but for the chroma's gain: photographs vary less along chroma.
 CHROMA_GAIN = 2.0
@@ -24,6 +37,41 @@ OPPONENT = torch.tensor(
         [CHROMA_GAIN / 6**0.5, CHROMA_GAIN / 6**0.5, -2 * CHROMA_GAIN / 6**0.5],
     ]
 )
+
+
+@dataclass(frozen=True)
+class PatchSettings(SlicedSettings):
+    """Settings of the patch term."""
+
+    patch_weight: float = 1.0
+    """style by patch distributions per region (sliced Wasserstein); training-free"""
+    patch_size: Annotated[int, AtLeast(2)] = 5
+    """side of the patches in pixels"""
+    patch_draws: Annotated[int, AtLeast(1)] = 24
+    """filters of patches drawn from the bank at each step"""
+
+
+class Patches(Term):
+    """Distance of the regions' patch distributions from the references'."""
+
+    name = "patches"
+    weights = ("patch_weight",)
+
+    def __init__(self, recipe: PatchSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
+        seed = recipe.seed + stage.number
+        self.weight = recipe.patch_weight
+        self.style = PatchStyle(
+            scene.references,
+            scene.content_masks,
+            patch_size=recipe.patch_size,
+            levels=recipe.patch_levels,
+            bank=recipe.patch_bank,
+            seed=seed,
+        )
+        self.draw = drawing(recipe, lambda generator: self.style.draw(recipe.patch_draws, generator), seed)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.weight * self.style(image, self.draw())
 
 
 class PatchStyle(SlicedPyramid["_Level"]):

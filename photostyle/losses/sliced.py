@@ -5,20 +5,46 @@ quantile (Rabin et al., "Wasserstein Barycenter and its Application to Texture M
 patches or responses of filters, is the caller's business.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from photostyle.bounds import AtLeast, Between
 from photostyle.imaging.filters import halve
 from photostyle.regions.mixture import Reference, mixed_samples
 
 BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
 KNOTS = 2048  # of a style region's stored quantile function
 LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
+
+
+@dataclass(frozen=True)
+class SlicedSettings:
+    """What the terms that compare distributions share."""
+
+    patch_levels: Annotated[int, AtLeast(1)] = 5
+    """most pyramid levels of patches and texture, each half the one before"""
+    patch_bank: int = 96
+    """random filters a level, and directions that texture is seen along"""
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    """Adam (clamped to [0, 1] after each step) or L-BFGS without line search, as released"""
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 612
+    """seed of every random draw (neuralstyle_seg.lua: 612)"""
+
+
+def drawing(
+    recipe: SlicedSettings, draw: Callable[[torch.Generator], list[Tensor]], seed: int
+) -> Callable[[], list[Tensor]]:
+    """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same."""
+    generator = torch.Generator().manual_seed(seed)
+    if recipe.optimiser == "adam":
+        return lambda: draw(generator)
+    fixed = draw(generator)
+    return lambda: fixed
 
 
 @dataclass(frozen=True, eq=False)

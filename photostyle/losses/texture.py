@@ -8,14 +8,26 @@ Complex Wavelet Coefficients", IJCV 2000), as distributions. The weighing by act
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.imaging.filters import box_mean, halve
-from photostyle.losses.sliced import Samples, SlicedPyramid, SlicedRegions, halved, usable_levels
+from photostyle.losses.encoders import Features
+from photostyle.losses.sliced import (
+    Samples,
+    SlicedPyramid,
+    SlicedRegions,
+    SlicedSettings,
+    drawing,
+    halved,
+    usable_levels,
+)
+from photostyle.losses.term import Term
 from photostyle.regions.mixture import Reference
+from photostyle.scene import Scene, Stage
 
 FILTERS = (
     16  # random zero-mean 3x3 filters, whose space has 8 dimensions; 8 filters are not enough, 32 gain little
@@ -23,12 +35,47 @@ FILTERS = (
 SIDE = 3  # pixels of a filter; 5 are no better, the pyramid sees to larger ones
 POOL = 2  # pixels a side of the mean that makes a modulus of several neighbouring responses
 BEND = 0.01  # image units: sqrt(r^2 + BEND^2) - BEND is smooth where the modulus is not, and leaves 8-bit noise be
-LEAST_SIDE = 32  # pixels of the shorter side of a level: on fewer, moduli are of objects and not of texture
+LEAST_TEXTURE_SIDE = (
+    32  # pixels of the shorter side of a level: on fewer, moduli are of objects and not of texture
+)
 # Contrast at which a window counts half: six 8-bit levels.
 FAINT = 6 / 255
 WINDOW_RADIUS = 2  # pixels of the 5x5 window in which activity is measured
 DRAWS = 6  # directions a step and level: twelve make the same picture, if each step draws others
 FIXED_DRAWS = 2 * FILTERS  # where all steps have to share them: enough to span the moduli
+
+
+@dataclass(frozen=True)
+class TextureSettings(SlicedSettings):
+    """Settings of the texture term."""
+
+    texture_weight: float = 2.0
+    """style by the strength of filter responses per region (sliced Wasserstein), where the photo is not blank;
+    training-free"""
+
+
+class Texture(Term):
+    """Distance of the regions' textures from the references'."""
+
+    name = "texture"
+    weights = ("texture_weight",)
+
+    def __init__(self, recipe: TextureSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
+        seed = recipe.seed + stage.number
+        self.weight = recipe.texture_weight
+        self.style = TextureStyle(
+            scene.references,
+            scene.content,
+            scene.content_masks,
+            levels=recipe.patch_levels,
+            bank=recipe.patch_bank,
+            seed=seed,
+        )
+        count = DRAWS if recipe.optimiser == "adam" else FIXED_DRAWS
+        self.draw = drawing(recipe, lambda generator: self.style.draw(count, generator), seed)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.weight * self.style(image, self.draw())
 
 
 class TextureStyle(SlicedPyramid["_Level"]):
@@ -53,7 +100,7 @@ class TextureStyle(SlicedPyramid["_Level"]):
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content, *(each.image for each in references))
-        usable = min(levels, usable_levels(pictures, LEAST_SIDE))
+        usable = min(levels, usable_levels(pictures, LEAST_TEXTURE_SIDE))
         self.levels = [
             _Level(
                 halved(references, level),

@@ -1,23 +1,17 @@
-"""Where the optimisation starts, and all there is to the preset `instant`: regions recoloured, borders feathered."""
+"""What a run may start from, and all there is to the preset `instant`: regions recoloured, borders feathered."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.config import Config
-from photostyle.errors import PhotostyleError
-from photostyle.files.images import read_image
 from photostyle.imaging.filters import apply_affine_maps, box_mean, fit_within, local_affine_maps, resize
 
 FEATHER_SIDE = 256  # long side at which masks are fitted to the photo's edges, in pixels
 # Ridge of the feather in squared image units: edges well above a step of 0.02 (five 8-bit levels) are followed.
 FEATHER_RIDGE = 4e-4
 NOISE = 1e-4 / 256  # std of the released start: randn * 1e-4 around the mean colour, on its 256 scale
-IMAGENET_MEAN = (
-    0.485,
-    0.456,
-    0.406,
-)  # the "mean colour" that a zero of the released code's variable stands for
+# The mean colour that a zero of the released code's variable stands for.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
 def feather(photo: Tensor, masks: Tensor, radius: int) -> Tensor:
@@ -52,25 +46,8 @@ def recolour(photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
     return result.clamp_(0, 1)
 
 
-def first_canvas(config: Config, photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
-    """The first iterate at a stage's size: (3, H, W) in [0, 1], contiguous. Arguments as for `recolour`."""
-    if config.start == "content":
-        return photo.clone()
-    if config.start == "noise":
-        return _noise(photo, config.seed)
-    if config.start == "file":
-        return _from_file(config, photo)
-    return recolour(photo, feather(photo, masks, config.feather), maps)
-
-
-def _noise(photo: Tensor, seed: int) -> Tensor:
-    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4)."""
+def noise(photo: Tensor, seed: int) -> Tensor:
+    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4). (3, H, W)."""
     # Drawn on the CPU: one seed gives one picture on every device.
-    noise = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
-    return (noise.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)
-
-
-def _from_file(config: Config, photo: Tensor) -> Tensor:
-    if config.start_file is None:
-        raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
-    return resize(read_image(config.start_file).pixels.to(photo), *photo.shape[-2:])
+    drawn = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
+    return (drawn.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)

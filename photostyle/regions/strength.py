@@ -1,18 +1,19 @@
 """How far to go, region by region: `--strength` and what `--region-strength` says of some of the photo's regions."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
-from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.files.masks import MaskSet
 from photostyle.regions.canvas import feather
 
 
-def region_strengths(config: Config) -> dict[str, float]:
+def region_strengths(entries: Iterable[str]) -> dict[str, float]:
     """`--region-strength` as numbers by region name. Raises PhotostyleError for what is no NAME=STRENGTH."""
     strengths: dict[str, float] = {}
-    for entry in config.region_strength:
+    for entry in entries:
         name, _, number = entry.rpartition("=")  # of a name with = in it the last counts
         try:
             strength = float(number)
@@ -28,23 +29,25 @@ def region_strengths(config: Config) -> dict[str, float]:
     return strengths
 
 
-def strength_map(config: Config, photo: Tensor, regions: MaskSet) -> float | Tensor:
+def strength_map(
+    photo: Tensor, regions: MaskSet, strength: float, strengths: Mapping[str, float], radius: int
+) -> float | Tensor:
     """The strength of every pixel, (H, W) in [0, 1], or one number where no region has its own.
 
-    photo (3, H, W), regions: of its mask, at its size. Regions without a strength of their own, and what no region
-    covers, have `--strength`. Borders are as soft as the canvas's (`canvas.feather`), so a change of strength makes no
-    seam. A region named by its colour may be written without the #, which begins a comment in a shell.
+    photo (3, H, W), regions: of its mask, at its size. strengths: of regions by name; the others, and what no region
+    covers, have `strength`. Borders are as soft as the canvas's, by `canvas.feather` with that radius, so that a change
+    of strength makes no seam. A region named by its colour may be written without the #, which begins a comment in a
+    shell.
     Raises PhotostyleError for a name that the photo's mask does not have.
     """
-    strengths = region_strengths(config)
     if not strengths:
-        return config.strength
+        return strength
     rows = [_row(name, regions.names) for name in strengths]
     if len(set(rows)) < len(rows):
         raise PhotostyleError("--region-strength names a colour with and without its #; give it one strength")
     own = regions.masks[rows].to(photo)
-    soft = feather(photo, torch.cat((own, (1 - own.sum(0, keepdim=True)).clamp(min=0))), config.feather)
-    values = photo.new_tensor([*strengths.values(), config.strength])
+    soft = feather(photo, torch.cat((own, (1 - own.sum(0, keepdim=True)).clamp(min=0))), radius)
+    values = photo.new_tensor([*strengths.values(), strength])
     return torch.einsum("k,khw->hw", values, soft).clamp_(0, 1)
 
 

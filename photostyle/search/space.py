@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.settings import KINDS
 
@@ -21,9 +21,9 @@ class Dimension:
     log: bool
     reason: str  # what the ends do: (style, edge) at 128 px on one pair, everything else as in the preset
 
-    def default(self, config: Config) -> float:
+    def default(self, recipe: Recipe) -> float:
         """The value that changes nothing."""
-        value = getattr(config, self.field)
+        value = getattr(recipe, self.field)
         return 1.0 if isinstance(value, tuple) else value
 
 
@@ -49,17 +49,17 @@ SPACE = (
 )
 
 
-def space_of(config: Config, space: Iterable[Dimension] = SPACE) -> tuple[Dimension, ...]:
+def space_of(recipe: Recipe, space: Iterable[Dimension] = SPACE) -> tuple[Dimension, ...]:
     """The dimensions whose term the configuration has: a weight of 0 has no ratio to vary.
 
     Raises PhotostyleError where the configuration itself lies outside a range.
     """
     kept = []
     for dimension in space:
-        value = getattr(config, dimension.field)
+        value = getattr(recipe, dimension.field)
         if not (any(value) if isinstance(value, tuple) else value):
             continue
-        if not dimension.low <= dimension.default(config) <= dimension.high:
+        if not dimension.low <= dimension.default(recipe) <= dimension.high:
             raise PhotostyleError(
                 f"{dimension.field} is {value}, but a search looks from {dimension.low:g} to {dimension.high:g}; "
                 "start inside"
@@ -68,16 +68,16 @@ def space_of(config: Config, space: Iterable[Dimension] = SPACE) -> tuple[Dimens
     return tuple(kept)
 
 
-def default_values(config: Config, space: Iterable[Dimension]) -> dict[str, float]:
+def default_values(recipe: Recipe, space: Iterable[Dimension]) -> dict[str, float]:
     """The point of the space that is the configuration itself."""
-    return {dimension.field: dimension.default(config) for dimension in space}
+    return {dimension.field: dimension.default(recipe) for dimension in space}
 
 
-def settings_of(values: Mapping[str, float], config: Config) -> dict[str, Any]:
-    """A point of the space as settings of Config, rounded to what a file shows."""
+def settings_of(values: Mapping[str, float], recipe: Recipe) -> dict[str, Any]:
+    """A point of the space as settings of Recipe, rounded to what a file shows."""
     settings: dict[str, Any] = {}
     for name, value in values.items():
-        before = getattr(config, name)
+        before = getattr(recipe, name)
         if isinstance(before, tuple):
             settings[name] = tuple(_rounded(value * each) for each in before)
         else:

@@ -8,23 +8,24 @@ import json
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import commit, environment, write_record
+from photostyle.evaluation.records import commit, config_to_json, environment, write_record
+from photostyle.files.arrays import path_of
 from photostyle.files.images import write_image
 from photostyle.optimisers import Diverged
-from photostyle.pipeline import prepare_torch
+from photostyle.pipeline import device_of
 from photostyle.presets import PRESETS
 from photostyle.search.space import default_values, settings_of
 from photostyle.search.storage import experimental, is_gone, open_study, shown, this_process, working
-from photostyle.search.trials import ASIDE, Outcome, Problem, Trial, attempt, placed
+from photostyle.search.trials import Outcome, Problem, Trial, attempt, placed
 from photostyle.settings import write_settings
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, ThisProcess
@@ -54,8 +55,7 @@ def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
 
     Raises PhotostyleError where that device is CUDA and there is none.
     """
-    # The threads are the process's own: a pool has set them.
-    device = prepare_torch(replace(problem.config, threads=0))
+    device = device_of(problem.config)
     problem = placed(problem, device)
     began, outcome, failure = time.perf_counter(), None, ""
     try:
@@ -120,13 +120,14 @@ class Study:
         usual = PRESETS[config.preset]
         carried = {
             field.name: getattr(config, field.name)
-            for field in fields(Config)
-            if field.name not in (*ASIDE, *STAGES, "preset")
+            for field in fields(Recipe)
+            if field.name not in (*STAGES, "preset")
             and getattr(config, field.name) != usual.get(field.name, field.default)
         }
+        content, style = path_of(config.content).name, path_of(config.style[0]).name
         comment = (
-            f"Trial {trial.number} of study {self.problem.name}: {config.content.name} from {config.style[0].name} "
-            f"at {config.size} px\nstyle {trial.style:.4f} ({self.problem.style_features})  edge {trial.edge:.4f}  "
+            f"Trial {trial.number} of study {self.problem.name}: {content} from {style} at {config.size} px\n"
+            f"style {trial.style:.4f} ({self.problem.style_features})  edge {trial.edge:.4f}  "
             f"distance {trial.distance:.4f}"
         )
         write_settings(path, {"preset": config.preset, **carried, **trial.settings}, comment)
@@ -289,10 +290,8 @@ class Study:
 
 def _claim(path: Path, problem: Problem, storage: str) -> None:
     """Say in the folder of what its study is, and where it is kept; refuse a folder that holds another."""
-    config = problem.config
-    masks = [name if name == "none" else str(Path(name).absolute()) for name in config.masks]
-    files = {"content": config.content, "style": config.style[0], "weights": config.weights}
-    inputs = {name: file and str(file.absolute()) for name, file in files.items()} | {"masks": masks}
+    config = config_to_json(problem.config)
+    inputs = {name: config[name] for name in ("content", "style", "weights", "masks")}
     if not path.exists():
         entries = {"study": problem.name, "storage": storage, "inputs": inputs, "identity": problem.identity}
         return write_record(path, entries)

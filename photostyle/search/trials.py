@@ -23,39 +23,28 @@ from photostyle.evaluation.scores import (
     patch_ratio,
     region_weights,
 )
-from photostyle.files.images import read_image
+from photostyle.files.arrays import read_photograph
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import size_of
-from photostyle.imaging.rendering import enlarge
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
-from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
-from photostyle.optimisers import optimise
+from photostyle.objective import feature_layers
 from photostyle.pipeline import (
-    at_stage,
-    colour_maps,
+    device_of,
+    encoder_for,
     full_scene,
     notes_of,
     paired,
-    prepare_torch,
     read_all_masks,
     rendered,
+    strengths_of,
 )
-from photostyle.regions.canvas import first_canvas
 from photostyle.regions.guidance import resize_masks
-from photostyle.regions.strength import strength_map
+from photostyle.scene import Scene, Stage
 from photostyle.search.space import SPACE, Dimension, space_of
-from photostyle.settings import FILES
-from photostyle.stages import Stage, schedule
-from photostyle.validate import check
+from photostyle.solver import colour_maps, recolouring, solve, staged, starting
+from photostyle.validate import check, check_recipe
 from photostyle.version import __version__
-
-# What does not change the scores of a trial, or only their last bits: no part of a study's identity.
-ASIDE = (
-    *FILES,
-    *("segmenter", "segmenter_revision", "refine_masks", "download", "device", "deterministic", "threads"),
-    *("save_every", "plot", "metrics", "quiet"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +56,7 @@ class Problem:
     stages: tuple[tuple[Stage, Scene], ...]
     regions: MaskSet  # of the photo, at the search's full size
     maps: Tensor  # the first canvas's colour maps
+    start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
     judge: Encoder | None  # of the style score
     identity: dict[str, Any]  # everything that scores depend on, as JSON types
@@ -131,18 +121,18 @@ def prepare(
     PhotostyleError for bad input or options.
     """
     check(config)
-    device = prepare_torch(config)
+    device = device_of(config)
     if len(config.style) > 1:
         raise PhotostyleError(
             f"a search scores against one reference, {len(config.style)} are given; give one"
         )
-    photo, reference = read_image(config.content), read_image(config.style[0])
+    photo, reference = read_photograph(config.content), read_photograph(config.style[0])
     masks = read_all_masks(config.masks, photo, [reference])
     guidance = paired(config, photo, [reference], masks)
     notes = notes_of((photo, reference), masks, guidance)
     kept, loaded = space_of(config, space), _weights(config, say)
     full = full_scene(photo, [reference], guidance, device)
-    stages = tuple((stage, at_stage(full, stage)) for stage in schedule(config, photo.height, photo.width))
+    stages = tuple(staged(full, config))
     if not stages:
         raise PhotostyleError(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
@@ -150,7 +140,7 @@ def prepare(
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
     final = stages[-1][1].content
     regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
-    strength_map(config, final, regions)  # raises where it names no region
+    strengths_of(config, final, regions)  # raises where it names no region
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -159,14 +149,15 @@ def prepare(
         "style mask": masks[1].sha256,
         "weights": None if loaded is None else loaded.sha256,
         "style_features": f"patches {PATCH}x{PATCH}" if loaded is None else "Gram relu1_1-relu5_1",
-        "settings": {name: value for name, value in asdict(config).items() if name not in ASIDE},
+        "settings": asdict(config.recipe),
         "space": [[each.field, each.low, each.high, each.log] for each in kept],
     }
     # Through JSON, so that it equals what is read back: there are no tuples there.
     identity = json.loads(json.dumps(identity))
     judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
-    terms = _encoder(config, loaded, device)
-    return Problem(config, kept, stages, regions, colour_maps(full), terms, judge, identity, notes)
+    terms = encoder_for(config, loaded, device=device)
+    first = None if config.start_file is None else read_photograph(config.start_file).pixels
+    return Problem(config, kept, stages, regions, colour_maps(full), first, terms, judge, identity, notes)
 
 
 def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
@@ -174,19 +165,15 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
 
     Raises optimisers.Diverged.
     """
-    config = replace(problem.config, **settings)
-    check(config)
-    canvas: Tensor | None = None
-    for stage, scene in problem.stages:
-        if canvas is None:
-            canvas = first_canvas(config, scene.content, scene.content_masks, problem.maps)
-        elif canvas.shape != scene.content.shape:
-            canvas = enlarge(scene.content, canvas)
-        for step in optimise(canvas, Objective(config, stage, scene, problem.encoder), stage, config):
-            canvas = step.image
+    recipe = replace(problem.config.recipe, **settings)
+    check_recipe(recipe)
+    scene, canvas = problem.scene, None
+    colour = recipe.start == "colour"
+    start = recolouring(problem.maps, recipe.feather) if colour else starting(scene, recipe, problem.start)
+    for step in solve(scene, recipe, encoder=problem.encoder, start=start, stages=problem.stages):
+        canvas = step.image
     assert canvas is not None  # a problem has stages
-    photo = problem.scene.content
-    picture = rendered(config, photo, canvas, strength_map(config, photo, problem.regions))
+    picture = rendered(recipe, scene.content, canvas, strengths_of(recipe, scene.content, problem.regions))
     return Outcome(picture.cpu(), *_scores(problem, picture))
 
 
@@ -199,16 +186,9 @@ def placed(problem: Problem, device: torch.device | str) -> Problem:
     def moved(encoder: Encoder | None) -> Encoder | None:
         return None if encoder is None else copy.deepcopy(encoder).to(device)
 
-    def there(scene: Scene) -> Scene:
-        references = tuple(
-            replace(each, image=each.image.to(device), masks=each.masks.to(device))
-            for each in scene.references
-        )
-        return Scene(scene.content.to(device), scene.content_masks.to(device), references)
-
     return replace(
         problem,
-        stages=tuple((stage, there(scene)) for stage, scene in problem.stages),
+        stages=tuple((stage, scene.to(device)) for stage, scene in problem.stages),
         maps=problem.maps.to(device),
         encoder=moved(problem.encoder),
         judge=moved(problem.judge),
@@ -239,15 +219,8 @@ def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
 
 def _weights(config: Config, say: Callable[[str], None]) -> Weights | None:
     """For the terms where they need them; else for the score alone, where there are any without a download."""
-    if needs_encoder(config):
+    if feature_layers(config):
         return find(config.weights, config.encoder, download=config.download, progress=say)
     if locate(config.weights, config.encoder, False) is None:
         return None
     return find(config.weights, config.encoder, download=False)
-
-
-def _encoder(config: Config, loaded: Weights | None, device: torch.device) -> Encoder | None:
-    if loaded is None or not needs_encoder(config):
-        return None
-    layers = feature_layers(config)
-    return Encoder(loaded.state, config.encoder, layers=layers, pooling=config.pooling).to(device)

@@ -1,0 +1,162 @@
+"""Pictures and masks that are in memory already: PIL images, NumPy arrays, torch tensors, in the place of files."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+from photostyle.files.images import Picture, read_image
+from photostyle.files.legends import Colour, hex_name
+from photostyle.files.masks import MaskSet
+from photostyle.files.profiles import Array, to_srgb
+
+IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
+LEAST_SIDE = 32  # pixels: what a photo file needs too
+MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
+SUM_TOLERANCE = 1e-3  # of soft masks over 1: a quarter of an 8-bit level, as rounding leaves it
+
+Photograph = Image.Image | Array | Tensor
+Regions = Image.Image | Array | Tensor
+
+
+def picture_of(image: Photograph) -> Picture:
+    """A photograph in memory as `read_image` would have read it.
+
+    A PIL image: its orientation is applied and its colour profile converted to sRGB. An array (H, W), (H, W, 3) or
+    (H, W, 4), sRGB: uint8, uint16, or float in [0, 1]. A tensor (3, H, W), sRGB, float in [0, 1].
+    Raises PhotostyleError for anything else.
+    """
+    if isinstance(image, Image.Image):
+        return _picture(*_samples(image))
+    if isinstance(image, Tensor):
+        if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
+            raise PhotostyleError(
+                f"a photo is a tensor {tuple(image.shape)} of {image.dtype}; expected (3, height, width), floats "
+                "in [0, 1]"
+            )
+        image = image.detach().cpu().permute(1, 2, 0).numpy()
+    return _picture(np.asarray(image), None)
+
+
+def mask_set_of(regions: Regions) -> MaskSet:
+    """Masks in memory as `read_masks` would have read them.
+
+    Whole numbers (H, W): labels, one region for each number, of which it has the name. Floats (K, H, W) in [0, 1],
+    of sum at most 1 in each pixel: soft masks, named by their place ("1", "2", …). A PIL image or uint8 (H, W, 3): a
+    painted mask, one region for each colour. Raises PhotostyleError for anything else.
+    """
+    if isinstance(regions, Image.Image):
+        regions = np.array(regions.convert("RGB"))
+    array = regions.detach().cpu().numpy() if isinstance(regions, Tensor) else np.asarray(regions)
+    if array.ndim == 3 and array.shape[-1] == 3 and array.dtype == np.uint8:
+        wide = array.astype(np.int64)
+        return _labelled(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], painted=True)
+    if array.ndim == 2 and (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
+        return _labelled(array.astype(np.int64), painted=False)
+    if array.ndim == 3 and len(array) and np.issubdtype(array.dtype, np.floating):
+        return _soft(array.astype(np.float32))
+    raise PhotostyleError(
+        f"masks are {array.shape} of {array.dtype}; expected whole numbers (height, width), floats (regions, height, "
+        "width) or uint8 colours (height, width, 3)"
+    )
+
+
+def _samples(image: Image.Image) -> tuple[Array, bytes | None]:
+    profile = image.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(image)
+    grey = upright.mode in ("1", "L", "LA", "La")
+    if upright.mode != "CMYK":
+        upright = upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
+    return np.array(upright).reshape(upright.height, upright.width, -1), profile
+
+
+def _picture(samples: Array, profile: bytes | None) -> Picture:
+    samples = samples[..., None] if samples.ndim == 2 else samples
+    cmyk = profile is not None and profile[16:20] == b"CMYK"
+    if samples.ndim != 3 or samples.shape[-1] not in (1, 2, 3, 4) or min(samples.shape[:2]) < LEAST_SIDE:
+        raise PhotostyleError(
+            f"a photo is {samples.shape}; expected (height, width, 3) of at least {LEAST_SIDE} pixels a side"
+        )
+    alpha = samples[..., -1] if samples.shape[-1] in (2, 4) and not cmyk else None
+    colour = samples if alpha is None else samples[..., :-1]
+    if np.issubdtype(samples.dtype, np.floating):
+        if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > 1:
+            raise PhotostyleError("a photo has floats outside [0, 1]; divide by its highest value")
+        rgb: Array = np.broadcast_to(colour, (*colour.shape[:2], 3)).astype(np.float32)
+        notes: tuple[str, ...] = ()
+        alpha = None if alpha is None else np.rint(alpha * 255).astype(np.uint8)
+    elif samples.dtype in (np.uint8, np.uint16):
+        rgb, notes = to_srgb(colour, profile)
+    else:
+        raise PhotostyleError(
+            f"a photo is an array of {samples.dtype}; expected uint8, uint16 or floats in [0, 1]"
+        )
+    return Picture(
+        pixels=torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))),
+        alpha=None if alpha is None else np.ascontiguousarray(alpha),
+        depth=16 if samples.dtype == np.uint16 else 8,
+        path=IN_MEMORY,
+        sha256=_sha256(samples),
+        notes=notes,
+    )
+
+
+def _labelled(labels: Array, painted: bool) -> MaskSet:
+    values = np.unique(labels)
+    if painted and len(values) > MOST_COLOURS:
+        raise PhotostyleError(f"a painted mask has {len(values)} colours; paint flat ones, or give labels")
+    colours: tuple[Colour, ...] = tuple(
+        (int(v) >> 16, int(v) >> 8 & 255, int(v) & 255) if painted else _shown_in(k)
+        for k, v in enumerate(values)
+    )
+    return MaskSet(
+        masks=torch.from_numpy((labels == values[:, None, None]).astype(np.float32)),
+        names=tuple(hex_name(each) if painted else str(v) for each, v in zip(colours, values, strict=True)),
+        colours=colours,
+        exact=True,
+        sha256=_sha256(labels),
+        notes=(),
+    )
+
+
+def _soft(masks: Array) -> MaskSet:
+    if not (masks >= 0).all() or not (masks.sum(0) <= 1 + SUM_TOLERANCE).all():
+        raise PhotostyleError(
+            "soft masks are negative, or more than 1 in sum in a pixel; divide by their sum"
+        )
+    return MaskSet(
+        masks=torch.from_numpy(masks),
+        names=tuple(str(k + 1) for k in range(len(masks))),
+        colours=tuple(map(_shown_in, range(len(masks)))),
+        exact=True,
+        sha256=_sha256(masks),
+        notes=(),
+    )
+
+
+def _shown_in(place: int) -> Colour:
+    """A colour to show the region at a place in: hues a golden ratio apart, which stay apart however many there are."""
+    hue = place * 0.618034 % 1
+    red, green, blue = (
+        round(255 * (0.5 + 0.5 * np.cos(2 * np.pi * (hue - third / 3)))) for third in range(3)
+    )
+    return red, green, blue
+
+
+def _sha256(array: Array) -> str:
+    head = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def read_photograph(source: Path | Picture) -> Picture:
+    """A photograph from its file, or as it is where it is in memory. Errors as `read_image`."""
+    return source if isinstance(source, Picture) else read_image(source)
+
+
+def path_of(source: Path | Picture) -> Path:
+    """The file of a photograph; IN_MEMORY where it has none."""
+    return source.path if isinstance(source, Picture) else source

@@ -1,0 +1,85 @@
+"""Photorealism: the result recolours the photo by locally affine maps, at several scales (Luan et al. 2017, eq. 2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from torch import Tensor
+
+from photostyle.bounds import Between, Share
+from photostyle.imaging.filters import halve
+from photostyle.imaging.matting import MattingOperator
+from photostyle.losses.encoders import Features
+from photostyle.losses.energies import EnergySettings, pixels
+from photostyle.losses.term import Term
+from photostyle.scene import Scene, Stage
+
+LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows to say anything
+
+
+@dataclass(frozen=True)
+class PhotorealismSettings(EnergySettings):
+    """Settings of the photorealism term."""
+
+    photorealism_weight: float = 0.3
+    """matting energy at the stage's own resolution"""
+    photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
+    """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
+    photorealism_luma: Share = 0.3
+    """share of the coarse energies' weight that brightness has, 0 to 1: light may fall otherwise, hues may not drift"""
+    # Under 1e-12 float64 cannot invert the covariance of a flat window.
+    photorealism_epsilon: Annotated[float, Between(1e-12, 1)] = 3e-5
+    """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not
+    amplified (released: 1e-7)"""
+
+
+class Photorealism(Term):
+    """Matting energies of the image and of its halvings."""
+
+    name = "photorealism"
+    weights = ("photorealism_weight", "photorealism_coarse")
+    in_first_pass = False
+    before: ClassVar[Mapping[str, Any]] = {"photorealism_luma": 1.0}
+
+    def __init__(
+        self, recipe: PhotorealismSettings, stage: Stage, scene: Scene, encoder: Features | None
+    ) -> None:
+        self.luma, photo = recipe.photorealism_luma, scene.content
+        self.operators: list[tuple[float, MattingOperator]] = []
+        for weight in (recipe.photorealism_weight, *recipe.photorealism_coarse):
+            if min(photo.shape[-2:]) < LEAST_COARSE_SIDE:
+                break
+            operator = MattingOperator.of(photo, recipe.photorealism_epsilon)
+            self.operators.append((weight / pixels(recipe, photo), operator))
+            photo = halve(photo)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return photorealism_loss(image, self.operators, self.luma)
+
+
+def photorealism_loss(
+    image: Tensor, operators: Sequence[tuple[float, MattingOperator]], luma: float = 1
+) -> Tensor:
+    """sum_s weight_s sum_c x_s^T L_s x_s: Luan et al. 2017, eq. 2, at one scale or several. (3, H, W) -> scalar.
+
+    operators: for each halving of the image (the first at its own size), a weight and the Laplacian of the equally
+    halved photo. The 3x3 energy at one scale is blind to colours that drift slowly; the coarser ones see them. luma:
+    the share, 0 to 1, of the coarser energies' weight that brightness has, since light may fall otherwise across a
+    scene and a surface may not change its hue.
+    """
+    total = image.new_zeros(())
+    for level, (weight, operator) in enumerate(operators):
+        if level:
+            image = halve(image)
+        total = total + weight * operator.energy(without_grey(image, luma) if level else image)
+    return total
+
+
+def without_grey(image: Tensor, share: float) -> Tensor:
+    """What a quadratic energy of the channels sees of a picture whose grey axis counts only by a share. (3, H, W).
+
+    The mean of the channels, g, and what is left, c, are orthogonal, so that sum_c E(x_c) = 3 E(g) + sum_c E(c_c) for
+    any quadratic form E; of the returned picture it is share 3 E(g) + sum_c E(c_c).
+    """
+    dimmed: Tensor = image - (1 - share**0.5) * image.mean(0, keepdim=True)
+    return dimmed

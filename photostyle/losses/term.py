@@ -1,0 +1,71 @@
+"""What a term of the objective is: built once a stage, then a function of the image. A new one is a file like these."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+from photostyle.losses.encoders import Features
+from photostyle.scene import Scene, Stage
+
+Terms = dict[str, Tensor]  # weighted scalars by name; their sum is what is optimised
+
+
+class Term(ABC):
+    """One term of the objective.
+
+    name: what traces, plots and tables call it.
+    weights: the recipe's fields that weigh it; where all of them are 0 there is no such term. A term without any is
+    always there.
+    in_first_pass: whether it acts in the released code's first pass too, which has no photorealism.
+    before: values that stand for a setting in records older than it, beside weights, which are 0 there.
+    """
+
+    name: ClassVar[str]
+    weights: ClassVar[tuple[str, ...]] = ()
+    in_first_pass: ClassVar[bool] = True
+    before: ClassVar[Mapping[str, Any]] = {}
+
+    @abstractmethod
+    def __init__(self, recipe: Any, stage: Stage, scene: Scene, encoder: Features | None) -> None:
+        """Compute the term's targets at a stage. recipe: at least the term's own settings; encoder: see `layers`."""
+
+    @abstractmethod
+    def __call__(self, image: Tensor) -> Tensor:
+        """The weighted term of an image (3, H, W) in [0, 1]: a scalar with a gradient."""
+
+    def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """What is reported by name, adding up to the term: itself, unless it says otherwise."""
+        return {self.name: self}
+
+    @classmethod
+    def layers(cls, recipe: Any) -> tuple[str, ...]:
+        """The encoder's layers whose features it compares; none where it needs no encoder."""
+        return ()
+
+    @classmethod
+    def weighed(cls, recipe: Any) -> bool:
+        """Whether the recipe gives it any weight."""
+        return not cls.weights or any(value > 0 for _, value in weights_of(cls, recipe))
+
+    @classmethod
+    def acts(cls, recipe: Any, stage: Stage) -> bool:
+        """Whether it is part of a stage's objective."""
+        return cls.weighed(recipe) and (stage.photorealism or cls.in_first_pass)
+
+
+def weights_of(term: type[Term], recipe: Any) -> list[tuple[str, float]]:
+    """Each weight of a term under its field's name; a field may hold several."""
+    named = [(name, getattr(recipe, name)) for name in term.weights]
+    return [
+        (name, each) for name, value in named for each in (value if isinstance(value, tuple) else (value,))
+    ]
+
+
+def given(encoder: Features | None, term: Term) -> Features:
+    """The encoder that a term cannot do without."""
+    if encoder is None:
+        raise PhotostyleError(f"the term {term.name} compares features; give an encoder with VGG weights")
+    return encoder

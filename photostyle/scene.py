@@ -1,0 +1,120 @@
+"""What one optimisation is of: the pictures with their regions, and the stage at which they are looked at."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+from photostyle.imaging.filters import fit_within, resize, size_of
+from photostyle.regions.guidance import resize_masks
+from photostyle.regions.mixture import Reference, alone, only
+
+# Pixels: on a shorter side too few patches and windows fit for a distribution or a Laplacian to mean anything.
+LEAST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One optimisation at one size."""
+
+    number: int
+    long_side: int  # pixels; the style picture gets the same
+    height: int
+    width: int
+    iterations: int
+    photorealism: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A photo, its regions, and the references that they take their style from.
+
+    content: (3, H, W), sRGB in [0, 1]. content_masks: (K, H, W), float in [0, 1], of sum at most 1 in each pixel.
+    references: each with K masks of its own, see `Reference`.
+    Raises PhotostyleError where the shapes do not belong together.
+    """
+
+    content: Tensor
+    content_masks: Tensor
+    references: tuple[Reference, ...]
+
+    def __post_init__(self) -> None:
+        _check("content", self.content, self.content_masks)
+        if not self.references:
+            raise PhotostyleError("a scene has no reference; give one or more")
+        for number, each in enumerate(self.references, 1):
+            _check(f"reference {number}", each.image, each.masks)
+            if len(each.masks) != len(self.content_masks):
+                raise PhotostyleError(
+                    f"reference {number} has {len(each.masks)} masks but the content {len(self.content_masks)}; "
+                    "give one for each region of the content, in its order"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        content: Tensor,
+        style: Tensor,
+        content_masks: Tensor | None = None,
+        style_masks: Tensor | None = None,
+    ) -> "Scene":
+        """A scene with one reference: content (3, H, W), style (3, h, w), masks (K, H, W) and (K, h, w).
+
+        Without masks each picture is one region.
+        """
+        ours = torch.ones_like(content[:1]) if content_masks is None else content_masks
+        theirs = torch.ones_like(style[:1]) if style_masks is None else style_masks
+        return cls(content, ours, alone(style, theirs))
+
+    @property
+    def style(self) -> Tensor:
+        """The one reference; raises PhotostyleError where there are several."""
+        return only(self.references).image
+
+    @property
+    def style_masks(self) -> Tensor:
+        """Its regions; raises as `style`."""
+        return only(self.references).masks
+
+    def to(self, device: torch.device | str) -> "Scene":
+        """The same scene on another device."""
+        references = tuple(
+            replace(each, image=each.image.to(device), masks=each.masks.to(device))
+            for each in self.references
+        )
+        return Scene(self.content.to(device), self.content_masks.to(device), references)
+
+
+def at_stage(full: Scene, stage: Stage) -> Scene:
+    """The scene at a stage's size. The references get the stage's long side too, but are never enlarged.
+
+    A long, narrow one gets more, so that its short side holds patches.
+    """
+    references = []
+    for each in full.references:
+        height, width = size_of(each.image)
+        long_side = max(stage.long_side, -(-LEAST_SIDE * max(height, width) // min(height, width)))
+        references.append(reduced(each, long_side))
+    return Scene(
+        resize(full.content, stage.height, stage.width),
+        resize_masks(full.content_masks, stage.height, stage.width),
+        tuple(references),
+    )
+
+
+def reduced(reference: Reference, long_side: int) -> Reference:
+    """A reference of at most that long side in pixels."""
+    size = fit_within(*size_of(reference.image), long_side)
+    return replace(
+        reference, image=resize(reference.image, *size), masks=resize_masks(reference.masks, *size)
+    )
+
+
+def _check(name: str, image: Tensor, masks: Tensor) -> None:
+    if image.ndim != 3 or len(image) != 3:
+        raise PhotostyleError(f"the {name} is {tuple(image.shape)}; expected (3, height, width)")
+    if masks.ndim != 3 or not len(masks) or masks.shape[1:] != image.shape[1:]:
+        raise PhotostyleError(
+            f"the masks of the {name} are {tuple(masks.shape)}; expected (regions, {image.shape[1]}, {image.shape[2]})"
+        )

@@ -1,0 +1,97 @@
+"""The one coarse-to-fine loop: a scene goes in, steps come out."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from torch import Tensor
+
+from photostyle.config import Recipe
+from photostyle.errors import PhotostyleError
+from photostyle.imaging.filters import fit_within, resize, size_of
+from photostyle.imaging.rendering import enlarge
+from photostyle.losses.encoders import Features
+from photostyle.losses.term import Terms
+from photostyle.objective import Objective
+from photostyle.optimisers import Step, optimise
+from photostyle.regions.canvas import feather, noise, recolour
+from photostyle.regions.colour import mixture_colour_maps
+from photostyle.regions.guidance import resize_masks
+from photostyle.scene import Scene, Stage, at_stage, reduced
+from photostyle.stages import schedule
+from photostyle.validate import check_numbers
+
+# What to minimise at a stage, as a function of the image (3, H, W): weighted scalars by name.
+MakeObjective = Callable[[Stage, Scene], Callable[[Tensor], Terms]]
+
+COLOUR_SIDE = 512  # long side at which colour statistics are taken: 10^5 pixels fix a mean and a covariance
+
+
+def solve(
+    scene: Scene,
+    recipe: Recipe,
+    objective: MakeObjective | None = None,
+    *,
+    encoder: Features | None = None,
+    start: Callable[[Scene], Tensor] | None = None,
+    stages: Iterable[tuple[Stage, Scene]] | None = None,
+) -> Iterator[Step]:
+    """Minimise an objective from coarse to fine; yields a Step at every evaluation, whose image is the result so far.
+
+    scene: the pictures at their own sizes, on the device to compute on. recipe: sizes, evaluations, optimiser.
+    objective: what to minimise at each stage; default: the recipe's terms, which may need the encoder.
+    start: the first picture (3, h, w) from the scene at the first stage; default: as the recipe says.
+    stages: with the scene at each stage's size; default: as the recipe says. None yields no step.
+    Raises PhotostyleError for bad settings, `optimisers.Diverged` with the last good picture.
+    """
+    check_numbers(recipe)
+    begin = start or starting(scene, recipe)
+    canvas: Tensor | None = None
+    for stage, small in staged(scene, recipe) if stages is None else stages:
+        if canvas is None:
+            canvas = begin(small)
+        elif canvas.shape != small.content.shape:
+            canvas = enlarge(small.content, canvas)
+        terms = objective(stage, small) if objective else Objective(recipe, stage, small, encoder)
+        for step in optimise(canvas, terms, stage, recipe):
+            canvas = step.image
+            yield step
+
+
+def staged(scene: Scene, recipe: Recipe) -> Iterator[tuple[Stage, Scene]]:
+    """The stages of a recipe, each with the scene at its size, one at a time."""
+    for stage in schedule(recipe, *size_of(scene.content)):
+        yield stage, at_stage(scene, stage)
+
+
+def starting(scene: Scene, recipe: Recipe, picture: Tensor | None = None) -> Callable[[Scene], Tensor]:
+    """Where a recipe starts: from the scene at a stage to the first picture (3, h, w) in [0, 1].
+
+    scene: at its own size, for the colours. picture (3, H, W): what the start "file" begins with.
+    """
+    if recipe.start == "content":
+        return lambda small: small.content.clone()
+    if recipe.start == "noise":
+        return lambda small: noise(small.content, recipe.seed)
+    if recipe.start == "file":
+        if picture is None:
+            raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
+        return lambda small: resize(picture.to(small.content), *size_of(small.content))
+    return recolouring(colour_maps(scene), recipe.feather)
+
+
+def recolouring(maps: Tensor, radius: int) -> Callable[[Scene], Tensor]:
+    """The start "colour": every region through its colour map (K, 3, 4), borders feathered by so many pixels."""
+
+    def recoloured(small: Scene) -> Tensor:
+        return recolour(small.content, feather(small.content, small.content_masks, radius), maps)
+
+    return recoloured
+
+
+def colour_maps(scene: Scene) -> Tensor:
+    """One Monge-Kantorovich map per region, (K, 3, 4), from copies reduced by area to COLOUR_SIDE."""
+    size = fit_within(*size_of(scene.content), COLOUR_SIDE)
+    return mixture_colour_maps(
+        resize(scene.content, *size),
+        resize_masks(scene.content_masks, *size),
+        [reduced(each, COLOUR_SIDE) for each in scene.references],
+    )
