@@ -7,6 +7,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import is_dataclass
+from inspect import getsource
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -28,7 +30,6 @@ smartquotes = False  # "--strength" is an option and no dash
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_class_signature = "separated"
 
 html_theme = "furo"
 html_title = f"photostyle {__version__}"
@@ -74,6 +75,20 @@ def link_to_copies(app: object, name: str, source: list[str]) -> None:
 def plain_text(app: object, what: str, name: str, object: object, options: object, lines: list[str]) -> None:
     """Docstrings here are plain sentences with names in backticks: nothing else in them is markup."""
     lines[:] = [_escaped(line.strip()) for line in lines]
+    if what == "class" and is_dataclass(object):
+        lines += [
+            "",
+            *(f"* ``{field}``: {_escaped(remark)}" for field, remark in FIELD.findall(getsource(object))),
+        ]
+
+
+# A dataclass's field with a remark beside it; a setting has a docstring instead, and a table of its own.
+FIELD = re.compile(r"^    (\w+): [^#\n]+  # (.+)$", re.M)
+
+
+def no_signature(app: object, what: str, name: str, object: object, *rest: object) -> tuple[str, None] | None:
+    """A dataclass's fields are named below it, and an exception is not made by its reader."""
+    return ("", None) if what == "exception" or (what == "class" and is_dataclass(object)) else None
 
 
 def _escaped(line: str) -> str:
@@ -96,3 +111,4 @@ def setup(app) -> None:  # type: ignore[no-untyped-def]
     app.connect("source-read", link_to_copies)
     app.connect("source-read", lower_indices)
     app.connect("autodoc-process-docstring", plain_text)
+    app.connect("autodoc-process-signature", no_signature)

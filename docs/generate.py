@@ -16,15 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from photostyle.bounds import AtLeast, Between
-from photostyle.losses.term import weights_of
-
 import photostyle
+from photostyle.bounds import AtLeast, Between
 from photostyle.config import TERMS, Config
+from photostyle.losses.term import weights_of
 from photostyle.presets import PRESETS, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", ROOT / "docs/architecture.md"
+METHOD = ROOT / "docs/method.md"
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
 DRAWING = ROOT / "docs/images/layers.svg"
@@ -79,6 +79,20 @@ def weighted_terms(config: Config) -> str:
             weights = " ".join(f"{weight:g}" for _, weight in weights_of(term, config))
             parts.append(f"{NAMES.get(term.name, term.name)} {weights}")
     return ", ".join(parts)
+
+
+def term_table() -> str:
+    """The terms of the objective in their order, from `TERMS`."""
+    rows = [
+        [
+            f"`{term.name}`",
+            ", ".join(f"`{name}`" for name in term.weights),
+            _cell(_paragraph(term.__doc__)),
+            f"`{term.__module__.rpartition('.')[2]}.{term.__name__}`",
+        ]
+        for term in TERMS
+    ]
+    return table(["term", "weighed by", "what it is", "class"], rows)
 
 
 def settings_tables() -> str:
@@ -182,7 +196,7 @@ def layer_table() -> str:
     rows = []
     for line in layers():
         for name in line:
-            rows.append([f"`{_short(name)}`", _cell(_first_sentence(_dotted(name)))])
+            rows.append([f"`{_short(name)}`", _cell(_first_paragraph(_dotted(name)))])
     return table(["", "who lives there"], rows)
 
 
@@ -195,11 +209,15 @@ def _short(name: str) -> str:
 
 
 @cache
-def _first_sentence(module: str) -> str:
+def _first_paragraph(module: str) -> str:
     path = ROOT.joinpath(*module.split("."))
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-    return " ".join(doc.split("\n\n")[0].split())
+    return _paragraph(ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))))
+
+
+def _paragraph(docstring: str | None) -> str:
+    """The first, in one line."""
+    return " ".join((docstring or "").split("\n\n")[0].split())
 
 
 def layers_drawing() -> str:
@@ -238,8 +256,8 @@ def public_names() -> str:
     rows = []
     for name in sorted(photostyle.__all__, key=str.lower):
         each = getattr(photostyle, name)
-        doc = NO_DOCSTRING.get(name) or inspect.getdoc(each) or ""
-        rows.append([f"`{name}`", _cell(" ".join(doc.split("\n\n")[0].split()))])
+        doc = NO_DOCSTRING.get(name) or inspect.getdoc(each)
+        rows.append([f"`{name}`", _cell(_paragraph(doc))])
     return table(["name", "what it is"], rows)
 
 
@@ -247,6 +265,7 @@ def public_names() -> str:
 BLOCKS: list[tuple[Path, str, Callable[[], str]]] = [
     (README, "costs", cost_table),
     (OWN_PHOTOS, "costs", cost_table),
+    (METHOD, "terms", term_table),
     (SETTINGS, "presets", preset_table),
     (SETTINGS, "settings", settings_tables),
     (ARCHITECTURE, "layers", layer_table),

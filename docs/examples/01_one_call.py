@@ -9,7 +9,8 @@ from photostyle import configure, transfer, write_image
 Image.fromarray(data.coffee()).save("photo.png")
 Image.fromarray(data.chelsea()).save("reference.png")
 
-# Small and short, so that it takes seconds: leave out size and iterations for a picture to keep.
+# Small and short, so that it takes seconds: leave out the last two lines
+# for a picture to keep.
 config = configure(
     "patches",
     content="photo.png",
@@ -20,4 +21,4 @@ config = configure(
 )
 result = transfer(config, say=print)
 write_image(config.output, result.image)
-print(f"{config.output}: {result.photo.width}x{result.photo.height}, {len(result.trace)} evaluations")
+print(f"{config.output}: {len(result.trace)} evaluations on {result.device}")

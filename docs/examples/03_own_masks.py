@@ -1,4 +1,4 @@
-"""Your own regions: what is light takes after what is light, what is dark after what is dark."""
+"""Your own regions: light takes after light, dark after dark."""
 
 import numpy as np
 from skimage import data
@@ -9,7 +9,7 @@ from photostyle import configure, transfer
 
 
 def light(photo: np.ndarray) -> np.ndarray:
-    """Labels (H, W): 1 where the photo is light, 0 elsewhere. Any whole numbers will do, from any segmenter."""
+    """Labels (H, W): 1 where it is light, else 0. Any whole numbers do."""
     grey = rgb2gray(photo)
     return (grey > threshold_otsu(grey)).astype(int)
 
@@ -19,11 +19,12 @@ config = configure(
     "patches",
     content=photo,
     style=reference,
-    masks=(light(photo), light(reference)),  # the same label: this takes its style from that
-    region_strength=("0=0.5",),  # the dark half of the photo goes only half the way
+    masks=(light(photo), light(reference)),  # the same label pairs
+    region_strength=("0=0.5",),  # what is dark goes half the way
     size=128,
     iterations=(20,),
 )
 result = transfer(config)
 for pair in result.guidance.pairs:
-    print(f"region {pair.name}, {pair.content_share:.0%} of the photo, takes after {pair.partner}")
+    share = f"{pair.content_share:.0%} of the photo"
+    print(f"region {pair.name}, {share}, takes after {pair.partner}")
