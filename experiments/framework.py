@@ -37,7 +37,7 @@ import torch
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import LIBRARIES, commit, installed_version
-from photostyle.files.images import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, Task, ThisProcess
 

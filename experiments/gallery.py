@@ -17,7 +17,8 @@ from pathlib import Path
 from experiments.intervals import bootstrap, wins
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.reports import BETTER
-from photostyle.files.images import read_image, write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import read_image
 from photostyle.imaging.filters import fit_within, resize
 from photostyle.search.page import QUALITY, SORTABLE_STYLE, SORTING, sort_button, thumbnail
 

@@ -1,6 +1,6 @@
 """The published pairs by path, in the layout of their repository: dpst/input/inN.png, dpst/style/tarN.png, …"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from photostyle import configure
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.scores import STYLE_LAYERS
+from photostyle.evaluation.scores import score_encoder
 from photostyle.files.images import Picture, read_image
 from photostyle.files.masks import MaskSet, read_masks
 from photostyle.losses.encoders import Encoder
@@ -72,9 +72,9 @@ def configured(pair: PublishedPair, settings: Mapping[str, Any], data: Path) -> 
     return configure(**files, masks=masks, **{"device": "cpu"} | settings)
 
 
-def slim_encoder(data: Path) -> Encoder:
-    """The quarter-width VGG-19 whose features `style` is scored in."""
-    return Encoder(find(data / SLIM, "vgg19", download=False).state, "vgg19", layers=STYLE_LAYERS)
+def slim_encoder(data: Path, more_layers: Sequence[str] = ()) -> Encoder:
+    """The quarter-width VGG-19 whose features `style` is scored in; more_layers: beside those of the score."""
+    return score_encoder(find(data / SLIM, "vgg19", download=False), "vgg19", more_layers)
 
 
 def free_pairs() -> dict[str, tuple[Tensor, Tensor]]:

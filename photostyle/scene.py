@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.imaging.filters import fit_within, resize, size_of
-from photostyle.regions.guidance import resize_masks
+from photostyle.imaging.filters import area_average, fit_within, resize, size_of
 from photostyle.regions.mixture import Reference, alone, only
 
 # Pixels: on a shorter side too few patches and windows fit for a distribution or a Laplacian to mean anything.
@@ -98,7 +97,7 @@ def at_stage(full: Scene, stage: Stage) -> Scene:
         references.append(reduced(each, long_side))
     return Scene(
         resize(full.content, stage.height, stage.width),
-        resize_masks(full.content_masks, stage.height, stage.width),
+        area_average(full.content_masks, stage.height, stage.width),
         tuple(references),
     )
 
@@ -107,7 +106,7 @@ def reduced(reference: Reference, long_side: int) -> Reference:
     """A reference of at most that long side in pixels."""
     size = fit_within(*size_of(reference.image), long_side)
     return replace(
-        reference, image=resize(reference.image, *size), masks=resize_masks(reference.masks, *size)
+        reference, image=resize(reference.image, *size), masks=area_average(reference.masks, *size)
     )
 
 

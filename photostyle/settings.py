@@ -14,7 +14,7 @@ import tomli_w
 
 from photostyle.config import NAMES_FILES, Config
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
 
 KINDS = get_type_hints(Config)
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}

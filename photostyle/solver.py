@@ -6,7 +6,7 @@ from torch import Tensor
 
 from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.imaging.filters import fit_within, resize, size_of
+from photostyle.imaging.filters import area_average, fit_within, resize, size_of
 from photostyle.imaging.rendering import enlarge
 from photostyle.losses.encoders import Features
 from photostyle.losses.term import Terms
@@ -14,7 +14,6 @@ from photostyle.objective import Objective
 from photostyle.optimisers import Step, optimise
 from photostyle.regions.canvas import feather, noise, recolour
 from photostyle.regions.colour import mixture_colour_maps
-from photostyle.regions.guidance import resize_masks
 from photostyle.scene import Scene, Stage, at_stage, reduced
 from photostyle.stages import schedule
 from photostyle.validate import check_numbers
@@ -92,6 +91,6 @@ def colour_maps(scene: Scene) -> Tensor:
     size = fit_within(*size_of(scene.content), COLOUR_SIDE)
     return mixture_colour_maps(
         resize(scene.content, *size),
-        resize_masks(scene.content_masks, *size),
+        area_average(scene.content_masks, *size),
         [reduced(each, COLOUR_SIDE) for each in scene.references],
     )

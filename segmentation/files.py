@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.files.images import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.legends import LEGEND, hex_name, parse_legend
 from photostyle.files.masks import MaskSet
 from segmentation.labels import free_colour

@@ -20,8 +20,9 @@ from experiments.kinds import (
     variants,
 )
 from experiments.pairs import SLIM, read_pair
-from experiments.scoring import HELD_OUT, SCORES, scores_of
+from experiments.scoring import HELD_OUT, scores_of
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.filters import resize
 from photostyle.losses.weights import convolutions, find

@@ -1,4 +1,4 @@
-"""Resizing, box means and local affine regression, each against an independent computation."""
+"""Resizing, area averages, box means and local affine regression, each against an independent computation."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,11 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from photostyle.imaging.filters import (
+    CELLS_AT_ONCE,
     apply_affine_maps,
+    area_average,
     box_mean,
     fit_within,
-    guided_filter,
     halve,
     invert_symmetric,
     local_affine_maps,
@@ -87,6 +88,47 @@ def test_halving_averages_blocks_and_drops_an_odd_last_row_and_column():
     assert halve(image, 0) is image
 
 
+def area_average_by_loops(line: np.ndarray, cells: int) -> np.ndarray:
+    """One row of pixels onto equal cells: each cell gets the part of a pixel inside it."""
+    width = len(line) / cells
+    means = np.zeros(cells)
+    for cell in range(cells):
+        for pixel, value in enumerate(line):
+            inside = min((cell + 1) * width, pixel + 1) - max(cell * width, pixel)
+            means[cell] += value * max(inside, 0) / width
+    return means
+
+
+@pytest.mark.parametrize(
+    ("size", "cells"),
+    [
+        ((7, 9), (4, 5)),
+        ((10, 6), (3, 6)),
+        ((5, 4), (8, 9)),
+        ((3, 3), (1, 1)),
+        ((6, 50), (3, CELLS_AT_ONCE + 1)),
+        ((10, 7), (2 * CELLS_AT_ONCE + 5, 8)),
+    ],
+)
+def test_the_area_average_is_exact(size, cells):
+    mask = np.random.default_rng(0).random(size)
+    rows = np.stack([area_average_by_loops(line, cells[1]) for line in mask])
+    expected = np.stack([area_average_by_loops(line, cells[0]) for line in rows.T]).T
+    found = area_average(torch.from_numpy(mask)[None], *cells)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_a_region_keeps_its_share_at_any_size():
+    masks = torch.rand(3, 37, 53, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for size in ((10, 14), (37, 20), (80, 60)):
+        torch.testing.assert_close(area_average(masks, *size).mean((1, 2)), masks.mean((1, 2)))
+
+
+def test_the_area_average_at_the_same_size_is_the_same_tensor():
+    masks = torch.rand(2, 8, 9)
+    assert area_average(masks, 8, 9) is masks
+
+
 @pytest.mark.parametrize("radius", [0, 1, 3, 8, 40])
 def test_the_box_mean_is_over_the_part_of_the_window_inside(radius: int):
     image = noise(2, 13, 17).double()
@@ -140,24 +182,3 @@ def test_a_map_of_each_pixel_is_applied_to_that_pixel():
     for c, y, x in np.ndindex(2, 3, 5):
         expected = maps[c, :3, y, x] @ image[:, y, x] + maps[c, 3, y, x]
         torch.testing.assert_close(apply_affine_maps(maps, image)[c, y, x], expected)
-
-
-def test_the_guided_filter_averages_the_maps_of_all_windows_around_a_pixel():
-    guide, target = noise(3, 8, 9).double(), noise(1, 8, 9, seed=1).double()
-    maps = ridge_regression(guide.numpy(), target[0].numpy(), 1, np.full((8, 9), 1e-2))
-    expected = np.zeros((8, 9))
-    for y, x in np.ndindex(8, 9):
-        mean = maps[:, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].mean((1, 2))
-        expected[y, x] = mean[:3] @ guide[:, y, x].numpy() + mean[3]
-    # The ridge passes through float32, 2e-8 of itself.
-    np.testing.assert_allclose(guided_filter(guide, target, 1, 1e-2)[0].numpy(), expected, rtol=0, atol=1e-8)
-
-
-def test_the_guided_filter_keeps_an_edge_of_the_guide_and_smooths_where_there_is_none():
-    guide = torch.zeros(3, 16, 32)
-    guide[:, :, 16:] = 1
-    grainy = guide[:1] + 0.1 * (noise(1, 16, 32) - 0.5)
-    smooth = guided_filter(guide, grainy, 3, 1e-4)
-    assert (smooth[0, :, 16] - smooth[0, :, 15]).min() > 0.9
-    # Means of windows of means: grain of a standard deviation s falls below s / 3 in a 7x7 window.
-    assert (smooth - guide[:1])[0, 4:12, 4:12].std() < (grainy - guide[:1])[0, 4:12, 4:12].std() / 3

@@ -18,14 +18,12 @@ from torch import Tensor
 from photostyle.files.masks import MaskSet, whole_picture
 from photostyle.regions import guidance
 from photostyle.regions.guidance import (
-    AT_A_TIME,
     FLOOR,
     REACH,
     WHOLE,
     carry_masks,
     pair_regions,
     pair_with_references,
-    resize_masks,
 )
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
@@ -256,47 +254,6 @@ def test_the_colour_distance_of_stretched_axes_is_the_difference_of_their_deviat
     one, other = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0, 7.0])
     distance = guidance.wasserstein((np.zeros(3), np.diag(one**2)), (np.zeros(3), np.diag(other**2)))
     assert distance == pytest.approx(np.linalg.norm(one - other))
-
-
-def area_average_by_loops(line: np.ndarray, cells: int) -> np.ndarray:
-    """One row of pixels onto equal cells: each cell gets the part of a pixel inside it."""
-    width = len(line) / cells
-    means = np.zeros(cells)
-    for cell in range(cells):
-        for pixel, value in enumerate(line):
-            inside = min((cell + 1) * width, pixel + 1) - max(cell * width, pixel)
-            means[cell] += value * max(inside, 0) / width
-    return means
-
-
-@pytest.mark.parametrize(
-    ("size", "cells"),
-    [
-        ((7, 9), (4, 5)),
-        ((10, 6), (3, 6)),
-        ((5, 4), (8, 9)),
-        ((3, 3), (1, 1)),
-        ((6, 50), (3, AT_A_TIME + 1)),
-        ((10, 7), (2 * AT_A_TIME + 5, 8)),
-    ],
-)
-def test_resizing_is_the_exact_area_average(size, cells):
-    mask = np.random.default_rng(0).random(size)
-    rows = np.stack([area_average_by_loops(line, cells[1]) for line in mask])
-    expected = np.stack([area_average_by_loops(line, cells[0]) for line in rows.T]).T
-    found = resize_masks(torch.from_numpy(mask)[None], *cells)[0]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_a_region_keeps_its_share_at_any_size():
-    masks = torch.rand(3, 37, 53, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for size in ((10, 14), (37, 20), (80, 60)):
-        torch.testing.assert_close(resize_masks(masks, *size).mean((1, 2)), masks.mean((1, 2)))
-
-
-def test_the_same_size_is_the_same_mask():
-    masks = torch.rand(2, 8, 9)
-    assert torch.equal(resize_masks(masks, 8, 9), masks)
 
 
 def blurred(mask: np.ndarray, times: int) -> np.ndarray:

@@ -35,7 +35,6 @@ from photostyle.files.images import (
     read_image,
     read_indices,
     sha256_of,
-    write_bytes_atomically,
     write_image,
 )
 from photostyle.files.profiles import SRGB_PROFILE
@@ -484,36 +483,6 @@ def test_an_encoder_that_fails_leaves_the_old_file_alone(
         write_image(tmp_path / "a.png", pixels())
     assert (tmp_path / "a.png").read_bytes() == b"old"
     assert names(tmp_path) == ["a.png"]
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_disk_that_fails_leaves_the_old_file_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
-) -> None:
-    def fail(*_: object) -> None:
-        raise error
-
-    (tmp_path / "a.bin").write_bytes(b"old")
-    monkeypatch.setattr(*((os, "fsync") if step == "fsync" else (Path, "replace")), fail)
-    expected = ComputationError if isinstance(error, OSError) else KeyboardInterrupt
-    with pytest.raises(expected) as caught:
-        write_bytes_atomically(tmp_path / "a.bin", b"new")
-    if isinstance(error, OSError):
-        assert "a.bin cannot be written (No space left on device)" in str(caught.value)
-    assert (tmp_path / "a.bin").read_bytes() == b"old"
-    assert names(tmp_path) == ["a.bin"]
-
-
-def test_a_file_is_written_whole_with_the_user_s_permissions(tmp_path: Path) -> None:
-    (tmp_path / "real.bin").write_bytes(b"old")
-    (tmp_path / "link.bin").symlink_to(tmp_path / "real.bin")
-    digest = write_bytes_atomically(tmp_path / "link.bin", b"new")
-    assert digest == hashlib.sha256(b"new").hexdigest()
-    assert (tmp_path / "link.bin").is_symlink() and (tmp_path / "real.bin").read_bytes() == b"new"
-    (tmp_path / "plain.bin").write_bytes(b"")
-    modes = [(tmp_path / name).stat().st_mode for name in ("plain.bin", "real.bin")]
-    assert modes[0] == modes[1]
 
 
 def test_pixels_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

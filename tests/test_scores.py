@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,12 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import scores as metrics
-from photostyle.imaging.filters import luma
+from photostyle.evaluation.comparison import Comparison, directions, region_weights
+from photostyle.imaging.filters import area_average, luma
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.patches import unit_filters
 from photostyle.losses.weights import convolutions
-from photostyle.regions.guidance import resize_masks as area_average
 
 NAMES = ["style", "colour", "edge", "grey", "matting", "drift4", "drift16"]
 
@@ -46,7 +45,7 @@ def result(photo: Tensor, style: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """VGG-19 with four random channels a layer."""
+    """VGG-19 with four random channels per layer."""
     generator = torch.Generator().manual_seed(1)
     state, width = {}, 3
     for position in convolutions("vgg19").values():
@@ -81,7 +80,7 @@ def blotch(photo: Tensor, strength: float) -> Tensor:
 
 def test_the_untouched_photo_is_the_unit_of_every_ratio(photo, style, masks, encoder):
     for features in (None, encoder):
-        scores = metrics.score(photo, photo, style, masks, masks, features)
+        scores = metrics.score(Comparison(photo, photo, style, masks, masks), features)
         assert (scores.style, scores.colour, scores.edge, scores.grey) == pytest.approx(
             (1, 1, 1, 1), abs=1e-12
         )
@@ -89,51 +88,48 @@ def test_the_untouched_photo_is_the_unit_of_every_ratio(photo, style, masks, enc
 
 def test_the_style_picture_itself_has_distance_zero(photo, style, masks, encoder):
     for features in (None, encoder):
-        scores = metrics.score(style, photo, style, masks, masks, features)
+        scores = metrics.score(Comparison(style, photo, style, masks, masks), features)
         assert (scores.style, scores.colour) == (0, 0)
 
 
-def test_the_numbers_come_by_name_and_the_features_apart(result, photo, style, masks, encoder):
-    scores = metrics.score(result, photo, style, masks, masks)
-    assert list(scores.as_dict()) == NAMES
-    assert all(type(value) is float for value in scores.as_dict().values())
-    assert scores.style_features == "patches 7x7"
-    assert metrics.score(result, photo, style, masks, masks, encoder).style_features == "Gram relu1_1-relu5_1"
+def test_it_is_said_what_style_was_measured_in(result, photo, style, masks, encoder):
+    compared = Comparison(result, photo, style, masks, masks)
+    assert metrics.score(compared).style_features == "patches 7x7"
+    assert metrics.score(compared, encoder).style_features == "Gram relu1_1-relu5_1"
 
 
-def test_each_score_stands_under_its_own_name(result, photo, style, masks):
-    scores = metrics.score(result, photo, style, masks, masks)
-    assert asdict(scores) == {
-        "style": metrics.patch_ratio(result, photo, style, masks, masks),
-        "colour": metrics.colour_ratio(result, photo, style, masks, masks),
-        "edge": metrics.edge_similarity(result, photo),
-        "grey": metrics.grey_similarity(result, photo),
-        "matting": metrics.matting_score(result, photo),
-        "drift4": metrics.drift(result, photo, 4),
-        "drift16": metrics.drift(result, photo, 16),
-        "style_features": "patches 7x7",
-    }
+def test_each_score_is_better_the_way_that_is_said(result, photo, style, masks):
+    spoilt, untouched, reached = (
+        metrics.score(Comparison(each, photo, style, masks, masks)).as_dict()
+        for each in (result, photo, style)
+    )
+    # Of style and colour the style picture itself is the best result there is, of all others the photo.
+    best = untouched | {name: reached[name] for name in ("style", "colour")}
+    better = {name: "↓" if best[name] < spoilt[name] else "↑" for name in NAMES}
+    assert directions(metrics.Scores) == better
 
 
 def test_the_order_of_the_regions_changes_nothing(result, photo, style, masks, encoder):
     theirs = stripes(80, 120, 20, 60, 120)
     order = [2, 0, 1]
     for features in (None, encoder):
-        ours = metrics.score(result, photo, style, masks, theirs, features).as_dict()
-        permuted = metrics.score(result, photo, style, masks[order], theirs[order], features).as_dict()
+        ours = metrics.score(Comparison(result, photo, style, masks, theirs), features).as_dict()
+        permuted = metrics.score(
+            Comparison(result, photo, style, masks[order], theirs[order]), features
+        ).as_dict()
         assert permuted == pytest.approx(ours, rel=1e-6)  # float32 sums in another order
 
 
 def test_which_style_region_belongs_to_which_matters(photo, style, masks):
-    crossed = metrics.score(style, photo, style, masks, masks.flip(0))
+    crossed = metrics.score(Comparison(style, photo, style, masks, masks.flip(0)))
     assert crossed.colour > 0.1 and crossed.style > 0.1  # straight, both are 0
 
 
 def test_scoring_twice_gives_the_same_bits_whatever_the_global_seed(result, photo, style, masks):
     torch.manual_seed(1)
-    once = metrics.score(result, photo, style, masks, masks)
+    once = metrics.score(Comparison(result, photo, style, masks, masks))
     torch.manual_seed(2)
-    assert metrics.score(result, photo, style, masks, masks) == once
+    assert metrics.score(Comparison(result, photo, style, masks, masks)) == once
 
 
 @pytest.mark.parametrize("flat", ["result", "content", "style", "all"])
@@ -142,13 +138,13 @@ def test_a_picture_of_one_colour_scores_finitely(flat, photo, style, masks, enco
     pictures = {"result": photo, "content": photo, "style": style}
     pictures = {name: grey if flat in (name, "all") else picture for name, picture in pictures.items()}
     for features in (None, encoder):
-        scores = metrics.score(**pictures, content_masks=masks, style_masks=masks, encoder=features)
+        scores = metrics.score(Comparison(**pictures, content_masks=masks, style_masks=masks), features)
         assert np.isfinite(list(scores.as_dict().values())).all()
 
 
 def test_a_content_that_already_has_the_style_scores_finitely(result, photo, masks, encoder):
     for features in (None, encoder):
-        scores = metrics.score(result, photo, photo, masks, masks, features)
+        scores = metrics.score(Comparison(result, photo, photo, masks, masks), features)
         assert np.isfinite(list(scores.as_dict().values())).all()
         assert scores.colour > 1 and scores.style > 1  # it went away from the style
 
@@ -166,7 +162,7 @@ def test_a_content_that_already_has_the_style_scores_finitely(result, photo, mas
 def test_pictures_that_do_not_fit_together_are_refused(change, words, photo, style, masks):
     inputs = {"result": photo, "content": photo, "style": style, "content_masks": masks, "style_masks": masks}
     with pytest.raises(PhotostyleError, match=words) as refused:
-        metrics.score(**(inputs | change))
+        Comparison(**(inputs | change))
     assert "\n" not in str(refused.value)
 
 
@@ -176,7 +172,7 @@ def test_an_encoder_without_a_style_layer_is_refused_by_name(result, photo, styl
 
     shallow.plan = encoder.plan
     with pytest.raises(PhotostyleError, match="lacks relu5_1"):
-        metrics.gram_ratio(result, photo, style, masks, masks, shallow)
+        metrics.gram_ratio(Comparison(result, photo, style, masks, masks), shallow)
 
 
 # Regions
@@ -184,35 +180,37 @@ def test_an_encoder_without_a_style_layer_is_refused_by_name(result, photo, styl
 
 def test_regions_weigh_by_their_share_of_the_content():
     content, style = stripes(10, 100, 20, 100), stripes(10, 100, 70, 100)
-    np.testing.assert_allclose(metrics.region_weights(content, style), [0.2, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(region_weights(content, style), [0.2, 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("picture", ["content", "style"])
 def test_a_region_under_one_per_cent_of_either_picture_does_not_count(picture):
     large, small = stripes(10, 1000, 500, 1000), stripes(10, 1000, 9, 1000)
     ours, theirs = (small, large) if picture == "content" else (large, small)
-    np.testing.assert_array_equal(metrics.region_weights(ours, theirs), [0, 1])
+    np.testing.assert_array_equal(region_weights(ours, theirs), [0, 1])
 
 
 def test_where_all_regions_are_small_all_of_them_count():
     masks = stripes(10, 1000, 2, 8)
-    np.testing.assert_allclose(metrics.region_weights(masks, masks), [0.25, 0.75], rtol=1e-6)
+    np.testing.assert_allclose(region_weights(masks, masks), [0.25, 0.75], rtol=1e-6)
 
 
 def test_what_lies_outside_the_counted_regions_does_not_move_the_colour_score(result, photo, style):
     masks = stripes(80, 120, 60, 61)  # the second under 1 %, the rest in no region
     painted = result.clone()
     painted[:, :, 60:] = 0.3
-    score = metrics.colour_ratio(result, photo, style, masks, masks)
-    assert metrics.colour_ratio(painted, photo, style, masks, masks) == score
+    score = metrics.colour_ratio(Comparison(result, photo, style, masks, masks))
+    assert metrics.colour_ratio(Comparison(painted, photo, style, masks, masks)) == score
 
 
 def test_a_soft_mask_counts_by_proportion(result, photo, style, masks, encoder):
-    hard = metrics.score(result, photo, style, masks, masks, encoder)
-    soft = metrics.score(result, photo, style, masks * 0.25, masks * 0.25, encoder)
+    hard = metrics.score(Comparison(result, photo, style, masks, masks), encoder)
+    soft = metrics.score(Comparison(result, photo, style, masks * 0.25, masks * 0.25), encoder)
     assert soft.as_dict() == pytest.approx(hard.as_dict(), rel=1e-5)  # float32 Gram matrices
-    patches = metrics.patch_ratio(result, photo, style, masks * 0.25, masks * 0.25)
-    assert patches == pytest.approx(metrics.patch_ratio(result, photo, style, masks, masks), rel=1e-6)
+    patches = metrics.patch_ratio(Comparison(result, photo, style, masks * 0.25, masks * 0.25))
+    assert patches == pytest.approx(
+        metrics.patch_ratio(Comparison(result, photo, style, masks, masks)), rel=1e-6
+    )
 
 
 def test_a_pixel_of_double_weight_counts_like_two_pixels(photo, style):
@@ -222,8 +220,8 @@ def test_a_pixel_of_double_weight_counts_like_two_pixels(photo, style):
     weighted[:, :, :40] = 1
     whole = torch.ones(1, 80, 120)
     # The colours move both ways by a known amount, so that the ratio is not 1.
-    ours = metrics.colour_ratio(photo * 0.8, photo, style, weighted, whole)
-    theirs = metrics.colour_ratio(repeated * 0.8, repeated, style, torch.ones(1, 80, 160), whole)
+    ours = metrics.colour_ratio(Comparison(photo * 0.8, photo, style, weighted, whole))
+    theirs = metrics.colour_ratio(Comparison(repeated * 0.8, repeated, style, torch.ones(1, 80, 160), whole))
     assert ours == pytest.approx(theirs, rel=1e-6)
 
 
@@ -257,9 +255,11 @@ def test_the_gram_score_is_its_formula(result, photo, style, masks):
         }
         ratios.append(distance["O"] / distance["C"])
     expected = np.exp(np.mean(np.log(ratios)))
-    score = metrics.gram_ratio(result, photo, style, masks, theirs, Bare())
+    score = metrics.gram_ratio(Comparison(result, photo, style, masks, theirs), Bare())
     assert score == pytest.approx(expected, rel=1e-4)  # sums of 4000 float32 numbers
-    first = metrics.gram_ratio(result, photo, style, masks, theirs, Bare(), ("relu1_1", "relu4_1"))
+    first = metrics.gram_ratio(
+        Comparison(result, photo, style, masks, theirs), Bare(), ("relu1_1", "relu4_1")
+    )
     assert first == pytest.approx(math.sqrt(ratios[0] * ratios[3]), rel=1e-4)
 
 
@@ -278,7 +278,9 @@ def test_the_colour_score_is_a_ratio_of_sliced_wasserstein_distances(result, pho
 
     # 200 quantiles leave out the outer per cent of the exact distance; in a ratio most of that cancels.
     expected = distance(result) / distance(photo)
-    assert metrics.colour_ratio(result, photo, style, masks, masks) == pytest.approx(expected, rel=0.01)
+    assert metrics.colour_ratio(Comparison(result, photo, style, masks, masks)) == pytest.approx(
+        expected, rel=0.01
+    )
 
 
 def test_the_patch_score_is_the_mean_ratio_over_a_pyramid_of_patch_distributions(photo, style, masks):
@@ -307,14 +309,14 @@ def test_the_patch_score_is_the_mean_ratio_over_a_pyramid_of_patch_distributions
         ours, own, theirs = (projected(picture) for picture in pyramid[:3])
         ratios.append(distance(ours, theirs, pyramid[3]) / distance(own, theirs, pyramid[3]))
         pyramid = [halved(each) for each in pyramid]
-    score = metrics.patch_ratio(result, photo, style, masks, masks)
+    score = metrics.patch_ratio(Comparison(result, photo, style, masks, masks))
     assert ratios[0] > 1.5 * ratios[1]
     assert score == pytest.approx(np.sqrt(ratios[0] * ratios[1]), rel=1e-3)  # bins of the histogram
 
 
 def test_the_patch_score_falls_as_the_style_comes_in(photo, style, masks):
     halfway = [(1 - t) * photo + t * style for t in (0.25, 0.5, 0.75)]
-    scores = [metrics.patch_ratio(each, photo, style, masks, masks) for each in halfway]
+    scores = [metrics.patch_ratio(Comparison(each, photo, style, masks, masks)) for each in halfway]
     assert 1 > scores[0] > scores[1] > scores[2] > 0
 
 
@@ -324,13 +326,15 @@ def test_the_patch_score_sees_texture_that_has_no_colour_of_its_own(photo, style
     shuffled = style.flatten(1)[:, order].view_as(
         style
     )  # the style's colours exactly, its patches not at all
-    assert metrics.colour_ratio(shuffled, photo, style, whole, whole) == pytest.approx(0, abs=1e-12)
-    assert metrics.patch_ratio(shuffled, photo, style, whole, whole) > 0.1
+    assert metrics.colour_ratio(Comparison(shuffled, photo, style, whole, whole)) == pytest.approx(
+        0, abs=1e-12
+    )
+    assert metrics.patch_ratio(Comparison(shuffled, photo, style, whole, whole)) > 0.1
 
 
 def test_a_picture_too_small_for_a_pyramid_still_has_a_patch_score(photo, style):
     small, whole = area_average(photo, 32, 40), torch.ones(1, 32, 40)
-    score = metrics.patch_ratio(small * 0.9, small, style, whole, torch.ones(1, 80, 120))
+    score = metrics.patch_ratio(Comparison(small * 0.9, small, style, whole, torch.ones(1, 80, 120)))
     assert 0 < score < 10
 
 
@@ -339,10 +343,10 @@ def test_a_large_picture_is_scored_in_features_at_a_reduced_size(
 ):
     monkeypatch.setattr(metrics, "FEATURE_PIXELS", 80 * 120 - 1)
     monkeypatch.setattr(metrics, "FEATURE_SIDE", 60)
-    small = [area_average(each, 40, 60) for each in (result, photo, style, masks, masks)]
-    large = (result, photo, style, masks, masks)
-    assert metrics.gram_ratio(*large, encoder) == metrics.gram_ratio(*small, encoder)
-    assert metrics.patch_ratio(*large) == metrics.patch_ratio(*small)
+    small = Comparison(*(area_average(each, 40, 60) for each in (result, photo, style, masks, masks)))
+    large = Comparison(result, photo, style, masks, masks)
+    assert metrics.gram_ratio(large, encoder) == metrics.gram_ratio(small, encoder)
+    assert metrics.patch_ratio(large) == metrics.patch_ratio(small)
 
 
 def test_a_large_picture_is_thinned_for_its_colours_and_not_blurred(result, photo, style, masks, monkeypatch):
@@ -351,8 +355,8 @@ def test_a_large_picture_is_thinned_for_its_colours_and_not_blurred(result, phot
     theirs = stripes(160, 240, 60, 140, 240)
     for each in twice:
         each[:, 1::2] = 0  # between the rows that count
-    score = metrics.colour_ratio(*twice, style, theirs, masks)
-    assert score == metrics.colour_ratio(result, photo, style, masks, masks)
+    score = metrics.colour_ratio(Comparison(*twice, style, theirs, masks))
+    assert score == metrics.colour_ratio(Comparison(result, photo, style, masks, masks))
 
 
 def test_a_style_region_that_excites_no_feature_scores_finitely(result, photo, style, masks, encoder):
@@ -360,7 +364,7 @@ def test_a_style_region_that_excites_no_feature_scores_finitely(result, photo, s
         return {name: value * (image is not style) for name, value in encoder(image).items()}
 
     deaf.plan = encoder.plan
-    assert np.isfinite(metrics.gram_ratio(result, photo, style, masks, masks, deaf))
+    assert np.isfinite(metrics.gram_ratio(Comparison(result, photo, style, masks, masks), deaf))
 
 
 # Structure
@@ -489,10 +493,14 @@ def test_drift_is_measured_at_256_pixels_whatever_the_size(coffee):
 
 def test_a_slow_stain_raises_drift_and_hardly_the_matting_energy(photo):
     grain = torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)) * 0.02
-    clean, stained, grainy = photo * 0.8, blotch(photo * 0.8, 0.15), (photo * 0.8 + grain).clamp(0, 1)
-    assert metrics.drift(stained, photo, 16) > 10 * metrics.drift(clean, photo, 16)
-    assert metrics.drift(stained, photo, 16) > 2 * metrics.drift(stained, photo, 4)
-    assert metrics.matting_score(stained, photo) < 0.5 * metrics.matting_score(grainy, photo)
+    whole = torch.ones(1, 80, 120)
+    pictures = (photo * 0.8, blotch(photo * 0.8, 0.15), (photo * 0.8 + grain).clamp(0, 1))
+    clean, stained, grainy = (
+        metrics.score(Comparison(each, photo, photo, whole, whole)) for each in pictures
+    )
+    assert stained.drift16 > 10 * clean.drift16
+    assert stained.drift16 > 2 * stained.drift4
+    assert stained.matting < 0.5 * grainy.matting
 
 
 def test_a_result_without_chroma_does_not_drift(photo):

@@ -12,6 +12,7 @@ from skimage.transform import resize
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.scores import STYLE_LAYERS, drift, score
 from photostyle.files.images import write_image
 from photostyle.losses import weights as weight_files
@@ -146,7 +147,7 @@ def test_its_scores_are_those_of_metrics_at_that_size(
     outcome, scene = attempt(problem, {}), problem.scene
     encoder = None if weights is None else Encoder(narrow_vgg(), "vgg19", layers=STYLE_LAYERS)
     regions = (scene.content_masks, scene.style_masks)
-    expected = score(outcome.picture, scene.content, scene.style, *regions, encoder)
+    expected = score(Comparison(outcome.picture, scene.content, scene.style, *regions), encoder)
     assert (outcome.style, outcome.edge) == (expected.style, expected.edge)
     # 16 px at 256 px are 4 px at 64.
     assert outcome.drift16 == drift(outcome.picture, scene.content, 4)

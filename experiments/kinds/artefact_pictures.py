@@ -14,10 +14,10 @@ from torch import Tensor
 
 from experiments.pairs import free_pairs
 from experiments.tables import table
-from photostyle.evaluation.artefacts import Artefacts, artefacts
+from photostyle.evaluation.artefacts import Artefacts, find_artefacts
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.imaging.filters import fit_within
-from photostyle.regions.guidance import resize_masks as area_average
+from photostyle.imaging.filters import area_average, fit_within
 
 DETECTORS = tuple(field.name for field in fields(Artefacts))
 GREY = 0.8  # of the veil, as bright as an overcast sky
@@ -50,14 +50,14 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
     """What every detector says of the injected picture."""
-    return artefacts(*judged(parameters)).as_dict()
+    return find_artefacts(comparison(parameters)).as_dict()
 
 
-def judged(parameters: Mapping[str, Any]) -> tuple[Tensor, ...]:
-    """What a detector is given of a run: result, content, style, and the whole of content and style as masks."""
+def comparison(parameters: Mapping[str, Any]) -> Comparison:
+    """What the detectors are given of a run, the whole of either picture as its one region."""
     content, style = (_sized(each, parameters["size"]) for each in free_pairs()[parameters["pair"]])
     result = inject(content, parameters["artefact"], parameters["strength"], parameters["dim"])
-    return result, content, style, *(torch.ones(1, *each.shape[1:]) for each in (content, style))
+    return Comparison(result, content, style, *(torch.ones(1, *each.shape[1:]) for each in (content, style)))
 
 
 def inject(photo: Tensor, artefact: str, strength: float, dim: float) -> Tensor:

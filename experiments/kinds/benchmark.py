@@ -12,10 +12,11 @@ from experiments.framework import read_result
 from experiments.gallery import PHOTO, REFERENCE, distance, write_csv, write_gallery
 from experiments.intervals import bootstrap, ratio_interval, wins
 from experiments.pairs import SLIM, PublishedPair, configured, free_pairs, pair_files, read_pair
-from experiments.scoring import HELD_OUT, SCORES, scores_of
+from experiments.scoring import HELD_OUT, scores_of
 from experiments.tables import table
 from photostyle import transfer
 from photostyle.evaluation.reports import BETTER, contact_sheet
+from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.regions.guidance import pair_regions
 from segmentation.files import write_masks

@@ -16,14 +16,13 @@ from scipy.sparse import coo_array, csr_array, dia_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.imaging.filters import resize
+from photostyle.imaging.filters import area_average, resize
 from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
 from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import DEVIATION, MEAN, Encoder
 from photostyle.losses.gram import gram_loss, region_grams
 from photostyle.losses.term import Terms
 from photostyle.losses.variation import variation_loss
-from photostyle.regions.guidance import resize_masks
 from photostyle.regions.mixture import alone
 from photostyle.scene import Scene
 
@@ -124,8 +123,8 @@ def at_size(scene: Scene, height: int, width: int) -> Scene:
     """Both pictures and their masks at one size, whatever their shape."""
     return Scene(
         resize(scene.content, height, width),
-        resize_masks(scene.content_masks, height, width),
-        alone(resize(scene.style, height, width), resize_masks(scene.style_masks, height, width)),
+        area_average(scene.content_masks, height, width),
+        alone(resize(scene.style, height, width), area_average(scene.style_masks, height, width)),
     )
 
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from experiments.intervals import ratio_interval
 from experiments.pairs import SLIM, free_pairs, pair_files, read_pair
-from experiments.scoring import SCORES, scores_of
+from experiments.scoring import scores_of
 from experiments.tables import table
 from photostyle import configure, transfer
 from photostyle.evaluation.reports import contact_sheet, overlay
+from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.files.masks import MaskSet, read_masks
 from segmentation.files import write_masks

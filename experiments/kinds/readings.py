@@ -1,7 +1,6 @@
 """Two readings of one method: the released code's normalisation against the equations as the paper prints them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from experiments.kinds.printed import printed_objective
 from experiments.pairs import SLIM, pair_files, read_pair, slim_encoder
 from experiments.tables import table
 from photostyle.config import Recipe
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.evaluation.scores import score
+from photostyle.evaluation.scores import SCORES, score
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.matting import MattingOperator
 from photostyle.losses.encoders import Encoder
@@ -32,7 +32,6 @@ MOMENTS = ("start", "second pass", "end")
 LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 TERMS = ("content", *(f"gram {layer}" for layer in LAYERS), "variation", "photorealism")
 GROUPS = ("content", "style", "variation", "photorealism")
-SCORES = ("style", "colour", "edge", "grey", "matting", "drift4", "drift16")
 # The released code's content and style weights (neuralstyle_seg.lua): 5 and 100, on Caffe's features.
 CONTENT, GRAM = 5.0, 100.0
 # Caffe's VGG-19 takes BGR on the 256 scale with these means taken off (neuralstyle_seg.lua: preprocess), here as RGB.
@@ -71,14 +70,12 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     picture = rendered(released, full.content, canvas, released.strength)
     write_image(folder / f"{parameters['reading']}.png", picture)
     write_image(folder / f"{parameters['reading']} unsmoothed.png", canvas)
-    scores = score(
-        picture, full.content, full.style, full.content_masks, full.style_masks, slim_encoder(data)
-    )
+    compared = Comparison(picture, full.content, full.style, full.content_masks, full.style_masks)
     return {
         "moments": moments,
         "width": canvas.shape[2],
         "height": canvas.shape[1],
-        "scores": {name: value for name, value in asdict(scores).items() if name in SCORES},
+        "scores": score(compared, slim_encoder(data)).as_dict(),
     }
 
 

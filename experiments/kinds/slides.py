@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from experiments.kinds.defects import (
 from experiments.kinds.race import STRATEGIES, race, total
 from experiments.pairs import SLIM, PublishedPair, pair_files, read_pair, slim_encoder
 from experiments.tables import table
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.evaluation.scores import score
+from photostyle.evaluation.scores import SCORES, score
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.term import Terms
@@ -32,7 +32,6 @@ from photostyle.scene import Scene
 
 LEAST_SHARE = 0.01  # of both pictures: the notebooks leave a smaller region unconstrained
 TERMS = ("content", "style", "variation", "photorealism")
-SCORES = ("style", "colour", "edge", "grey", "matting", "drift4", "drift16")
 # What the notebooks report of this pair: weighted terms and the energy in their matrix, R.
 QUOTED = {
     "quoted: 128x128, 10000 steps, λ = 2e-6": {"content": 57.0, "style": 118.0, "own energy": 1174.0},
@@ -87,13 +86,13 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
         "spike": max(totals[totals.index(targets["lowest"]) :]),
         "least eigenvalue": least_eigenvalue(objective.laplacian),
         **targets,
-        **judge(result, objective, data),
+        **measured(result, objective, data),
         "race": {},
     }
     for each, strategy in STRATEGIES.items() if parameters["race"] else ():
         picture, timing = race(strategy, objective, parameters["race"], targets)
         write_image(folder / f"{name}, {each}.png", picture)
-        figures["race"][each] = timing | judge(picture, objective, data)
+        figures["race"][each] = timing | measured(picture, objective, data)
     return figures
 
 
@@ -141,26 +140,23 @@ def adam(
         yield leaf.detach().clone(), float(value.detach())
 
 
-def judge(image: Tensor, objective: SlidesObjective, data: Path) -> dict[str, Any]:
+def measured(image: Tensor, objective: SlidesObjective, data: Path) -> dict[str, Any]:
     """Terms, both energies, the Rayleigh quotient of the one that was used, scores at the size of the run."""
     with torch.no_grad():
         terms = {name: float(value) for name, value in objective(image).items()}
     scene = objective.scene
     tensors = (image, scene.content, scene.style, scene.content_masks, scene.style_masks)
-    picture, content, *rest = (tensor.cpu() for tensor in tensors)
+    compared = Comparison(*(tensor.cpu() for tensor in tensors))
+    picture = compared.result
     own = energy(objective.laplacian, picture)
     variance = (picture - picture.mean((1, 2), keepdim=True)).double().square().sum()
     return {
         "terms": terms,
         "own energy": own,
-        "true energy": energy(matting_laplacian(content.permute(1, 2, 0).numpy()), picture),
+        "true energy": energy(matting_laplacian(compared.content.permute(1, 2, 0).numpy()), picture),
         "Rayleigh quotient": own / float(variance),
         "mean": float(picture.mean()),
-        "scores": {
-            name: value
-            for name, value in asdict(score(picture, content, *rest, slim_encoder(data))).items()
-            if name in SCORES
-        },
+        "scores": score(compared, slim_encoder(data)).as_dict(),
     }
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from experiments.pairs import SLIM, configured, pair_files, read_pair
-from experiments.scoring import HELD_OUT, SCORES, scores_of
+from experiments.scoring import HELD_OUT, scores_of
 from experiments.tables import table
 from photostyle import transfer
 from photostyle.evaluation.reports import BETTER, contact_sheet
+from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 
 

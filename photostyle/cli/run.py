@@ -26,7 +26,8 @@ from photostyle.cli.progress import Progress
 from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
-from photostyle.evaluation.artefacts import artefacts
+from photostyle.evaluation.artefacts import find_artefacts
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.records import (
     check_inputs,
     config_from_json,
@@ -34,10 +35,9 @@ from photostyle.evaluation.records import (
     read_record,
     write_record,
 )
-from photostyle.evaluation.scores import STYLE_LAYERS, score
+from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, write_image
-from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import locate
 from photostyle.optimisers import Step
 from photostyle.pipeline import TO_BE_MADE, MaskMaker, Result, device_of, transfer
@@ -195,11 +195,9 @@ def _judged(
         return {}, {}
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
-        encoder = None
-        if result.weights is not None:
-            encoder = Encoder(result.weights.state, config.encoder, layers=STYLE_LAYERS)
-        regions = (result.guidance.content, result.guidance.style)
-        return dataclasses.asdict(score(*images, *regions, encoder)), artefacts(*images, *regions).as_dict()
+        encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
+        compared = Comparison(*images, result.guidance.content, result.guidance.style)
+        return dataclasses.asdict(score(compared, encoder)), find_artefacts(compared).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")
     except KeyboardInterrupt:

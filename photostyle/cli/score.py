@@ -13,11 +13,11 @@ from photostyle.cli.console import DONE, note
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
-from photostyle.evaluation.artefacts import artefacts
+from photostyle.evaluation.artefacts import find_artefacts
+from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.records import read_record
-from photostyle.evaluation.scores import STYLE_LAYERS, score
+from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.images import read_image
-from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import find, locate
 from photostyle.pipeline import read_all_masks
 from photostyle.regions.canvas import feather, recolour
@@ -55,23 +55,20 @@ def show_scores(arguments: Sequence[str]) -> int:
     encoder = None
     if locate(options.weights, options.encoder, False) is not None:
         loaded = find(options.weights, options.encoder, download=False)
-        encoder = Encoder(loaded.state, options.encoder, layers=STYLE_LAYERS)
+        encoder = score_encoder(loaded, options.encoder)
     rows = {
         str(options.result): result.pixels,
         "untouched photo": photo.pixels,
         "Monge-Kantorovich": _baseline(photo.pixels, reference.pixels, guidance),
     }
-    regions = (guidance.content, guidance.style)
-    scores = {
-        name: dataclasses.asdict(score(pixels, photo.pixels, reference.pixels, *regions, encoder))
+    compared = {
+        name: Comparison(pixels, photo.pixels, reference.pixels, guidance.content, guidance.style)
         for name, pixels in rows.items()
     }
+    scores = {name: dataclasses.asdict(score(each, encoder)) for name, each in compared.items()}
     # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
-    spoilt = {
-        name: artefacts(pixels, photo.pixels, reference.pixels, *regions).as_dict()
-        for name, pixels in rows.items()
-        if pixels is not photo.pixels
-    }
+    del compared["untouched photo"]
+    spoilt = {name: find_artefacts(each).as_dict() for name, each in compared.items()}
     print(report.score_table(scores), report.score_table(spoilt), sep="\n\n")
     return DONE
 

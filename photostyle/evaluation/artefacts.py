@@ -9,7 +9,7 @@ every n-th of them instead, for an average hides them. Lengths are parts of the 
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,9 @@ from scipy.ndimage import (
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from photostyle.evaluation.scores import HALF_LEVEL, LEAST_SHARE, lab, region_weights
-from photostyle.imaging.filters import LUMA, fit_within
-from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
+from photostyle.evaluation.comparison import LEAST_SHARE, LOWER, Comparison
+from photostyle.evaluation.scores import HALF_LEVEL, lab
+from photostyle.imaging.filters import LUMA, area_average, fit_within
 
 SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
 JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994
@@ -66,39 +66,40 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Artefacts:
-    """The artefacts of one result. 0 is none, and less is better."""
+    """The artefacts of one result: 0 is none, and less is better."""
 
-    banding: float  # ΔE climbed in steps per hundredth of the long side, in smooth areas
-    halo: float  # ΔE beyond the noticeable between the band along strong edges and what lies behind it
-    spill: float  # ΔE, the same for chroma towards that of the other side
-    noise: float  # ΔE, standard deviation in flat areas
-    clipped: float  # 0 to 1, share of the pixels, weighted by lightness and channel
-    haze: float  # L* by which blacks are lifted and contrast is lost
-    foreign: float  # 0 to 1, share of the pixels
+    banding: float = field(metadata=LOWER)
+    """ΔE climbed in steps per hundredth of the long side, in smooth areas"""
+    halo: float = field(metadata=LOWER)
+    """ΔE beyond the noticeable between the band along strong edges and what lies behind it"""
+    spill: float = field(metadata=LOWER)
+    """ΔE, the same for chroma towards that of the other side"""
+    noise: float = field(metadata=LOWER)
+    """ΔE, standard deviation in flat areas"""
+    clipped: float = field(metadata=LOWER)
+    """0 to 1, share of the pixels, weighted by lightness and channel"""
+    haze: float = field(metadata=LOWER)
+    """L* by which blacks are lifted and contrast is lost"""
+    foreign: float = field(metadata=LOWER)
+    """0 to 1, share of the pixels"""
 
     def as_dict(self) -> dict[str, float]:
         """The seven numbers by name."""
         return asdict(self)
 
 
-def artefacts(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> Artefacts:
-    """All artefacts of a result.
-
-    result, content (3, H, W), style (3, h, w): sRGB in [0, 1]; content_masks (K, H, W), style_masks (K, h, w):
-    region k of one is to look like region k of the other. Regions count as in `scores.score`.
-    """
-    regions = (content_masks, style_masks)
+def find_artefacts(compared: Comparison) -> Artefacts:
+    """All artefacts of a result."""
+    result, content = compared.result, compared.content
     halo, spill = _edge_artefacts(_reduced_lab(result), _reduced_lab(content))
     return Artefacts(
         banding=banding(result, content),
         halo=halo,
         spill=spill,
         noise=noise(result, content),
-        clipped=clipped(result, content, style, *regions),
-        haze=haze(result, content, style, *regions),
-        foreign=foreign(result, content, style, *regions),
+        clipped=clipped(compared),
+        haze=haze(compared),
+        foreign=foreign(compared),
     )
 
 
@@ -167,67 +168,62 @@ def noise(result: Tensor, content: Tensor) -> float:
     return float(np.sqrt(excess)[smooth].mean())
 
 
-def clipped(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> float:
+def clipped(compared: Comparison) -> float:
     """Pixels newly at 0 or 1 in a channel, beyond the style's share of such: weighted share, 0 to 1.
 
     A pixel counts by its lightness L*/100, the larger of result and photo: a burnt lamp whole, a shadow that
     went black little; a channel by its weight in Rec. 709 luma; a region by its share. Of each region, channel
     and end, the reference's own share, weighted alike, is taken off: where the style is a flame on black, black
-    is no loss. Shapes as in `artefacts`.
+    is no loss.
     """
-    weights = region_weights(content_masks, style_masks)
-    ours, own, theirs = (_thinned(each) for each in (result, content, style))
-    masks, style_masks = _thinned(content_masks), _thinned(style_masks)
+    ours, own, theirs = (_thinned(each) for each in (compared.result, compared.content, compared.style))
+    masks, style_masks = _thinned(compared.content_masks), _thinned(compared.style_masks)
     light = np.maximum(lab(ours)[0], lab(own)[0]) / 100
     style_light, total = lab(theirs)[0] / 100, 0.0
     for at_end in (_at_black, _at_white):
         new = (at_end(ours) & ~at_end(own)).numpy() * light
         shares = _region_means(new, masks) - _region_means(at_end(theirs).numpy() * style_light, style_masks)
-        total += float(weights @ np.maximum(shares, 0) @ np.array(LUMA))
+        total += float(compared.weights @ np.maximum(shares, 0) @ np.array(LUMA))
     return total
 
 
-def haze(result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor) -> float:
+def haze(compared: Comparison) -> float:
     """Grey veil: mean L* by which blacks are lifted and contrast is lost against photo and style alike, ≥ 0.
 
     Around each pixel, the darkest L* and the range of L* within 2 % of the long side (after a 3x3 mean): the
     dark channel of He, Sun & Tang ("Single Image Haze Removal Using Dark Channel Prior", CVPR 2009), on
     lightness. What the style would have there is the value of equal rank in its region. Haze is how far the
     result's dark point is above the higher of the two, but no more than its range is below the smaller of the
-    two; less JND. A veil is an affine map: one that a style has is no haze. Shapes as in `artefacts`.
+    two; less JND. A veil is an affine map: one that a style has is no haze.
     """
-    weights = region_weights(content_masks, style_masks)
     (dark, span), (own_dark, own_span), (style_dark, style_span) = (
-        _dark_and_range(_reduced_lab(each)[0]) for each in (result, content, style)
+        _dark_and_range(_reduced_lab(each)[0]) for each in (compared.result, compared.content, compared.style)
     )
-    masks, there_masks = _reduced(content_masks).numpy(), _reduced(style_masks).numpy()
+    masks = _reduced(compared.content_masks).numpy()
+    style_masks = _reduced(compared.style_masks).numpy()
     total = 0.0
-    for k in np.flatnonzero(weights):
-        inside, there = masks[k] > 0.5, there_masks[k] > 0.5
+    for k in np.flatnonzero(compared.weights):
+        inside, there = masks[k] > 0.5, style_masks[k] > 0.5
         if not inside.any() or not there.any():
             continue
         lift = dark[inside] - np.maximum(own_dark[inside], _transported(own_dark[inside], style_dark[there]))
         loss = np.minimum(own_span[inside], _transported(own_span[inside], style_span[there])) - span[inside]
-        total += float(weights[k] * np.maximum(np.minimum(lift, loss) - JND, 0).mean())
+        total += float(compared.weights[k] * np.maximum(np.minimum(lift, loss) - JND, 0).mean())
     return total
 
 
-def foreign(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> float:
+def foreign(compared: Comparison) -> float:
     """Share of the pixels whose colour neither the style's region nor the photo's has, 0 to 1.
 
     Colours are cells of 2 ΔE in CIELAB with half of L*; one is foreign where every cell that the photo or the
     style occupies in that region is more than 10 ΔE away. The style's rarest half per cent does not count: its
-    mask takes in that much of the neighbours. Shapes as in `artefacts`.
+    mask takes in that much of the neighbours.
     """
-    weights = region_weights(content_masks, style_masks)
-    ours, own, theirs = (_cells(_thinned(each)) for each in (result, content, style))
-    masks, style_masks = _thinned(content_masks), _thinned(style_masks)
+    pictures = (compared.result, compared.content, compared.style)
+    ours, own, theirs = (_cells(_thinned(each)) for each in pictures)
+    masks, style_masks = _thinned(compared.content_masks), _thinned(compared.style_masks)
     total = 0.0
-    for k in np.flatnonzero(weights):
+    for k in np.flatnonzero(compared.weights):
         inside, there = (each[k].flatten().numpy() > 0.5 for each in (masks, style_masks))
         if not inside.any() or not there.any():
             continue
@@ -235,7 +231,7 @@ def foreign(
         colours, counts = np.unique(ours[inside], return_counts=True)
         distances = cKDTree(_places(known)).query(_places(colours))[0]
         far = distances > FOREIGN / CELL
-        total += float(weights[k] * counts[far].sum() / counts.sum())
+        total += float(compared.weights[k] * counts[far].sum() / counts.sum())
     return total
 
 

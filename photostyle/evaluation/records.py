@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import Picture, sha256_of, write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance

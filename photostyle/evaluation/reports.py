@@ -19,7 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import write_bytes_atomically, write_image
+from photostyle.evaluation.artefacts import Artefacts
+from photostyle.evaluation.comparison import directions
+from photostyle.evaluation.scores import Scores
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import write_image
 from photostyle.files.masks import MaskSet
 from photostyle.regions.guidance import Guidance
 
@@ -33,22 +37,8 @@ DPI = 120  # of a 9 x 5 inch plot: 1080 x 600 px, a README's width
 VEIL = 0.5  # opacity of a region's colour: photo and colour weigh the same
 BORDER = 300  # a border line is 1/300 of the long side: 2 px at 700, visible when the picture is shown small
 
-BETTER = {  # which way each score of scores.Scores and each artefact of artefacts.Artefacts is better
-    "style": "↓",
-    "colour": "↓",
-    "edge": "↑",
-    "grey": "↑",
-    "matting": "↓",
-    "drift4": "↓",
-    "drift16": "↓",
-    "banding": "↓",
-    "halo": "↓",
-    "spill": "↓",
-    "noise": "↓",
-    "clipped": "↓",
-    "haze": "↓",
-    "foreign": "↓",
-}
+# Which way each score and each artefact is better.
+BETTER = directions(Scores) | directions(Artefacts)
 NOT_A_TERM = ("stage", "iteration", "seconds")  # a trace entry holds these beside the loss terms
 
 Picture = Tensor | np.ndarray

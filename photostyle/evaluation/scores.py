@@ -11,7 +11,7 @@ reached.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,16 +23,16 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.imaging.filters import box_mean, fit_within, luma
+from photostyle.evaluation.comparison import HIGHER, LOWER, Comparison, directions
+from photostyle.imaging.filters import area_average, box_mean, fit_within, luma
 from photostyle.imaging.matting import EPSILON, WINDOW
-from photostyle.losses.encoders import Features
+from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.gram import region_grams
 from photostyle.losses.patches import unit_filters
+from photostyle.losses.weights import Weights
 from photostyle.regions.guidance import carry_masks
-from photostyle.regions.guidance import resize_masks as area_average  # as exact on pictures as on masks
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Luan et al. 2017, section 4
-LEAST_SHARE = 0.01  # of either picture: a smaller region has too few pixels for statistics of its own
 HALF_LEVEL = 1 / 510  # half an 8-bit level: a smaller difference is the file format's, not the picture's
 HALF_LEVEL_LAB = 100 / 510  # the same of L*, whose 100 units span the levels
 
@@ -57,47 +57,52 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one result. An arrow tells which way is better."""
+    """The scores of one result; `comparison.directions` tells which way each is better."""
 
-    style: float  # ↓ distance to the reference's style over the photo's own
-    colour: float  # ↓ the same for colours alone
-    edge: float  # ↑ SSIM of edges with the photo's, at most 1
-    grey: float  # ↑ SSIM of luma with the photo's, at most 1
-    matting: float  # ↓ 3x3 matting energy over variance, in thousandths
-    drift4: float  # ↓ share of chroma that no affine map of the photo explains within 4 px at 256 px
-    drift16: float  # ↓ within 16 px
-    style_features: str  # what `style` was measured in: compare only equal ones
+    style: float = field(metadata=LOWER)
+    """distance to the reference's style over the photo's own"""
+    colour: float = field(metadata=LOWER)
+    """the same for colours alone"""
+    edge: float = field(metadata=HIGHER)
+    """SSIM of edges with the photo's, at most 1"""
+    grey: float = field(metadata=HIGHER)
+    """SSIM of luma with the photo's, at most 1"""
+    matting: float = field(metadata=LOWER)
+    """3x3 matting energy over variance, in thousandths"""
+    drift4: float = field(metadata=LOWER)
+    """share of chroma that no affine map of the photo explains within 4 px at 256 px"""
+    drift16: float = field(metadata=LOWER)
+    """the same within 16 px"""
+    style_features: str
+    """what `style` was measured in: compare only equal ones"""
 
     def as_dict(self) -> dict[str, float]:
         """The seven numbers by name."""
-        return {name: value for name, value in asdict(self).items() if name != "style_features"}
+        return {name: getattr(self, name) for name in SCORES}
 
 
-def score(
-    result: Tensor,
-    content: Tensor,
-    style: Tensor,
-    content_masks: Tensor,
-    style_masks: Tensor,
-    encoder: Features | None = None,
-) -> Scores:
+SCORES = tuple(directions(Scores))
+
+
+def score_encoder(weights: Weights, architecture: str, more_layers: Sequence[str] = ()) -> Encoder:
+    """An encoder with STYLE_LAYERS, in whose features `style` is measured, and more layers where asked for."""
+    return Encoder(weights.state, architecture, layers=(*STYLE_LAYERS, *more_layers))
+
+
+def score(compared: Comparison, encoder: Features | None = None) -> Scores:
     """All scores of a result.
 
-    result, content (3, H, W), style (3, h, w): sRGB in [0, 1]; content_masks (K, H, W),
-    style_masks (K, h, w): region k of one is to look like region k of the other. encoder: on the pictures'
-    device, with relu1_1, relu2_1 ... relu5_1 among its layers; without one, style is scored in patches and
-    `style_features` says so.
-    Raises PhotostyleError where sizes disagree or no region exists in both pictures.
+    encoder: on the pictures' device, with STYLE_LAYERS among its layers (`score_encoder`); without one, style is
+    scored in patches and `style_features` says so.
     """
-    _check(result, content, style, content_masks, style_masks)
-    regions = (content_masks, style_masks)
+    result, content = compared.result, compared.content
     if encoder is None:
-        style_score, features = patch_ratio(result, content, style, *regions), f"patches {PATCH}x{PATCH}"
+        style, features = patch_ratio(compared), f"patches {PATCH}x{PATCH}"
     else:
-        style_score, features = gram_ratio(result, content, style, *regions, encoder), "Gram relu1_1-relu5_1"
+        style, features = gram_ratio(compared, encoder), "Gram relu1_1-relu5_1"
     return Scores(
-        style=style_score,
-        colour=colour_ratio(result, content, style, *regions),
+        style=style,
+        colour=colour_ratio(compared),
         edge=edge_similarity(result, content),
         grey=grey_similarity(result, content),
         matting=matting_score(result, content),
@@ -107,25 +112,17 @@ def score(
     )
 
 
-def gram_ratio(
-    result: Tensor,
-    content: Tensor,
-    style: Tensor,
-    content_masks: Tensor,
-    style_masks: Tensor,
-    encoder: Features,
-    layers: Sequence[str] = STYLE_LAYERS,
-) -> float:
+def gram_ratio(compared: Comparison, encoder: Features, layers: Sequence[str] = STYLE_LAYERS) -> float:
     """Distance of Gram matrices to the style's over that of the content: geometric mean over layers.
 
     At a layer, d(X) = sum_k w_k ||G_X,k - G_S,k||_F / ||G_S,k||_F with G_k = F diag(m_k) F^T / sum m_k (Gatys
-    et al. 2016, eq. 3, by region as Luan et al. 2017, eq. 3), the masks carried to the layer. Shapes as in
-    `score`. Any picture above 1 MP, content or style, is first reduced by area to a long side of 700 px.
+    et al. 2016, eq. 3, by region as Luan et al. 2017, eq. 3), the masks carried to the layer. Any picture above
+    1 MP, content or style, is first reduced by area to a long side of 700 px.
     """
-    weights = region_weights(content_masks, style_masks)
-    target = _grams(style, style_masks, encoder, layers)
-    reached = _grams(result, content_masks, encoder, layers)
-    untouched = _grams(content, content_masks, encoder, layers)
+    weights = compared.weights
+    target = _grams(compared.style, compared.style_masks, encoder, layers)
+    reached = _grams(compared.result, compared.content_masks, encoder, layers)
+    untouched = _grams(compared.content, compared.content_masks, encoder, layers)
     # A Gram matrix is quadratic: half a level of full brightness changes it by two half levels.
     return _geometric_mean(
         [
@@ -139,40 +136,36 @@ def gram_ratio(
     )
 
 
-def patch_ratio(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> float:
+def patch_ratio(compared: Comparison) -> float:
     """Distance of 7x7 patch distributions to the style's over the content's own: geometric mean over levels.
 
     d(X) = sum_k w_k W1(X_k, S_k), sliced over 32 fixed random unit filters, patches weighted by the mask at
     their centre (Elnekave & Weiss, ECCV 2022, by region); up to four levels, each half the one before. The
-    stand-in for `gram_ratio` where there is no encoder; pictures above 1 MP are reduced as there. Shapes as
-    in `score`.
+    stand-in for `gram_ratio` where there is no encoder; pictures above 1 MP are reduced as there.
     """
-    weights = region_weights(content_masks, style_masks)
+    weights = compared.weights
     filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
-    reached = _patch_quantiles(result, content_masks, weights, filters)
-    untouched = _patch_quantiles(content, content_masks, weights, filters)
-    target = _patch_quantiles(style, style_masks, weights, filters)
+    reached = _patch_quantiles(compared.result, compared.content_masks, weights, filters)
+    untouched = _patch_quantiles(compared.content, compared.content_masks, weights, filters)
+    target = _patch_quantiles(compared.style, compared.style_masks, weights, filters)
     levels = zip(reached, untouched, target, strict=False)  # the smaller picture has fewer
     return _geometric_mean([_distance_ratio(*level, weights, HALF_LEVEL) for level in levels])
 
 
-def colour_ratio(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> float:
+def colour_ratio(compared: Comparison) -> float:
     """Sliced Wasserstein-1 distance of the colours to the style's, over that of the content.
 
     d(X) = sum_k w_k mean_v mean_q |Q_q(v . Lab(X_k)) - Q_q(v . Lab(S_k))| over 32 fixed unit directions v and
     200 quantiles q from 0.005 to 0.995, in CIELAB under D65 (Rabin et al., "Wasserstein Barycenter and its
-    Application to Texture Mixing", SSVM 2011). Shapes as in `score`. Of a picture above 1 MP every n-th row
-    and column counts: that keeps the distribution, where averaging would narrow it.
+    Application to Texture Mixing", SSVM 2011). Of a picture above 1 MP every n-th row and column counts: that
+    keeps the distribution, where averaging would narrow it.
     """
-    weights = region_weights(content_masks, style_masks)
-    directions = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    pictures = ((result, content_masks), (content, content_masks), (style, style_masks))
-    reached, untouched, target = (_colour_quantiles(*each, weights, directions) for each in pictures)
+    weights = compared.weights
+    rays = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    reached = _colour_quantiles(compared.result, compared.content_masks, weights, rays)
+    untouched = _colour_quantiles(compared.content, compared.content_masks, weights, rays)
+    target = _colour_quantiles(compared.style, compared.style_masks, weights, rays)
     return _distance_ratio(reached, untouched, target, weights, HALF_LEVEL_LAB)
 
 
@@ -253,46 +246,6 @@ def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) ->
     return (variance.sum(0) - explained).clamp(min=0)
 
 
-def region_weights(content_masks: Tensor, style_masks: Tensor) -> Array:
-    """Weight of each region in a score: its share of the content, 0 where it is not counted, summing to 1.
-
-    Masks (K, H, W) and (K, h, w) -> (K,). Counted are the regions above 1 % of both pictures; where none is
-    (masks that cover only small things), every region that both pictures have.
-    """
-    ours, theirs = (_array(masks.mean((1, 2))) for masks in (content_masks, style_masks))
-    smaller = np.minimum(ours, theirs)
-    counted = smaller > (LEAST_SHARE if smaller.max() > LEAST_SHARE else 0)
-    if not counted.any():
-        raise PhotostyleError(
-            f"none of the {len(ours)} regions has pixels in both content and style masks; draw one in both"
-        )
-    shares: Array = np.where(counted, ours, 0)
-    shares /= shares.sum()
-    return shares
-
-
-def _check(
-    result: Tensor, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
-) -> None:
-    if result.shape != content.shape:
-        raise PhotostyleError(
-            f"the result is {_size(result)} but the content {_size(content)}: score equal sizes"
-        )
-    for name, picture, masks in (("content", content, content_masks), ("style", style, style_masks)):
-        if masks.shape[1:] != picture.shape[1:]:
-            raise PhotostyleError(
-                f"the {name} masks are {_size(masks)} but the {name} {_size(picture)}: resize them"
-            )
-    if len(content_masks) != len(style_masks):
-        raise PhotostyleError(
-            f"{len(content_masks)} content regions but {len(style_masks)} style regions: pair them first"
-        )
-
-
-def _size(picture: Tensor) -> str:
-    return f"{picture.shape[-1]}x{picture.shape[-2]}"
-
-
 def _ratio(distance: float, untouched: float, least: float) -> float:
     """Where the content is nearer to the style than 8-bit rounding (`least`), rounding stands for it."""
     return distance / max(untouched, least)
@@ -343,10 +296,10 @@ def _patch_quantiles(image: Tensor, masks: Tensor, weights: Array, filters: Tens
     return quantiles
 
 
-def _colour_quantiles(image: Tensor, masks: Tensor, weights: Array, directions: Array) -> Array:
+def _colour_quantiles(image: Tensor, masks: Tensor, weights: Array, rays: Array) -> Array:
     step = math.ceil(math.sqrt(image[0].numel() / COLOUR_PIXELS))
     thin = np.s_[:, ::step, ::step]
-    projections = (directions @ lab(image[thin]).reshape(3, -1)).astype(np.float32)
+    projections = (rays @ lab(image[thin]).reshape(3, -1)).astype(np.float32)
     return _region_quantiles(projections, _array(masks[thin]).reshape(len(masks), -1), weights)
 
 

@@ -6,8 +6,6 @@ readers (`read_colours`, `read_grey`, `read_indices`) apply the orientation and 
 
 import hashlib
 import os
-import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError, one_line
+from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.decoding import Raster, decode, file_bytes
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, to_srgb, unit
 
@@ -177,7 +176,7 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it
     is at its own depth and scaled by 257 at the other. depth: 8 or 16; TIFF keeps 16, the other formats are 8
     bit as `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG is quality 95 without chroma
-    subsampling. Atomic as `write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
+    subsampling. Atomic as `atomic.write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
     ComputationError for pixels that are not numbers and for a failing disk.
     """
     suffix = path.suffix.lower()
@@ -231,27 +230,3 @@ def _encoded(samples: Array, suffix: str) -> bytes:
     options = {".png": png, ".webp": webp}.get(suffix, jpeg)
     Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **options)
     return buffer.getvalue()
-
-
-def write_bytes_atomically(path: Path, data: bytes) -> str:
-    """Write a file whole or not at all: beside it first, flushed to disk, then renamed. Returns its SHA-256.
-
-    Whatever fails, the old file survives and nothing is left beside it. A symbolic link stays one; its target
-    is replaced. Raises ComputationError where the disk does not take it.
-    """
-    target = path.resolve()
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with beside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    except OSError as error:
-        raise ComputationError(
-            f"{path} cannot be written ({error.strerror}): check space and permissions"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest()

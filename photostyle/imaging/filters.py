@@ -3,12 +3,18 @@
 Everything here is a function of tensors, on any device, and knows nothing of style transfer.
 """
 
+import math
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # Rec. 709 luma of the gamma-encoded values, as ITU-R BT.709-6 item 3.2 defines it.
 LUMA = (0.2126, 0.7152, 0.0722)
+
+# Cells of an area average that are computed together: 12 MP onto 700 px take 0.1 s, all cells at once 1.1 s.
+CELLS_AT_ONCE = 32
 
 
 def luma(image: Tensor) -> Tensor:
@@ -27,6 +33,33 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         image[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False
     )
     return scaled[0].contiguous()
+
+
+def area_average(image: Tensor, height: int, width: int) -> Tensor:
+    """The exact mean over each cell of an even grid: (C, H, W) -> (C, height, width), smaller or larger.
+
+    As exact on masks as on pictures: a region keeps its share of the picture.
+    """
+    if image.shape[-2:] == (height, width):
+        return image
+    across = [image[..., inside] @ part.T for inside, part in _cells(image.shape[-1], width, image)]
+    lines = torch.cat(across, -1)
+    return torch.cat([part @ lines[:, inside] for inside, part in _cells(image.shape[-2], height, image)], -2)
+
+
+def _cells(pixels: int, cells: int, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A side cut into equal cells: the pixels in some of the cells, and the part of each cell that each pixel fills.
+
+    Yields CELLS_AT_ONCE cells at a time, as a slice of pixels and (cells, pixels). In one matrix of all cells by all
+    pixels nearly every part would be zero.
+    """
+    edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
+    for first in range(0, cells, CELLS_AT_ONCE):
+        borders = edges[first : first + CELLS_AT_ONCE + 1]
+        inside = slice(int(borders[0]), math.ceil(borders[-1]))
+        left = torch.arange(inside.start, inside.stop, dtype=torch.float64)
+        overlap = torch.minimum(borders[1:, None], left + 1) - torch.maximum(borders[:-1, None], left)
+        yield inside, (overlap.clamp(min=0) * cells / pixels).to(like)
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
@@ -96,10 +129,3 @@ def local_affine_maps(guide: Tensor, target: Tensor, radius: int, ridge: float |
 def apply_affine_maps(maps: Tensor, image: Tensor) -> Tensor:
     """Each pixel through its own affine map. maps (C, 4, H, W), image (3, H, W) -> (C, H, W)."""
     return torch.einsum("ckhw,khw->chw", maps[:, :3], image) + maps[:, 3]
-
-
-def guided_filter(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
-    """Smooth the target along the guide's edges: He, Sun & Tang (ECCV 2010), eq. 16. Shapes as above."""
-    maps = local_affine_maps(guide, target, radius, ridge)
-    smooth = box_mean(maps.flatten(0, 1), radius).unflatten(0, maps.shape[:2])
-    return apply_affine_maps(smooth, guide)

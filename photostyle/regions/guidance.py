@@ -4,8 +4,7 @@ Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 rest
 the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from photostyle.files.masks import MaskSet
-from photostyle.imaging.filters import fit_within
+from photostyle.imaging.filters import area_average, fit_within
 from photostyle.regions.mixture import Moments, mixed_moments, only
 
 # A region under this share of its picture has no statistics of its own. In the published pairs the labels
@@ -31,9 +30,6 @@ REACH = 30.0
 
 # Long side in pixels at which colour statistics are taken: the default size of a transfer.
 STATISTICS_SIDE = 512
-
-# Cells of an area average worked on together, for its seconds alone: 12 MP onto 700 px take 0.1, all at once 1.1.
-AT_A_TIME = 32
 
 WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
 
@@ -119,15 +115,6 @@ def pair_with_references(
     )
 
 
-def resize_masks(masks: Tensor, height: int, width: int) -> Tensor:
-    """Exact area average of (K, H, W) onto (K, height, width); a region keeps its share of the picture."""
-    if masks.shape[-2:] == (height, width):
-        return masks
-    across = [masks[..., inside] @ part.T for inside, part in _cells(masks.shape[-1], width, masks)]
-    lines = torch.cat(across, -1)
-    return torch.cat([part @ lines[:, inside] for inside, part in _cells(masks.shape[-2], height, masks)], -2)
-
-
 def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Regions (K, H, W) at every layer of an encoder's plan (encoders.Encoder.plan), by layer name.
 
@@ -138,26 +125,12 @@ def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Ten
     carried = {}
     for step, name in plan:
         if step == "pool":
-            masks = resize_masks(masks, -(-masks.shape[-2] // 2), -(-masks.shape[-1] // 2))
+            masks = area_average(masks, -(-masks.shape[-2] // 2), -(-masks.shape[-1] // 2))
         else:
             masks = functional.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=True)
             carried[name.replace("relu", "conv")] = masks
         carried[name] = masks
     return carried
-
-
-def _cells(pixels: int, cells: int, like: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """A side cut into equal cells, so many at a time: the pixels in them, and the part of each cell that each fills.
-
-    At a time, for of all cells by all pixels nearly all parts are zero. Yields slices and (cells, pixels).
-    """
-    edges = torch.arange(cells + 1, dtype=torch.float64) * pixels / cells
-    for first in range(0, cells, AT_A_TIME):
-        borders = edges[first : first + AT_A_TIME + 1]
-        inside = slice(int(borders[0]), math.ceil(borders[-1]))
-        left = torch.arange(inside.start, inside.stop, dtype=torch.float64)
-        overlap = torch.minimum(borders[1:, None], left + 1) - torch.maximum(borders[:-1, None], left)
-        yield inside, (overlap.clamp(min=0) * cells / pixels).to(like)
 
 
 class _Side:
@@ -258,8 +231,8 @@ def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
     """Mean and covariance of each region's CIELAB colours. image (3, H, W), sRGB in [0, 1], masks (K, H, W)."""
     height, width = image.shape[-2:]
     size = fit_within(height, width, STATISTICS_SIDE)
-    lab = rgb2lab(resize_masks(image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
-    weights = resize_masks(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
+    lab = rgb2lab(area_average(image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
+    weights = area_average(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
     return [_gaussian(lab, weight) for weight in weights]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from photostyle.files.images import read_image, write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import read_image
 from photostyle.search.pareto import heading, roles
 from photostyle.search.trials import Trial
 

@@ -10,7 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from photostyle.evaluation.reports import DPI, score_table
-from photostyle.files.images import read_image, write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.images import read_image
 from photostyle.search.trials import Trial
 
 ROW = 6  # pictures below the plot, each about as wide as it was computed

@@ -13,19 +13,18 @@ from torch import Tensor
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.comparison import Comparison, region_weights
 from photostyle.evaluation.scores import (
     DRIFT_SIDE,
     PATCH,
-    STYLE_LAYERS,
     drift,
     edge_similarity,
     gram_ratio,
     patch_ratio,
-    region_weights,
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.masks import MaskSet
-from photostyle.imaging.filters import size_of
+from photostyle.imaging.filters import area_average, size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
 from photostyle.objective import feature_layers
@@ -39,7 +38,6 @@ from photostyle.pipeline import (
     rendered,
     strengths_of,
 )
-from photostyle.regions.guidance import resize_masks
 from photostyle.scene import Scene, Stage
 from photostyle.search.space import SPACE, Dimension, space_of
 from photostyle.solver import colour_maps, recolouring, solve, staged, starting
@@ -139,7 +137,7 @@ def prepare(
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
     final = stages[-1][1].content
-    regions = replace(masks[0], masks=resize_masks(masks[0].masks, *size_of(final)))
+    regions = replace(masks[0], masks=area_average(masks[0].masks, *size_of(final)))
     strengths_of(config, final, regions)  # raises where it names no region
     identity = {
         "version": __version__,
@@ -211,8 +209,8 @@ def judged(problem: Problem) -> str:
 def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
     """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
     scene = problem.scene
-    pictures = (picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
-    style = patch_ratio(*pictures) if problem.judge is None else gram_ratio(*pictures, problem.judge)
+    compared = Comparison(picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
+    style = patch_ratio(compared) if problem.judge is None else gram_ratio(compared, problem.judge)
     radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
     return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
 

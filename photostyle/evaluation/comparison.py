@@ -1,0 +1,83 @@
+"""What scores and artefacts are taken of, a result beside its photo and its reference, and which way is better."""
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from photostyle.errors import PhotostyleError
+
+LEAST_SHARE = 0.01  # of either picture: a smaller region has too few pixels for statistics of its own
+
+# Metadata of the fields of `scores.Scores` and `artefacts.Artefacts`: an arrow for the better end.
+LOWER, HIGHER = {"better": "↓"}, {"better": "↑"}
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A result, the photo that it was made from, the reference that it is to look like, and their regions.
+
+    result, content: (3, H, W), style: (3, h, w), sRGB in [0, 1].
+    content_masks: (K, H, W), style_masks: (K, h, w); region k of one is to look like region k of the other.
+    weights: (K,), each region's weight in a score, see `region_weights`.
+    Raises PhotostyleError where sizes disagree or no region is in both pictures.
+    """
+
+    result: Tensor
+    content: Tensor
+    style: Tensor
+    content_masks: Tensor
+    style_masks: Tensor
+    weights: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.result.shape != self.content.shape:
+            raise PhotostyleError(
+                f"the result is {_size(self.result)} but the content {_size(self.content)}: score equal sizes"
+            )
+        ours, theirs = (self.content, self.content_masks), (self.style, self.style_masks)
+        for name, (picture, masks) in (("content", ours), ("style", theirs)):
+            if masks.shape[1:] != picture.shape[1:]:
+                raise PhotostyleError(
+                    f"the {name} masks are {_size(masks)} but the {name} {_size(picture)}: resize them"
+                )
+        if len(self.content_masks) != len(self.style_masks):
+            raise PhotostyleError(
+                f"{len(self.content_masks)} content regions but {len(self.style_masks)} style regions: "
+                "pair them first"
+            )
+        # The dataclass is frozen to everyone else.
+        object.__setattr__(self, "weights", region_weights(self.content_masks, self.style_masks))
+
+
+def region_weights(content_masks: Tensor, style_masks: Tensor) -> Array:
+    """Weight of each region in a score: its share of the content, 0 where it is not counted, summing to 1.
+
+    Masks (K, H, W) and (K, h, w) -> (K,). The regions above 1 % of both pictures are counted; where there is none
+    (masks that cover only small things), every region that both pictures have. Raises PhotostyleError where there
+    is no such region either.
+    """
+    ours, theirs = (
+        masks.mean((1, 2)).detach().cpu().double().numpy() for masks in (content_masks, style_masks)
+    )
+    smaller = np.minimum(ours, theirs)
+    counted = smaller > (LEAST_SHARE if smaller.max() > LEAST_SHARE else 0)
+    if not counted.any():
+        raise PhotostyleError(
+            f"none of the {len(ours)} regions has pixels in both content and style masks; draw one in both"
+        )
+    shares: Array = np.where(counted, ours, 0)
+    shares /= shares.sum()
+    return shares
+
+
+def directions(scores: type) -> dict[str, str]:
+    """Which way each number of `Scores` or `Artefacts` is better, ↓ or ↑, by its name."""
+    return {each.name: each.metadata["better"] for each in fields(scores) if "better" in each.metadata}
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-1]}x{picture.shape[-2]}"
