@@ -87,8 +87,8 @@ FIELD = re.compile(r"^    (\w+): [^#\n]+  # (.+)$", re.M)
 
 
 def no_signature(app: object, what: str, name: str, object: object, *rest: object) -> tuple[str, None] | None:
-    """A dataclass's fields are named below it, and an exception is not made by its reader."""
-    return ("", None) if what == "exception" or (what == "class" and is_dataclass(object)) else None
+    """A dataclass's fields are named below it."""
+    return ("", None) if what == "class" and is_dataclass(object) else None
 
 
 def _escaped(line: str) -> str:

@@ -6,6 +6,7 @@
 import ast
 import inspect
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", 
 METHOD = ROOT / "docs/method.md"
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
+ROW = 92  # characters of 12 px that fit beside a room's name
 DRAWING = ROOT / "docs/images/layers.svg"
 
 NO_DOCSTRING = {
@@ -222,33 +224,38 @@ def _paragraph(docstring: str | None) -> str:
 
 def layers_drawing() -> str:
     """The layers as a picture: the command line above, errors below; imports point down."""
-    width, height, gap, top = 640, 30, 6, 34
+    width, height, gap, top = 700, 26, 5, 34
     lines = layers()
-    total = top + len(lines) * (height + gap) + 34
+    bottom = top + len(lines) * (height + gap)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {total}" font-family="sans-serif" '
-        'font-size="13" text-anchor="middle">',
-        f"<title>The layers of photostyle, {_short(lines[0][0])} above {_short(lines[-1][-1])}</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 28}" font-family="sans-serif" '
+        'font-size="13">',
+        f"<title>The layers of photostyle: {_short(lines[0][0])} above, {_short(lines[-1][0])} below</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#555"/></marker></defs>',
-        f'<text x="{width / 2}" y="20" fill="#555">a room imports only from rooms below it</text>',
-        f'<path d="M16 {top} V{total - 34}" stroke="#555" stroke-width="1.5" marker-end="url(#tip)"/>',
+        '<text x="32" y="20" fill="#555">imports point down</text>',
+        f'<path d="M16 {top} V{bottom}" stroke="#555" stroke-width="1.5" marker-end="url(#tip)"/>',
     ]
     for row, line in enumerate(lines):
-        y, each = top + row * (height + gap), (width - 40) / len(line)
+        y, each = top + row * (height + gap), (width - 36) / len(line)
         for column, name in enumerate(line):
-            x, fill = (
-                32 + column * each,
-                "#dbe9f6" if ROOT.joinpath(*_dotted(name).split(".")).is_dir() else "#f3ecd9",
-            )
+            x, module = 32 + column * each, _dotted(name)
+            fill = "#dbe9f6" if ROOT.joinpath(*module.split(".")).is_dir() else "#f3ecd9"
             parts.append(
                 f'<rect x="{x:g}" y="{y}" width="{each - 4:g}" height="{height}" rx="5" fill="{fill}"/>'
-                f'<text x="{x + each / 2 - 2:g}" y="{y + 20}">{escape(_short(name))}</text>'
+                f'<text x="{x + 12:g}" y="{y + 18}">{escape(_short(name))}</text>'
             )
-    parts.append(
-        f'<text x="{width / 2}" y="{total - 12}" fill="#555">blue: packages; sand: single modules</text>'
-    )
+            if len(line) == 1:
+                remark = _in_one_line(_first_paragraph(module))
+                parts.append(f'<text x="160" y="{y + 18}" font-size="12" fill="#555">{escape(remark)}</text>')
+    parts.append(f'<text x="32" y="{bottom + 18}" fill="#555">blue: packages, sand: single modules</text>')
     return "\n".join([*parts, "</svg>\n"])
+
+
+def _in_one_line(paragraph: str) -> str:
+    """Its first sentence where a row has room for that, else up to the first colon."""
+    sentence = re.split(r"\. |\.$", paragraph)[0]
+    return sentence if len(sentence) <= ROW else sentence.split(":")[0]
 
 
 def public_names() -> str:

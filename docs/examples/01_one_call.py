@@ -17,7 +17,7 @@ config = configure(
     style="reference.png",
     output="result.png",
     size=128,
-    iterations=(20,),
+    iterations=(10,),
 )
 result = transfer(config, say=print)
 write_image(config.output, result.image)

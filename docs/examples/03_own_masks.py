@@ -22,7 +22,7 @@ config = configure(
     masks=(light(photo), light(reference)),  # the same label pairs
     region_strength=("0=0.5",),  # what is dark goes half the way
     size=128,
-    iterations=(20,),
+    iterations=(10,),
 )
 result = transfer(config)
 for pair in result.guidance.pairs:

@@ -14,13 +14,13 @@ class PaleHighlights(Term):
 
     name = "pale highlights"
 
-    def __init__(
-        self, recipe, stage, scene, encoder
-    ):  # once per stage: the targets
+    # Once per stage: the targets.
+    def __init__(self, recipe, stage, scene, encoder):
         grey = scene.content.mean(0)
         self.lightest = grey > grey.quantile(0.9)
 
-    def __call__(self, image):  # at every evaluation: a scalar with a gradient
+    # At every evaluation: a scalar with a gradient.
+    def __call__(self, image):
         return 20 * (image - image.mean(0)).square().mean(0)[self.lightest].mean()
 
 
@@ -28,7 +28,8 @@ photo, reference = to_tensor(data.rocket()), to_tensor(data.coffee())
 settings = recipe("patches", size=128, iterations=(30,))
 
 
-def objective(stage, scene):  # gives a function from image to {name: scalar}
+# At every stage: a function from an image to {name: scalar}.
+def objective(stage, scene):
     return Objective(settings, stage, scene, terms=(*TERMS, PaleHighlights))
 
 
