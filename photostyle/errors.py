@@ -1,5 +1,8 @@
 """The two ways a run can fail, told apart because the command's exit code tells them apart."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class PhotostyleError(ValueError):
     """Bad input or option (exit code 2).
@@ -15,3 +18,9 @@ class ComputationError(RuntimeError):
 def one_line(message: object) -> str:
     """Another library's message as part of a line of ours; its type where it says nothing."""
     return " ".join(str(message).split()) or type(message).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str], hint: str) -> str:
+    """The hint with the known name that is most like an unknown one in its place {}; "" where none is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return hint.format(close[0]) if close else ""

@@ -3,7 +3,6 @@
 A setting is a field of Config that names no file. The preset may be among them; the others replace what it says.
 """
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from photostyle.config import NAMES_FILES, Config
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.files.atomic import write_bytes_atomically
 
 KINDS = get_type_hints(Config)
@@ -81,8 +80,7 @@ def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
     settings = {}
     for name, value in entries.items():
         if name not in KINDS:
-            close = difflib.get_close_matches(name.replace("-", "_"), KINDS, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(name.replace("-", "_"), KINDS, "did you mean {}? ")
             raise PhotostyleError(
                 f"{path} has an unknown setting {name!r}; {hint}photostyle run --help lists all"
             )

@@ -14,9 +14,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.framework import PACKAGES, read_config, run_experiment, write_texts
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
-from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.cli.console import DONE, Ending, exit_code
+from photostyle.errors import PhotostyleError
 from photostyle.workers.ray_pool import check_cluster, open_pool
+
+ENDING = Ending(
+    "experiment",
+    out_of_memory="out of memory ({error}); the same command goes on",
+    interrupted="interrupted; the same command goes on",
+    remedy="; the same command goes on",
+)
 
 
 @dataclass(frozen=True)
@@ -44,20 +51,15 @@ class ExperimentCommand:
 
 def main(arguments: list[str]) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    try:
-        options = parse(ExperimentCommand, arguments, "python scripts/experiment.py")
-        if options.write:
-            write_texts(options.folder)
-        else:
-            _run(options)
-    except PhotostyleError as error:
-        return _complain(error, BAD_INPUT)
-    except ComputationError as error:
-        return _complain(f"{error}; the same command goes on", FAILED)
-    except MemoryError as error:
-        return _complain(f"out of memory ({error}); the same command goes on", FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted; the same command goes on", INTERRUPTED)
+    return exit_code(lambda: _experiment(arguments), ENDING)
+
+
+def _experiment(arguments: list[str]) -> int:
+    options = parse(ExperimentCommand, arguments, "python scripts/experiment.py")
+    if options.write:
+        write_texts(options.folder)
+    else:
+        _run(options)
     return DONE
 
 
@@ -81,11 +83,6 @@ def _run(options: ExperimentCommand) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _complain(message: object, code: int) -> int:
-    print(f"experiment: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from photostyle.errors import PhotostyleError
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
 from photostyle.losses import weights
 from segmentation.groups import VOCABULARIES
 from segmentation.hub import CONFIG, one_line
@@ -31,7 +32,7 @@ SIZES = {"ade20k": 512, "cityscapes": 1024, "voc": TORCHVISION_SIZE}
 # The encoders whose ADE20K networks were trained larger: mmsegmentation's convnext-{large,xlarge}_upernet and
 # segformer_mit-b5 with …_ade20k-640x640, DPT's own net_w.
 LARGE = {"tu-convnext_large": 640, "tu-convnext_xlarge": 640, "mit_b5": 640, "tu-vit_large_patch16_384": 480}
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision's and mmsegmentation's mean and std
+IMAGENET = (IMAGENET_MEAN, IMAGENET_DEVIATION)
 
 Triple = tuple[float, ...]
 

@@ -5,7 +5,6 @@ al. 2017 (section 3) restrict the content's labels to the reference's for the sa
 a region has no style to take.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.files.legends import Colour
 from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
 from photostyle.regions.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
@@ -261,7 +260,6 @@ def _check_kept(kept: Sequence[str], known: Collection[str]) -> None:
 
 def _check_name(option: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(name, known, "; did you mean {}?")
         labels = f"the labels are {', '.join(sorted(known))}" if known else "the pictures have no labels"
         raise PhotostyleError(f'{option} names "{name}"; {labels}{hint}')

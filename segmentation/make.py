@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from photostyle.files.images import Picture
-from photostyle.files.legends import Colour
+from photostyle.files.legends import from_hex
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize, size_of
 from photostyle.regions.guidance import FLOOR
@@ -127,16 +127,11 @@ def _groups(probabilities: Tensor) -> MaskSet:
         # A pixel that only absent groups claim gets equal parts: its sum is never 0.
         (masks + 1e-6) / (masks + 1e-6).sum(0),
         tuple(GROUPS[row].name for row in present),
-        tuple(_channels(GROUPS[row].colour) for row in present),
+        tuple(from_hex(GROUPS[row].colour) for row in present),
         True,
         "",
         (),
     )
-
-
-def _channels(colour: str) -> Colour:
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
 
 
 def _reduced(photo: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Pretrained segmenters by name: found in a cache, a folder or a file, or downloaded, and what is known of them."""
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.losses import weights
 from segmentation.architectures import smp_model, torchvision_model
 from segmentation.hub import CONFIG, MODEL, cached, downloaded
@@ -141,9 +140,9 @@ def _find(name: str, revision: str, download: bool, say: Say) -> _Found:
     if re.fullmatch(r"smp-hub/\w[\w.-]*", repository):
         return _in_hub(repository, revision, download, say)
     known = (*NAMES, DEEPLAB)
-    close = [] if "/" in name else difflib.get_close_matches(name, known, n=1)
+    hint = "" if "/" in name else did_you_mean(name, known, "; did you mean {!r}?")
     raise SegmenterNotFound(
-        f'no segmenter "{name}"{f"; did you mean {close[0]!r}?" if close else ""}: '
+        f'no segmenter "{name}"{hint}: '
         f"give {', '.join(known)}, an smp-hub/… model, or a folder or file that exists"
     )
 

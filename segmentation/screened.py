@@ -1,4 +1,4 @@
-"""Screened solves with the matting Laplacian: masks refined, pictures projected onto the photorealistic ones.
+"""Screened solves with the matting Laplacian, by which masks are refined.
 
 For every column b of targets the x that minimises x^T L x + sum_i w_i (x_i - b_i)^2, L the closed-form Laplacian:
 (L + diag(w)) x = diag(w) b, the system of Levin, Lischinski & Weiss (TPAMI 2008) with a weight for each pixel. A pixel
@@ -10,14 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyamg
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import cg, splu
-from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.imaging.matting import EPSILON, matting_laplacian
 
 Array = NDArray[np.float64]
 
@@ -78,22 +75,6 @@ def solve_screened(laplacian: csr_array, photo: NDArray[Any], weight: Array, tar
         )
     solution[unknown] = found
     return solution
-
-
-def project_photorealistic(photo: Tensor, image: Tensor, weight: float, epsilon: float = EPSILON) -> Tensor:
-    """The picture nearest to `image` at a price for what is no locally affine recolouring of the photo.
-
-    photo, image: (3, H, W), H and W >= 3, sRGB in [0, 1]. Returns (I + weight L)^-1 image, channel by channel:
-    argmin |x - image|^2 + weight x^T L x. Not clamped; means are kept, and so are affine recolourings of the photo
-    up to a root mean square of sqrt(weight epsilon) |slope|, the ridge's price.
-    """
-    pixels = photo.permute(1, 2, 0).double().cpu().numpy()
-    target = image.reshape(3, -1).T.double().cpu().numpy()
-    if weight == 0:
-        return image.clone()
-    screen = np.full(len(target), 1 / weight)
-    found = solve_screened(matting_laplacian(pixels, epsilon), pixels, screen, target)
-    return torch.from_numpy(found.T.reshape(image.shape)).to(image)
 
 
 def _factorised(matrix: csr_array, right: Array) -> Array:

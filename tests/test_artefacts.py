@@ -284,9 +284,9 @@ def test_clipped_counts_lights_by_lightness_and_channels_by_luma(style):
     expected = 0.25 * 0.2126 * lightness
     assert artefacts.clipped(beside(red, content, content)) == pytest.approx(expected, rel=1e-6)
     # A style with as many burnt lights has them taken off.
-    assert artefacts.clipped(result, content, result, whole(content), whole(content)) == 0
+    assert artefacts.clipped(beside(result, content, result)) == 0
     # And lamps that the photo burnt itself.
-    assert artefacts.clipped(result, result, content, whole(content), whole(content)) == 0
+    assert artefacts.clipped(beside(result, result, content)) == 0
 
 
 def test_a_veil_that_the_style_has_is_no_haze(photo):

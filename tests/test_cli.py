@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,6 +21,7 @@ from PIL import Image
 from skimage import data
 from skimage.transform import resize
 
+from photostyle import pipeline
 from photostyle.cli import main
 from photostyle.cli import program as cli
 from photostyle.cli import run as command_run
@@ -346,7 +346,7 @@ def test_an_interrupt_before_there_is_a_picture_writes_nothing(
         raise KeyboardInterrupt
 
     before = contents(folder)
-    monkeypatch.setattr(command_run, "read_image", interrupt)
+    monkeypatch.setattr(command_run, "read_photograph", interrupt)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == INTERRUPTED
     assert "nothing was written" in capsys.readouterr().err
     assert contents(folder) == before
@@ -375,7 +375,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
             self.calls += 1
             return {"patches": image.sum() * (torch.nan if self.calls == 3 else 1)}
 
-    monkeypatch.setattr(import_module("photostyle.pipeline"), "Objective", Broken)
+    monkeypatch.setattr(pipeline, "Objective", Broken)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photostyle: ")]
     assert "patches is not finite at evaluation 3" in line and "the last good picture is out.png" in line

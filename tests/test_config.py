@@ -1,10 +1,12 @@
 """The configuration: every field is explained and does something."""
 
 import ast
+import inspect
 import json
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,13 @@ import torch
 from skimage import data
 from skimage.transform import resize
 
-from photostyle import config as config_module
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT
 from photostyle.cli.run import execute
-from photostyle.config import MASK_WORDS, Config
+from photostyle.config import MASK_WORDS, TERMS, Config, Inputs, Recipe, RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import write_image
 from photostyle.losses import weights as weight_files
-
-SOURCE = ast.parse(Path(config_module.__file__).read_text(encoding="utf-8"))
 
 # What the run of a field's test starts from. One small stage, no scores: every run takes a tenth of a second.
 PLAIN: dict[str, Any] = {
@@ -133,9 +132,10 @@ def narrow_vgg(architecture: str, width: int) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Callable[..., dict]:
     """Run a configuration in a folder of its own; returns everything of it that can be seen."""
-    before, asked = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()), list[str]()
+    asked, set_up = list[str](), list[Any]()
     monkeypatch.setenv("TORCH_HOME", str(inputs))
     monkeypatch.setattr(weight_files, "reachable", lambda url: bool(asked.append(url)))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", set_up.append)
 
     def observe(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         folder = tmp_path / name
@@ -148,6 +148,7 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
         if (masks := values.get("masks", ("none",)))[0] not in MASK_WORDS:
             values["masks"] = tuple(str(inputs / mask) for mask in masks)
         asked.clear()
+        set_up.clear()
         refusal = None
         try:
             assert execute(Config(**values)) == 0
@@ -162,12 +163,10 @@ def run(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: A
             "console": (bool(said.out), said.err.count("note:")),
             "network": list(asked),
             "refusal": refusal,
-            "torch": torch.are_deterministic_algorithms_enabled(),
+            "torch": list(set_up),
         }
 
-    yield observe
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
+    return observe
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
@@ -189,29 +188,50 @@ def test_the_same_configuration_twice_gives_the_same_everything(run: Callable[..
     assert run("one", GRAM | REGIONS) == run("two", GRAM | REGIONS)
 
 
+def explanations() -> dict[str, str]:
+    """The string below each field, wherever in the parts of the configuration and in the terms it stands."""
+    texts = {}
+    for part in Config.__mro__[:-1]:
+        (definition,) = ast.parse(inspect.getsource(part)).body
+        for field, text in pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                texts[field.target.id] = ast.literal_eval(text.value)
+    return texts
+
+
 def test_every_field_is_documented() -> None:
-    (definition,) = [node for node in SOURCE.body if isinstance(node, ast.ClassDef)]
-    body = definition.body[1:]
-    names = [node.target.id for node in body[::2] if isinstance(node, ast.AnnAssign)]
-    texts = [node.value.value for node in body[1::2] if isinstance(node, ast.Expr)]
-    assert names == [field.name for field in fields(Config)]
-    assert len(texts) == len(names) and all(isinstance(text, str) and len(text) > 10 for text in texts)
+    texts = explanations()
+    assert texts.keys() == {field.name for field in fields(Config)}
+    assert all(len(text) > 10 for text in texts.values())
 
 
 def test_help_shows_every_field_with_its_explanation(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # so that explanations are not broken over lines
     assert main(["run", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    (definition,) = [node for node in SOURCE.body if isinstance(node, ast.ClassDef)]
-    for field, explanation in zip(fields(Config), definition.body[2::2], strict=True):
-        assert re.search(f"--{field.name.replace('_', '-')}[, ]", text), field.name
-        assert " ".join(ast.literal_eval(explanation.value).split())[:50] in text, field.name
+    for name, explanation in explanations().items():
+        assert re.search(f"--{name.replace('_', '-')}[, ]", text), name
+        assert " ".join(explanation.split())[:50] in text, name
 
 
-def test_it_imports_nothing_of_the_project() -> None:
-    imports = [node for node in ast.walk(SOURCE) if isinstance(node, ast.Import | ast.ImportFrom)]
-    modules = {getattr(node, "module", None) or alias.name for node in imports for alias in node.names}
-    assert modules == {"dataclasses", "pathlib", "typing"}
+def test_the_three_parts_have_each_field_once() -> None:
+    parts = [{field.name for field in fields(part)} for part in (Inputs, Recipe, RunOptions)]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == len(fields(Config))
+
+
+def test_the_recipe_is_what_decides_the_pixels_and_nothing_else() -> None:
+    """By the cases above: what shows in the picture is of the recipe, or is read; the preset's name apart."""
+    pixels = {name for name, case in CASES.items() if case[3] == "picture"}
+    read = {field.name for field in fields(Inputs)} | {
+        "refine_masks"
+    }  # which decides the masks that are read
+    assert pixels - read == {field.name for field in fields(Recipe)} - {"preset"}
+
+
+def test_a_term_s_settings_are_among_the_recipe_s() -> None:
+    for term in TERMS:
+        assert set(term.weights) <= {field.name for field in fields(Recipe)}, term.name
+    assert len({term.name for term in TERMS}) == len(TERMS)
 
 
 def test_it_cannot_be_changed_after_it_was_made() -> None:

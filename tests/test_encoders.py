@@ -7,7 +7,8 @@ from torch.nn import functional
 from torchvision import models
 
 from photostyle.errors import PhotostyleError
-from photostyle.losses.encoders import DEVIATION, MEAN, Encoder, UnknownLayer, layer_names
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
+from photostyle.losses.encoders import Encoder, UnknownLayer, layer_names
 from photostyle.losses.weights import find
 
 # Layer → position in torchvision's features, counted on the printed network; the field's usual style layers.
@@ -56,7 +57,9 @@ def image(height: int, width: int) -> Tensor:
 @pytest.mark.parametrize(("architecture", "layers"), [("vgg19", VGG19), ("vgg16", VGG16)])
 def test_features_equal_torchvisions_where_every_side_is_even(architecture, layers):
     features, photo = network(architecture), image(32, 64)
-    x = ((photo - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None])[None]
+    x = (
+        (photo - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_DEVIATION)[:, None, None]
+    )[None]
     expected = {}
     for index, layer in enumerate(features):
         x = layer(x.clone())  # torchvision's ReLU works in place
@@ -69,7 +72,7 @@ def test_features_equal_torchvisions_where_every_side_is_even(architecture, laye
 
 def test_normalisation_is_the_one_the_weights_were_trained_with():
     transform = models.VGG19_Weights.IMAGENET1K_V1.transforms()
-    assert tuple(transform.mean) == MEAN and tuple(transform.std) == DEVIATION
+    assert tuple(transform.mean) == IMAGENET_MEAN and tuple(transform.std) == IMAGENET_DEVIATION
 
 
 @pytest.mark.parametrize(("height", "width"), [(33, 47), (35, 32), (63, 34)])

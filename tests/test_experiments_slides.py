@@ -26,10 +26,11 @@ from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import region_grams, variation_loss
+from photostyle.losses.gram import region_grams
+from photostyle.losses.variation import variation_loss
 from photostyle.losses.weights import convolutions
-from photostyle.objective import Scene
 from photostyle.regions.mixture import alone
+from photostyle.scene import Scene
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,21 +14,18 @@ from photostyle.files.images import write_image
 from photostyle.imaging.filters import halve, luma, resize
 from photostyle.imaging.matting import MattingOperator
 from photostyle.imaging.rendering import enlarge, smooth_local_affine
+from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import (
-    content_loss,
-    gram_loss,
-    photorealism_loss,
-    region_grams,
-    structure_loss,
-    variation_loss,
-)
+from photostyle.losses.gram import gram_loss, region_grams
 from photostyle.losses.patches import PatchStyle
+from photostyle.losses.photorealism import photorealism_loss
+from photostyle.losses.structure import structure_loss
+from photostyle.losses.variation import variation_loss
 from photostyle.losses.weights import convolutions
-from photostyle.objective import Objective, Scene
+from photostyle.objective import Objective
 from photostyle.optimisers import optimise
 from photostyle.regions.mixture import alone
-from photostyle.stages import Stage
+from photostyle.scene import Scene, Stage
 
 pytestmark = [
     pytest.mark.gpu,

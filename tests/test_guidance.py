@@ -15,6 +15,7 @@ from scipy.ndimage import uniform_filter
 from skimage.transform import downscale_local_mean
 from torch import Tensor
 
+from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet, whole_picture
 from photostyle.regions import guidance
 from photostyle.regions.guidance import (
@@ -40,10 +41,6 @@ PLAN = [
         ("pool", f"pool{block}"),
     ]
 ] + [("conv", "relu5_1")]
-
-
-def hex_name(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def mask_set(masks: Tensor, colours, names=None, exact=True) -> MaskSet:

@@ -11,11 +11,11 @@ from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import resize
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import gram_loss, region_grams
+from photostyle.losses.gram import gram_loss, region_grams
 from photostyle.losses.patches import PatchStyle
 from photostyle.losses.sliced import quantile_function
 from photostyle.losses.weights import convolutions
-from photostyle.objective import Objective, Scene
+from photostyle.objective import Objective
 from photostyle.regions.colour import (
     mixture_colour_maps,
     monge_kantorovich,
@@ -24,7 +24,7 @@ from photostyle.regions.colour import (
 )
 from photostyle.regions.guidance import carry_masks
 from photostyle.regions.mixture import Reference, alone, mixed_moments, mixed_samples
-from photostyle.stages import Stage
+from photostyle.scene import Scene, Stage
 
 LAYERS = ("relu1_1", "relu2_1")
 STAGE = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=True)

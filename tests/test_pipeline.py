@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
 
+from photostyle import pipeline, solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import write_image
@@ -23,8 +23,6 @@ from photostyle.pipeline import Result, stages_of, transfer
 from photostyle.presets import configure
 from photostyle.regions.canvas import feather, recolour
 from photostyle.regions.colour import region_colour_maps
-
-story = import_module("photostyle.pipeline")  # `from photostyle import transfer` is the function
 
 QUICK: dict[str, Any] = {"size": 64, "coarsest": 64, "iterations": (3,), "device": "cpu", "threads": 1}
 COLUMN, STYLE_COLUMN = 80, 60  # where the two regions of the masks meet
@@ -441,7 +439,7 @@ def test_an_interrupt_before_the_first_step_leaves_the_recoloured_photo(
         raise KeyboardInterrupt
 
     whole = transfer(make("instant", iterations=(0,)))
-    monkeypatch.setattr(story, "schedule", interrupt)
+    monkeypatch.setattr(solver, "schedule", interrupt)
     result = transfer(make())
     assert result.ended == "interrupted" and result.trace == []
     torch.testing.assert_close(result.image, whole.image)
@@ -465,7 +463,7 @@ def broken_after(good_evaluations: int, value: float) -> type:
 def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
     make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    monkeypatch.setattr(story, "Objective", broken_after(2, value))
+    monkeypatch.setattr(pipeline, "Objective", broken_after(2, value))
     steps: list[Tensor] = []
     result = transfer(make(size=128, coarsest=128), lambda step: steps.append(step.image.clone()))
     assert "patches is not finite at evaluation 3 of stage 1 (128x96)" in result.ended
@@ -477,7 +475,7 @@ def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
 def test_a_run_that_breaks_at_once_gives_its_start(
     make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(story, "Objective", broken_after(0, math.nan))
+    monkeypatch.setattr(pipeline, "Objective", broken_after(0, math.nan))
     result = transfer(make(size=128, coarsest=128, start="content"))
     assert "evaluation 1" in result.ended
     torch.testing.assert_close(result.image, result.photo.pixels)
@@ -489,7 +487,7 @@ def test_a_full_memory_is_one_line_with_a_remedy(
     def exhaust(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee documentation")
 
-    monkeypatch.setattr(story, "Objective", exhaust)
+    monkeypatch.setattr(pipeline, "Objective", exhaust)
     with pytest.raises(
         ComputationError, match=r"^out of memory at --size 64; try a smaller --size \(.*GiB\.\)$"
     ):

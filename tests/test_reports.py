@@ -110,8 +110,7 @@ def entries(stage: int, count: int, **terms: float) -> list[dict]:
 def drawn(monkeypatch):
     """The figure that plot_losses draws, caught on its way to the file."""
     figures = []
-    to_file = report._png
-    monkeypatch.setattr(report, "_png", lambda figure: figures.append(figure) or to_file(figure))
+    monkeypatch.setattr(report, "write_figure", lambda figure, path: figures.append(figure))
     return figures
 
 

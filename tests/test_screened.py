@@ -2,21 +2,17 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.imaging.filters import resize
-from photostyle.imaging.matting import EPSILON, matting_laplacian
+from photostyle.imaging.matting import matting_laplacian
 from segmentation import screened as multigrid
-from segmentation.screened import ERROR, project_photorealistic, solve_screened
+from segmentation.screened import ERROR, solve_screened
 
 HEIGHT, WIDTH = 12, 15
 PIXELS = HEIGHT * WIDTH
@@ -305,54 +301,3 @@ def test_a_wrong_answer_in_one_region_is_noticed(
     monkeypatch.setattr(multigrid, "_factorised", lambda *system: solve(*system) * [1, wrong])
     with pytest.raises(ComputationError, match="was not solved"):
         solve_screened(laplacian, photo, np.full(PIXELS, 1e-3), np.ones((PIXELS, 2)))
-
-
-@pytest.mark.parametrize("weight", [0.5, 50.0, 5000.0])
-def test_the_projection_is_the_inverse_of_its_definition(coffee: Tensor, weight: float) -> None:
-    small = resize(coffee, 20, 26)
-    image = torch.rand(3, 20, 26, generator=torch.Generator().manual_seed(0))
-    operator = np.eye(20 * 26) + weight * matting_laplacian(array(small)).toarray()
-    expected = np.linalg.solve(operator, image.reshape(3, -1).T.double().numpy()).T.reshape(3, 20, 26)
-    found = project_photorealistic(small, image, weight).numpy()
-    # Gradients, used up to a weight of 100, keep their promise; the rest is float32's rounding of the result.
-    assert np.sqrt(((found - expected) ** 2).mean((1, 2))).max() <= ERROR + 1e-6
-
-
-def test_no_weight_is_no_projection(coffee: Tensor) -> None:
-    image = torch.rand(3, 400, 600)
-    found = project_photorealistic(coffee, image, 0)
-    assert torch.equal(found, image) and found is not image
-
-
-@given(
-    slopes=st.lists(st.floats(-1, 1), min_size=9, max_size=9),
-    offset=st.floats(-1, 1),
-    weight=st.sampled_from([1.0, 1e2, 1e4]),
-)
-@settings(max_examples=15, deadline=None)
-def test_recolouring_the_photo_is_photorealistic_already(
-    slopes: list[float], offset: float, weight: float
-) -> None:
-    photo = torch.rand(3, 24, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    colours = torch.tensor(slopes, dtype=torch.float64).reshape(3, 3)
-    image = torch.einsum("ij,jhw->ihw", colours, photo) + offset
-    change = (project_photorealistic(photo, image, weight) - image).square().mean((1, 2)).sqrt()
-    # |x - b|^2 + w x'Lx is at most its value at x = b, w b'Lb, and each window pays at most epsilon |slope|^2.
-    assert (change <= (weight * EPSILON) ** 0.5 * colours.norm(dim=1) + ERROR).all()
-
-
-def test_the_projection_keeps_the_mean_and_lowers_the_energy(coffee: Tensor, chelsea: Tensor) -> None:
-    small, image = resize(coffee, 40, 60), resize(chelsea, 40, 60)
-    laplacian = matting_laplacian(array(small))
-
-    def energy(picture: Tensor) -> float:
-        flat = picture.reshape(3, -1).double().numpy()
-        return float((flat * (laplacian @ flat.T).T).sum())
-
-    found = [project_photorealistic(small, image.double(), weight) for weight in (1e1, 1e3, 1e5)]
-    energies = [energy(image), *(energy(picture) for picture in found)]
-    assert all(later < 0.5 * before for before, later in pairwise(energies))
-    for picture in found:
-        assert picture.dtype == torch.float64
-        # 1'L = 0, so means are kept up to the solver's error, which a mean does not exceed.
-        torch.testing.assert_close(picture.mean((1, 2)), image.double().mean((1, 2)), atol=ERROR, rtol=0)

@@ -16,10 +16,10 @@ from scipy.sparse import coo_array, csr_array, dia_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.imaging.filters import area_average, resize
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN, area_average, resize
 from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
 from photostyle.losses.content import content_loss
-from photostyle.losses.encoders import DEVIATION, MEAN, Encoder
+from photostyle.losses.encoders import Encoder
 from photostyle.losses.gram import gram_loss, region_grams
 from photostyle.losses.term import Terms
 from photostyle.losses.variation import variation_loss
@@ -114,7 +114,9 @@ class SlidesObjective:
         return region_grams(features, masks, squared_masks=True)
 
     def _variation(self, image: Tensor) -> Tensor:
-        mean, deviation = (image.new_tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
+        mean, deviation = (
+            image.new_tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_DEVIATION)
+        )
         normalised = (image - mean) / deviation
         return grey_variation(normalised) if self.defects.grey_variation else 2 * variation_loss(normalised)
 

@@ -1,6 +1,5 @@
 """Arguments to dataclasses: tyro parses, a preset gives the defaults, and what is wrong is one line."""
 
-import difflib
 import io
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from photostyle.config import Config
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.presets import PRESETS, resolve_preset
 from photostyle.settings import read_settings
 
@@ -134,8 +133,7 @@ def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) 
         if option.startswith("--") and option not in known and not option.startswith(("--tyro-", "---")):
             if option == "--":
                 continue
-            close = difflib.get_close_matches(option, names, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(option, names, "did you mean {}? ")
             raise PhotostyleError(f"unknown option {option}; {hint}{program} --help lists all")
 
 

@@ -1,7 +1,8 @@
 """What the commands say to people and to the shell: lines, exit codes, and the refusal to overwrite an input."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from photostyle.errors import ComputationError, PhotostyleError
@@ -9,9 +10,41 @@ from photostyle.errors import ComputationError, PhotostyleError
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
-def complain(message: object, code: int) -> int:
+@dataclass(frozen=True)
+class Ending:
+    """What a program says where it ends early.
+
+    program: its name, before every such line. remedy: after an error of the computation. out_of_memory, interrupted:
+    the whole lines; {error} stands for what the error says.
+    """
+
+    program: str
+    out_of_memory: str
+    interrupted: str
+    remedy: str = ""
+
+
+def exit_code(command: Callable[[], int], ending: Ending) -> int:
+    """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted."""
+    try:
+        return command()
+    except PhotostyleError as error:
+        return complain(error, BAD_INPUT, ending.program)
+    except ComputationError as error:
+        return complain(f"{error}{ending.remedy}", FAILED, ending.program)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return complain(ending.out_of_memory.format(error=error), FAILED, ending.program)
+    except KeyboardInterrupt:
+        return complain(ending.interrupted, INTERRUPTED, ending.program)
+    except SystemExit as stop:  # tyro has printed the help
+        return int(stop.code or DONE)
+
+
+def complain(message: object, code: int, program: str = "photostyle") -> int:
     """Say in one line why the command ends; returns the exit code."""
-    line(f"photostyle: {message}")
+    line(f"{program}: {message}")
     return code
 
 
@@ -44,3 +77,9 @@ def make_folder(folder: Path) -> None:
         raise ComputationError(
             f"{folder} cannot be made ({error.strerror}): check space and permissions"
         ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # Known by its name, since torch need not be imported here; torch's CPU allocator has no exception of its own.
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "can't allocate memory" in str(error)

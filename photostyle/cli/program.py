@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED, complain
-from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.cli.console import DONE, Ending, exit_code
+from photostyle.errors import PhotostyleError
 from photostyle.version import __version__
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
@@ -32,6 +32,12 @@ COMMANDS = {
     "rerun": ("photostyle.cli.run", "rerun"),
 }
 
+ENDING = Ending(
+    "photostyle",
+    out_of_memory="out of memory; use a smaller --size, or a smaller photo",
+    interrupted="interrupted before there was a picture; nothing was written",
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
@@ -42,27 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(__version__)
         return DONE
-    try:
-        if name not in COMMANDS:
-            raise PhotostyleError(f'no command "{name}"; there are: {", ".join(COMMANDS)}')
-        module, function = COMMANDS[name]
-        command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
-        return command(rest)
-    except PhotostyleError as error:
-        return complain(error, BAD_INPUT)
-    except ComputationError as error:
-        return complain(error, FAILED)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        return complain("out of memory; use a smaller --size, or a smaller photo", FAILED)
-    except KeyboardInterrupt:
-        return complain("interrupted before there was a picture; nothing was written", INTERRUPTED)
-    except SystemExit as stop:  # tyro has printed the help
-        return int(stop.code or DONE)
+    return exit_code(lambda: _command(name)(rest), ENDING)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # Known by its name, since torch need not be imported here; torch's CPU allocator has no exception of its own.
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or "can't allocate memory" in str(error)
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    if name not in COMMANDS:
+        raise PhotostyleError(f'no command "{name}"; there are: {", ".join(COMMANDS)}')
+    module, function = COMMANDS[name]
+    command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+    return command

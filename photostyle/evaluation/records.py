@@ -122,8 +122,10 @@ def _before_there_was() -> dict[str, Any]:
     """What stands for settings that a record lacks because it is older: a term that there was not had no weight."""
     values: dict[str, Any] = {}
     for term in TERMS:
-        values |= {name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights}
-        values |= term.before
+        none: dict[str, Any] = {
+            name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights
+        }
+        values |= none if term.before is None else term.before
     return values
 
 

@@ -24,6 +24,7 @@ from photostyle.evaluation.comparison import directions
 from photostyle.evaluation.scores import Scores
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import write_image
+from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.regions.guidance import Guidance
 
@@ -84,7 +85,16 @@ def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
     _mark_stages(axes, [entry["stage"] for entry in trace])
     axes.set(xlabel="evaluation", ylabel="weighted loss", xlim=(1, max(2, len(trace))))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    write_bytes_atomically(path, _png(figure))
+    write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a plot as a PNG of DPI dots per inch: equal plots are equal bytes."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    # Without the entry that would hold the library's version.
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    write_bytes_atomically(path, buffer.getvalue())
 
 
 def overlay(image: Tensor, masks: Tensor, colours: Sequence[tuple[int, int, int]]) -> Tensor:
@@ -141,7 +151,7 @@ def share_table(sets: Sequence[MaskSet], captions: Sequence[str]) -> str:
     found = [dict(zip(regions.names, shares(regions), strict=True)) for regions in sets]
     rows = [
         (
-            "#{:02x}{:02x}{:02x}".format(*colour),
+            hex_name(colour),
             name,
             *(f"{f[name]:.1%}" if name in f else "-" for f in found),
         )
@@ -154,7 +164,7 @@ def region_table(guidance: Guidance) -> str:
     """One line a content region: colour, name, share of both pictures, partner and a remark. Plain text."""
     rows = [
         (
-            "#{:02x}{:02x}{:02x}".format(*pair.colour),
+            hex_name(pair.colour),
             pair.name,
             f"{pair.content_share:.1%}",
             f"{pair.style_share:.1%}",
@@ -269,14 +279,6 @@ def _mark_stages(axes: Any, stages: Sequence[int]) -> None:
             axes.axvline(at + 0.5, color="0.6", linestyle="--", linewidth=1)
         place = {"xy": (at + 1, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         axes.annotate(f"stage {stages[at] + 1}", xytext=(3, 3), color="0.4", **place)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # Without the library's version in the file, equal curves are equal bytes.
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _region_borders(masks: Tensor) -> Tensor:

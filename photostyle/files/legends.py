@@ -141,13 +141,19 @@ def parse_legend(path: Path, text: str) -> Legend:
         raise PhotostyleError(
             f'{path} has void = {table["void"]!r}; expected a colour like "#000000": correct it'
         )
-    void = _colour(table["void"]) if "void" in table else None
+    void = from_hex(table["void"]) if "void" in table else None
     return Legend(path, kind, table.get("file", ""), void, table["regions"])
 
 
 def hex_name(colour: Colour) -> str:
     """(r, g, b) of 0…255 → "#rrggbb": how a legend writes a colour, and the name of a region without one."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def from_hex(text: str) -> Colour:
+    """The inverse of `hex_name`, in small letters or capitals."""
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
 
 
 def _no_toml(path: Path, error: Exception) -> PhotostyleError:
@@ -167,7 +173,7 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
             f"{legend} has {name} = {entry!r}; expected a line like "
             f'{name} = {{ {example}colour = "#78b4ff" }}: correct it'
         )
-    colour = _colour(entry["colour"])
+    colour = from_hex(entry["colour"])
     if kind != "colours":
         return Region(name, colour, entry[key])
     painted = hex_name(colour)
@@ -181,8 +187,3 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
 
 def _is_colour(value: Any) -> bool:
     return _COLOUR.fullmatch(str(value)) is not None
-
-
-def _colour(text: str) -> Colour:
-    red, green, blue = bytes.fromhex(text[1:])
-    return red, green, blue

@@ -5,7 +5,6 @@ torchvision's VGG: pooling rounds an odd side up (as Caffe did under Luan et al.
 rounds down), and it can be an average (Gatys et al. 2015).
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
@@ -13,12 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, did_you_mean
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
 from photostyle.losses.weights import BLOCKS, convolutions
-
-# ImageNet's channel means and deviations for sRGB in [0, 1], with which torchvision trained its VGGs.
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Features(Protocol):
@@ -78,8 +74,8 @@ class Encoder(nn.Module):
         positions = _positions(state, architecture, self.steps)
         self.weights = _frozen({name: state[f"features.{n}.weight"] for name, n in positions.items()})
         self.biases = _frozen({name: state[f"features.{n}.bias"] for name, n in positions.items()})
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of one image; gradients reach the image, never the network."""
@@ -108,8 +104,8 @@ def layers_down_to(architecture: str, layers: Sequence[str]) -> tuple[str, ...]:
         raise PhotostyleError(f"no layers asked for: name some of {architecture}'s, such as relu4_2")
     for layer in layers:
         if layer not in names:
-            close = difflib.get_close_matches(layer, names, n=1)
-            hint = f'did you mean "{close[0]}"?' if close else f"they go from {names[0]} to {names[-1]}"
+            hint = did_you_mean(layer, names, 'did you mean "{}"?')
+            hint = hint or f"they go from {names[0]} to {names[-1]}"
             raise UnknownLayer(f'{architecture} has no layer "{layer}": {hint}')
     return names[: 1 + max(names.index(layer) for layer in layers)]
 

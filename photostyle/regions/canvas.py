@@ -4,14 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.imaging.filters import apply_affine_maps, box_mean, fit_within, local_affine_maps, resize
+from photostyle.imaging.filters import (
+    IMAGENET_MEAN,
+    apply_affine_maps,
+    box_mean,
+    fit_within,
+    local_affine_maps,
+    resize,
+)
 
 FEATHER_SIDE = 256  # long side at which masks are fitted to the photo's edges, in pixels
 # Ridge of the feather in squared image units: edges well above a step of 0.02 (five 8-bit levels) are followed.
 FEATHER_RIDGE = 4e-4
 NOISE = 1e-4 / 256  # std of the released start: randn * 1e-4 around the mean colour, on its 256 scale
-# The mean colour that a zero of the released code's variable stands for.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 
 def feather(photo: Tensor, masks: Tensor, radius: int) -> Tensor:
@@ -47,7 +52,10 @@ def recolour(photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:
 
 
 def noise(photo: Tensor, seed: int) -> Tensor:
-    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4). (3, H, W)."""
+    """The released start: Gaussian noise around the mean colour (neuralstyle_seg.lua: randn * 1e-4). (3, H, W).
+
+    The mean colour is ImageNet's, which a zero of the released code's variable stands for.
+    """
     # Drawn on the CPU: one seed gives one picture on every device.
     drawn = torch.randn(photo.shape, generator=torch.Generator().manual_seed(seed)) * NOISE
     return (drawn.to(photo) + photo.new_tensor(IMAGENET_MEAN)[:, None, None]).clamp(0, 1)

@@ -36,9 +36,9 @@ def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
     """
     (mean_c, cov_c), (mean_s, cov_s) = source, target
     identity = RIDGE * np.eye(3)
-    root = _matrix_root(cov_c + identity)
+    root = symmetric_root(cov_c + identity)
     inverse_root = np.linalg.inv(root)
-    slopes = inverse_root @ _matrix_root(root @ (cov_s + identity) @ root) @ inverse_root
+    slopes = inverse_root @ symmetric_root(root @ (cov_s + identity) @ root) @ inverse_root
     return np.column_stack((slopes, mean_s - slopes @ mean_c))
 
 
@@ -60,7 +60,8 @@ def mixture_colour_maps(content: Tensor, content_masks: Tensor, references: Sequ
     return torch.from_numpy(np.stack(maps)).to(content)
 
 
-def _matrix_root(matrix: np.ndarray) -> np.ndarray:
+def symmetric_root(matrix: np.ndarray) -> np.ndarray:
+    """The square root of a symmetric matrix; eigenvalues that rounding left below 0 count as 0. (n, n) -> (n, n)."""
     values, vectors = np.linalg.eigh(matrix)
     root: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return root

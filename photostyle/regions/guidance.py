@@ -15,8 +15,10 @@ from skimage.color import rgb2lab
 from torch import Tensor
 from torch.nn import functional
 
+from photostyle.files.legends import Colour
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import area_average, fit_within
+from photostyle.regions.colour import symmetric_root
 from photostyle.regions.mixture import Moments, mixed_moments, only
 
 # A region under this share of its picture has no statistics of its own. In the published pairs the labels
@@ -33,7 +35,6 @@ STATISTICS_SIDE = 512
 
 WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
 
-Colour = tuple[int, int, int]
 Gaussian = Moments  # of colours in CIELAB
 
 
@@ -238,8 +239,7 @@ def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
 
 def wasserstein(one: Gaussian, other: Gaussian) -> float:
     """2-Wasserstein distance of two Gaussians (Dowson & Landau 1982, eq. 4)."""
-    values, vectors = np.linalg.eigh(one[1])
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    root = symmetric_root(one[1])
     cross = np.sqrt(np.linalg.eigvalsh(root @ other[1] @ root).clip(0)).sum()
     squared = ((one[0] - other[0]) ** 2).sum() + np.trace(one[1]) + np.trace(other[1]) - 2 * cross
     return float(np.sqrt(max(squared, 0.0)))

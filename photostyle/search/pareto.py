@@ -1,16 +1,13 @@
 """Which trials of a search are worth keeping: the Pareto front, the chosen one; as a table and as a picture."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from photostyle.evaluation.reports import DPI, score_table
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.evaluation.reports import score_table, write_figure
 from photostyle.files.images import read_image
 from photostyle.search.trials import Trial
 
@@ -92,11 +89,7 @@ def plot_front(
         axes.imshow(read_image(pictures[trial.number]).pixels.permute(1, 2, 0).numpy())
         axes.set_axis_off()
         axes.set_title(_label(trial, trials), fontsize=9)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    # Without the library's version in the file, equal plots are equal bytes.
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    write_bytes_atomically(path, buffer.getvalue())
+    write_figure(figure, path)
 
 
 def _scatter(axes: Any, trials: Sequence[Trial], style_features: str) -> None:

@@ -21,6 +21,7 @@ from photostyle.evaluation.scores import (
     edge_similarity,
     gram_ratio,
     patch_ratio,
+    score_encoder,
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.masks import MaskSet
@@ -152,7 +153,7 @@ def prepare(
     }
     # Through JSON, so that it equals what is read back: there are no tuples there.
     identity = json.loads(json.dumps(identity))
-    judge = None if loaded is None else Encoder(loaded.state, config.encoder, layers=STYLE_LAYERS).to(device)
+    judge = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
     return Problem(config, kept, stages, regions, colour_maps(full), first, terms, judge, identity, notes)
