@@ -68,7 +68,8 @@ def load(path: str) -> ModuleType:
 
 def commands_of(documents: list[Path]) -> list[str]:
     """Every command that is shown, in the order of the documents, once."""
-    shown = [command.strip() for each in documents for command in COMMAND.findall(text_of(each))]
+    texts = [text_of(each).replace(" \\\n    ", " ") for each in documents]
+    shown = [command.strip() for text in texts for command in COMMAND.findall(text)]
     return list(dict.fromkeys(command.removeprefix(".venv/bin/") for command in shown))
 
 
@@ -173,8 +174,9 @@ def test_every_command_of_the_program_is_shown():
 
 
 def test_the_loop_over_a_folder_works(folder):
+    text = text_of(README).replace(" \\\n    ", " ")
     ((target, glob, command),) = re.findall(
-        r"^mkdir -p (\w+)\nfor photo in (\S+); do\n  photostyle (.+)\ndone$", text_of(README), re.M
+        r"^mkdir -p (\w+)\nfor photo in (\S+); do\n  photostyle (.+)\ndone$", text, re.M
     )
     (folder / target).mkdir()
     for photo in sorted(folder.glob(glob)):
