@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
@@ -28,6 +29,7 @@ README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", 
 METHOD = ROOT / "docs/method.md"
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
+TREE = 88  # characters of a line that the site shows without scrolling
 ROW = 92  # characters of 12 px that fit beside a room's name
 DRAWING = ROOT / "docs/images/layers.svg"
 
@@ -186,28 +188,39 @@ def cost_table() -> str:
     return table(["on two CPU cores", "in all", "one evaluation", "peak memory"], rows)
 
 
-def layers() -> list[list[str]]:
-    """import-linter's layers, the highest first: the modules of one layer may not import each other either."""
+def contracts() -> list[dict[str, Any]]:
+    """import-linter's, from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (contract,) = (each for each in project["tool"]["importlinter"]["contracts"] if each["type"] == "layers")
-    return [[name.strip(" ()") for name in line.replace(":", "|").split("|")] for line in contract["layers"]]
+    return list(project["tool"]["importlinter"]["contracts"])
+
+
+def layers() -> list[list[str]]:
+    """The library's layers, the highest first; those on one line may not import each other either."""
+    (contract,) = (each for each in contracts() if each.get("containers") == ["photostyle"])
+    return [re.split(r" [|:] ", line) for line in contract["layers"]]
+
+
+def tree() -> str:
+    """The packages with their modules, in the order of a directory."""
+    lines = ["```"]
+    for package in ("photostyle", "segmentation", "experiments"):
+        folders = [ROOT / package, *sorted(path.parent for path in ROOT.glob(f"{package}/*/__init__.py"))]
+        for folder in folders:
+            modules = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+            name = f"{'  ' if folder.parent != ROOT else ''}{folder.name}/"
+            lines += textwrap.wrap(
+                " ".join(modules), TREE, initial_indent=f"{name:17}", subsequent_indent=17 * " "
+            )
+    return "\n".join([*lines, "```", ""])
 
 
 def layer_table() -> str:
-    """The layers and who lives in each, from the contract and the docstrings."""
-    rows = []
-    for line in layers():
-        for name in line:
-            rows.append([f"`{_short(name)}`", _cell(_first_paragraph(_dotted(name)))])
-    return table(["", "who lives there"], rows)
-
-
-def _dotted(name: str) -> str:
-    return name if name.split(".")[0] in ("photostyle", "segmentation") else f"photostyle.{name}"
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("photostyle.")
+    """The layers and who lives in each, from the contract and the docstrings; then the other contracts by name."""
+    rows = [
+        [f"`{name}`", _cell(_first_paragraph(f"photostyle.{name}"))] for line in layers() for name in line
+    ]
+    others = [f"* {each['name']}.\n" for each in contracts() if each.get("containers") != ["photostyle"]]
+    return table(["", "who lives there"], rows) + "\nBeside the layers:\n\n" + "".join(others)
 
 
 @cache
@@ -230,7 +243,7 @@ def layers_drawing() -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + 28}" font-family="sans-serif" '
         'font-size="13">',
-        f"<title>The layers of photostyle: {_short(lines[0][0])} above, {_short(lines[-1][0])} below</title>",
+        f"<title>The layers of photostyle: {lines[0][0]} above, {lines[-1][0]} below</title>",
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#555"/></marker></defs>',
         '<text x="32" y="20" fill="#555">imports point down</text>',
@@ -239,11 +252,11 @@ def layers_drawing() -> str:
     for row, line in enumerate(lines):
         y, each = top + row * (height + gap), (width - 36) / len(line)
         for column, name in enumerate(line):
-            x, module = 32 + column * each, _dotted(name)
+            x, module = 32 + column * each, f"photostyle.{name}"
             fill = "#dbe9f6" if ROOT.joinpath(*module.split(".")).is_dir() else "#f3ecd9"
             parts.append(
                 f'<rect x="{x:g}" y="{y}" width="{each - 4:g}" height="{height}" rx="5" fill="{fill}"/>'
-                f'<text x="{x + 12:g}" y="{y + 18}">{escape(_short(name))}</text>'
+                f'<text x="{x + 12:g}" y="{y + 18}">{escape(name)}</text>'
             )
             if len(line) == 1:
                 remark = _in_one_line(_first_paragraph(module))
@@ -275,6 +288,7 @@ BLOCKS: list[tuple[Path, str, Callable[[], str]]] = [
     (METHOD, "terms", term_table),
     (SETTINGS, "presets", preset_table),
     (SETTINGS, "settings", settings_tables),
+    (ARCHITECTURE, "tree", tree),
     (ARCHITECTURE, "layers", layer_table),
     (ARCHITECTURE, "names", public_names),
 ]
