@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from photostyle import configure, transfer
 from photostyle.cli import program as cli
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -31,6 +32,8 @@ from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
 from photostyle.presets import PRESETS
 from photostyle.regions.guidance import pair_regions
+from photostyle.scene import Scene
+from photostyle.solver import colour_maps
 from segmentation import make
 from segmentation.groups import GROUPS
 from segmentation.networks import Segmenter
@@ -190,6 +193,16 @@ def test_the_python_example_runs(folder, capsys):
     exec(compile(example, "README.md", "exec"), {})
     assert (folder / "out.png").is_file()
     assert "#0000ff takes its style from #0000ff" in capsys.readouterr().out
+
+
+def test_without_masks_instant_is_one_affine_map_of_colours():
+    # What the README says of LUTs.
+    result = transfer(configure("instant", content=data.coffee(), style=data.chelsea()))
+    photo = result.photo.pixels
+    ((*slopes, offset),) = colour_maps(Scene.of(photo, result.reference.pixels)).float().permute(0, 2, 1)
+    mapped = torch.einsum("jc,jhw->chw", torch.stack(slopes), photo) + offset[:, None, None]
+    # Three products and a sum of numbers up to a few units in float32, in another order.
+    torch.testing.assert_close(mapped.clamp(0, 1), result.image, atol=1e-5, rtol=0)
 
 
 def test_the_legends_are_read(folder):
