@@ -56,14 +56,14 @@ SHADE = affine([[0.3, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.5]], [0.0, 0.2, 0
 def test_feathering_keeps_the_sum_of_every_pixel_and_the_range(photo: Tensor, radius: int, seed: int):
     masks = random_regions(64, 96, seed)
     soft = feather(photo, masks, radius)
-    torch.testing.assert_close(soft.sum(0), masks.sum(0), rtol=0, atol=1e-6)  # one division in float32
+    torch.testing.assert_close(soft.sum(0), masks.sum(0), rtol=0, atol=1e-5)  # sums of float32 near 1
     assert soft.min() >= 0
     assert not torch.equal(soft, masks)
 
 
 def test_the_sum_is_kept_where_the_masks_are_fitted_on_a_smaller_copy(coffee: Tensor):
     masks = random_regions(400, 600, 0)
-    torch.testing.assert_close(feather(coffee, masks, 8).sum(0), masks.sum(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(feather(coffee, masks, 8).sum(0), masks.sum(0), rtol=0, atol=1e-5)
 
 
 def test_at_the_fitting_size_feathering_is_the_guided_filter(photo: Tensor):
@@ -116,7 +116,7 @@ def test_each_region_goes_through_its_own_map_and_the_rest_stays(photo: Tensor):
 def test_regions_with_one_map_have_no_seam_between_them(photo: Tensor):
     masks = feather(photo, random_regions(64, 96, 2, labels=3), 8)
     seamless = recolour(photo, torch.ones(1, 64, 96), TINT[None])
-    torch.testing.assert_close(recolour(photo, masks, TINT.expand(3, -1, -1)), seamless, rtol=0, atol=1e-6)
+    torch.testing.assert_close(recolour(photo, masks, TINT.expand(3, -1, -1)), seamless, rtol=0, atol=1e-5)
 
 
 def test_a_feathered_border_in_a_flat_sky_shows_no_step():

@@ -14,6 +14,7 @@ import pytest
 import torch
 from skimage import data
 from skimage.transform import resize
+from vgg import narrow_vgg
 
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT
@@ -116,17 +117,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for architecture, url in weight_files.URLS.items():
         torch.save(narrow_vgg(architecture, 4), cache / url.rpartition("/")[2])
     return folder
-
-
-def narrow_vgg(architecture: str, width: int) -> dict[str, torch.Tensor]:
-    """A random VGG of the given width, He-initialised so that signals keep their size down the layers."""
-    generator, channels, state = torch.Generator().manual_seed(width), 3, {}
-    for position in weight_files.convolutions(architecture).values():
-        scale = (2 / (9 * channels)) ** 0.5
-        state[f"features.{position}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(width)
-        channels = width
-    return state
 
 
 @pytest.fixture

@@ -157,12 +157,13 @@ def test_a_photograph_is_no_mask(tmp_path: Path, photo: str) -> None:
     refused(path, str(path), "no colour mask", "75%", height=picture.shape[0], width=picture.shape[1])
 
 
-def test_a_mask_of_a_camera_s_size_takes_seconds(tmp_path: Path) -> None:
+def test_a_mask_of_a_camera_s_size_takes_no_minutes(tmp_path: Path) -> None:
     picture = np.kron(discs(8), np.ones((12, 12, 1), np.uint8))
     path = save(tmp_path / "a.png", picture, compress_level=1)
     start = time.process_time()
     assert len(read(path, 1440, 1920).names) == 3
-    assert time.process_time() - start < 5  # under 1 s on an idle core for these 2.8 megapixels
+    # Under 1 s of a core for these 2.8 megapixels; to compare every pixel with every other takes hours.
+    assert time.process_time() - start < 60
 
 
 # sizes

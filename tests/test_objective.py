@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.config import TERMS, Recipe
 from photostyle.errors import PhotostyleError
@@ -15,7 +16,6 @@ from photostyle.losses.structure import structure_loss
 from photostyle.losses.term import Term
 from photostyle.losses.texture import FILTERS, FIXED_DRAWS, directions
 from photostyle.losses.variation import variation_loss
-from photostyle.losses.weights import convolutions
 from photostyle.objective import Objective, feature_layers
 from photostyle.regions.guidance import carry_masks
 from photostyle.regions.mixture import alone
@@ -57,13 +57,7 @@ def image(coffee: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """The first four convolutions of a VGG-19 with four random channels a layer."""
-    generator, state, width = torch.Generator().manual_seed(1), {}, 3
-    for position in list(convolutions("vgg19").values())[:4]:
-        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return Encoder(state, layers=(*LAYERS, "relu2_2"))
+    return Encoder(narrow_vgg(count=4), layers=(*LAYERS, "relu2_2"))
 
 
 def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: Stage = STAGE, **settings):

@@ -12,12 +12,13 @@ from skimage import data
 from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle import pipeline, solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import write_image
-from photostyle.losses.weights import WeightsNotFound, convolutions
+from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
 from photostyle.pipeline import Result, stages_of, transfer
 from photostyle.presets import configure
@@ -48,13 +49,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(folder / "style-left.png", style[..., :STYLE_COLUMN])
     write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 90, STYLE_COLUMN))
     write_image(folder / "tall-red.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 128, 64))
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        scale = (2 / (9 * channels)) ** 0.5  # He et al. 2015: signals keep their size down the layers
-        state[f"features.{position}.weight"] = scale * torch.randn(6, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(6)
-        channels = 6
-    torch.save(state, folder / "narrow.pth")
+    torch.save(narrow_vgg(width=6), folder / "narrow.pth")
     return folder
 
 
@@ -221,7 +216,7 @@ def test_a_region_goes_as_far_as_its_own_strength(
     torch.testing.assert_close(hard.image[..., COLUMN:], plain.image[..., COLUMN:])
     # Soft ones: the picture lies between the two everywhere.
     low, high = torch.minimum(full.image, full.photo.pixels), torch.maximum(full.image, full.photo.pixels)
-    assert (half.image >= low - 1e-6).all() and (half.image <= high + 1e-6).all()
+    assert (half.image >= low - 1e-5).all() and (half.image <= high + 1e-5).all()
 
 
 def test_a_strength_for_no_region_is_refused_before_the_work(
@@ -246,8 +241,8 @@ def test_several_references_give_different_regions(
     }
     hard = {"feather": 0, "iterations": (0,)}
     left, right, mixed = (transfer(make("instant", **each, **hard)) for each in (one, other, both))
-    assert torch.equal(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
-    assert torch.equal(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
+    torch.testing.assert_close(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
+    torch.testing.assert_close(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
     assert [each.path.name for each in mixed.references] == ["style-left.png", "tall.png"]
     assert len(mixed.masks) == len(mixed.mask_paths) == 3
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from skimage import data
 from skimage.transform import resize
+from vgg import narrow_vgg
 
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED
@@ -29,7 +30,6 @@ from photostyle.evaluation.records import (
     write_record,
 )
 from photostyle.files.images import write_image
-from photostyle.losses.weights import convolutions
 from photostyle.presets import configure
 from photostyle.version import __version__
 
@@ -55,12 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (soft / "legend.toml").write_text("\n".join(('kind = "soft"', "[regions]", *regions)))
     write_image(tmp_path / "mask.png", torch.stack((1 - left[0], 0 * left[0], left[0])))
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        state[f"features.{position}.weight"] = 0.2 * torch.randn(4, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(4)
-        channels = 4
-    torch.save(state, tmp_path / "vgg.pth")
+    torch.save(narrow_vgg(), tmp_path / "vgg.pth")
     return tmp_path
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from skimage import data
 from skimage.transform import resize
+from vgg import narrow_vgg
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -17,7 +18,6 @@ from photostyle.evaluation.scores import STYLE_LAYERS, drift, score
 from photostyle.files.images import write_image
 from photostyle.losses import weights as weight_files
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.weights import convolutions
 from photostyle.pipeline import transfer
 from photostyle.presets import PRESETS, configure
 from photostyle.search.space import SPACE, Dimension, default_values, settings_of, space_of
@@ -37,17 +37,6 @@ def write_mask(path: Path, height: int, width: int, column: int) -> None:
     mask = torch.zeros(3, height, width)
     mask[2, :, :column], mask[0, :, column:] = 1, 1
     write_image(path, mask)
-
-
-def narrow_vgg(width: int = 4) -> dict[str, torch.Tensor]:
-    """A random VGG-19, He-initialised so that signals keep their size down the layers."""
-    generator, channels, state = torch.Generator().manual_seed(width), 3, {}
-    for position in convolutions("vgg19").values():
-        scale = (2 / (9 * channels)) ** 0.5
-        state[f"features.{position}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(width)
-        channels = width
-    return state
 
 
 @pytest.fixture(scope="module")
