@@ -1,0 +1,58 @@
+"""How far a run is: work counted in pixels, a handful of lines, one number for each term."""
+
+import pytest
+import torch
+
+from photostyle.cli import progress
+from photostyle.cli.progress import LINES_A_STAGE, Progress, describe
+from photostyle.optimisers import Step
+from photostyle.scene import Stage
+
+STAGES = (Stage(0, 32, 24, 32, 10, True), Stage(1, 64, 48, 64, 10, True))
+
+
+def step(stage: Stage, iteration: int, seconds: float = 0.0, **losses: float) -> Step:
+    return Step(stage, iteration, losses, torch.zeros(3, stage.height, stage.width), seconds)
+
+
+def test_layers_of_one_term_are_shown_as_their_sum():
+    losses = {"gram relu1_1": 1.0, "gram relu2_1": 2.5, "content": 0.25}
+    assert describe(step(STAGES[1], 3, **losses), 2) == "stage 2/2 64x48  3/10  gram 3.5  content 0.25"
+
+
+def test_without_a_terminal_there_are_a_few_lines_for_each_stage():
+    said: list[str] = []
+    watch = Progress(STAGES, said.append, bar=False)
+    for stage in STAGES:
+        for iteration in range(1, 11):
+            watch(step(stage, iteration, patches=1.0))
+    watch.close()
+    assert len(said) == 2 * LINES_A_STAGE
+    assert [line.split()[3] for line in said] == 2 * ["2/10", "4/10", "6/10", "8/10", "10/10"]
+
+
+def test_the_time_left_counts_the_pixels_that_are_left(monkeypatch: pytest.MonkeyPatch):
+    """The second stage has four times the pixels of the first: after the first a fifth of the work is done."""
+    clock, said = 100.0, list[str]()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock)
+    watch = Progress(STAGES, said.append, bar=False)
+    for iteration in range(1, 11):
+        watch(step(STAGES[0], iteration, seconds=1.0, patches=1.0))
+        clock += 1
+    # Begun a second before the first step was seen, at 100; the tenth was seen at 109.
+    assert said[-1].endswith("  40 s left")
+
+
+def test_on_a_terminal_the_bar_is_full_at_the_end(capsys: pytest.CaptureFixture[str]):
+    watch = Progress(STAGES, lambda line: pytest.fail(line), bar=True)
+    for stage in STAGES:
+        for iteration in range(1, 11):
+            watch(step(stage, iteration, patches=1.0))
+    watch.close()
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "stage 2/2 64x48  10/10  patches 1" in shown
+
+
+def test_nothing_is_shown_before_the_first_step(capsys: pytest.CaptureFixture[str]):
+    Progress(STAGES, print, bar=True).close()
+    assert capsys.readouterr() == ("", "")
