@@ -11,7 +11,7 @@ from photostyle.files.images import Picture
 from photostyle.files.legends import from_hex
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize, size_of
-from photostyle.regions.guidance import FLOOR
+from photostyle.regions.guidance import TRACE
 from segmentation.cluster import cluster
 from segmentation.groups import GROUPS
 from segmentation.inference import group_probabilities
@@ -120,7 +120,7 @@ def _groups(probabilities: Tensor) -> MaskSet:
     """The groups that are in a picture at all, (K, H, W): traces of a probability are given to the others."""
     strongest = torch.bincount(probabilities.argmax(0).flatten(), minlength=len(GROUPS))
     present = [
-        row for row, pixels in enumerate(strongest.tolist()) if pixels >= FLOOR * probabilities[0].numel()
+        row for row, pixels in enumerate(strongest.tolist()) if pixels >= TRACE * probabilities[0].numel()
     ]
     masks = probabilities[present]
     return MaskSet(
