@@ -79,8 +79,8 @@ def _check_references(inputs: Inputs, recipe: Recipe) -> None:
 def _check_terms(recipe: Recipe, terms: Sequence[type[Term]]) -> None:
     """The layers exist (sooner said than after a download) and every stage has something to minimise."""
     for term in terms:
-        if layers := term.layers(recipe):
-            layers_down_to(recipe.encoder, layers)
+        if term.compares_features:
+            layers_down_to(recipe.encoder, term.layers(recipe))
     if any(recipe.iterations) and not any(term.weighed(recipe) for term in terms):
         raise PhotostyleError(
             "every weight is 0: there is nothing to optimise; raise one, or give --iterations 0"

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 import torch
 from skimage import data
 from torch import Tensor
+from waiting import HANGS, until
 
 from photostyle.workers.pool import Pool, Processes
 from photostyle.workers.ray_pool import INSTALL, open_pool
@@ -31,7 +31,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 Workers = Callable[..., Pool]
 PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
-STARTED = 120  # seconds that a process or a cluster may take to start on a busy machine
+WORKERS = {"kept_processes", "workers", "all_workers", "ray_cluster", "ray_settings"}  # fixtures
 IMPORTS = """
 import importlib, json, sys
 loaded = {}
@@ -40,6 +40,17 @@ for name in sys.argv[1:]:
     loaded[name] = sorted(sys.modules)
 print(json.dumps(loaded))
 """
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks and pytest-xdist groups by them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks that follow from a test's fixtures: whether it needs the published pairs, whose workers it shares."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "shared" in fixtures:
+            item.add_marker("shared")
+        if fixtures & WORKERS:
+            item.add_marker(pytest.mark.xdist_group("workers"))
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +79,12 @@ def chelsea() -> Tensor:
     return _tensor(data.chelsea())
 
 
+@pytest.fixture
+def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters from one start of 15: how good they are is asked in test_cluster."""
+    monkeypatch.setattr("segmentation.cluster.STARTS", 1)
+
+
 @pytest.fixture(scope="session")
 def loaded() -> dict[str, set[str]]:
     """Which modules a new process has once it has imported this one and those before it."""
@@ -79,7 +96,7 @@ def loaded() -> dict[str, set[str]]:
         "photostyle.cli.search",
     ]
     command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]
-    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=STARTED, check=True)
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=HANGS, check=True)
     return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}
 
 
@@ -99,31 +116,41 @@ def ray_settings() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def ray_cluster(ray_settings: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Ray of 2 CPUs on this machine: its addresses as --cluster takes them, "auto" by way of RAY_ADDRESS."""
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
-        *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
-    ]
-    log = tmp_path_factory.mktemp("ray") / "log"
-    with log.open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as head:
-        try:
-            yield {JOINED: _address(head, log, port), CLIENT: f"ray://127.0.0.1:{port}"}
-        finally:
-            head.terminate()
+    folder = tmp_path_factory.mktemp("ray")
+    for attempt in range(3):
+        # Ray wants the number of this port beforehand. Between its choice and its use another process may take it.
+        with socket.socket() as free:
+            free.bind(("", 0))
+            port = free.getsockname()[1]
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),
+            *("--num-gpus=0", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false"),
+        ]
+        log = folder / f"log {attempt}"
+        with log.open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as head:
+            try:
+                if address := _address(head, log, port):
+                    yield {JOINED: address, CLIENT: f"ray://127.0.0.1:{port}"}
+                    return
+            finally:
+                head.terminate()
+    pytest.fail(f"no Ray started: {log.read_text()}")
 
 
-def _address(head: "subprocess.Popen[bytes]", log: Path, port: int) -> str:
-    """What a new cluster says of itself, as soon as its server for clients answers too."""
-    deadline = time.monotonic() + STARTED
-    while True:
-        said = log.read_text()
-        assert head.poll() is None and time.monotonic() < deadline, said
-        if address := re.search(r"start --address='([^']+)'", said):
+def _address(head: "subprocess.Popen[bytes]", log: Path, port: int) -> str | None:
+    """What a new cluster says of itself, as soon as its server for clients answers too; None where it has ended."""
+    found: list[str | None] = []
+
+    def has_started_or_ended() -> bool:
+        if head.poll() is not None:
+            found.append(None)
+        elif said := re.search(r"start --address='([^']+)'", log.read_text()):
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-                return address[1]
-        time.sleep(0.1)
+                found.append(said[1])
+        return bool(found)
+
+    until(has_started_or_ended, "a Ray")
+    return found[0]
 
 
 class KeptProcesses(Processes):
@@ -189,17 +216,14 @@ def kill_first() -> Iterator[Callable[[Path, str], None]]:
 
     yield watch
     for thread in threads:
-        thread.join(1)
+        thread.join(10)  # what it waits for has long been there, or never comes
         assert not thread.is_alive(), "nothing was killed"
 
 
 def _kill(folder: Path, name: str) -> None:
-    deadline = time.monotonic() + STARTED
-    while time.monotonic() < deadline:
-        if begun := sorted(folder.glob(f"{name}-*")):
-            os.kill(int(begun[0].name.split("-")[-2]), signal.SIGKILL)
-            return
-        time.sleep(0.01)
+    until(lambda: any(folder.glob(f"{name}-*")), f"a process to kill, {name},")
+    first = min(folder.glob(f"{name}-*"))
+    os.kill(int(first.name.split("-")[-2]), signal.SIGKILL)
 
 
 def _tensor(image: np.ndarray) -> Tensor:

@@ -199,6 +199,7 @@ def test_a_large_picture_is_measured_at_700_pixels(photo, style):
         assert function(result, content) == function(*reduced) != function(strip, strip)
 
 
+@pytest.mark.slow
 def test_twelve_megapixels_take_no_more_memory_than_their_own(photo, style):
     content = resize(photo, 3000, 4000)
     tracemalloc.start()  # of NumPy; what torch holds is the pictures and one reduction
@@ -232,7 +233,8 @@ def test_banding_is_the_excess_of_the_steps_on_a_walk_of_a_hundredth():
     height = float(deltaE_cie76(lab[:, 0], lab[:, -1])[0])
     # One walk along the rows in 700 px meets it, no walk along the columns does: half of a hundredth of it.
     expected = (height - artefacts.STEP) / 700 / 2 * 7
-    assert artefacts.banding(result, content) == pytest.approx(expected, rel=1e-6)
+    # A variance of ΔE² is rounded to about 1e-15 of it: 3e-8 of the step under the root, times the ramp of 7 flanks.
+    assert artefacts.banding(result, content) == pytest.approx(expected, rel=1e-5)
 
 
 def test_noise_is_the_standard_deviation_of_white_noise_in_lab():
@@ -342,7 +344,6 @@ def test_a_fringe_is_a_halo_and_a_bleed_is_spill(side):
 # On published results: what is seen in the pictures (docs/method.md names the functions)
 
 
-@pytest.mark.shared
 def test_the_published_results_are_ordered_as_they_look(shared):
     from photostyle.files.images import read_image
 

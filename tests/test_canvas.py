@@ -6,20 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from photostyle.config import Config
-from photostyle.errors import PhotostyleError
 from photostyle.files.images import write_image
 from photostyle.imaging.filters import IMAGENET_MEAN, apply_affine_maps, box_mean, local_affine_maps, resize
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
-from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, first_canvas, recolour
+from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, noise, recolour
 from photostyle.regions.colour import region_colour_maps
 
 EDGE = 30  # column of the step in `step_photo`
-
-
-def config(**settings) -> Config:
-    return Config(Path("photo.png"), (Path("style.png"),), **settings)
 
 
 @pytest.fixture
@@ -62,21 +56,22 @@ SHADE = affine([[0.3, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.5]], [0.0, 0.2, 0
 def test_feathering_keeps_the_sum_of_every_pixel_and_the_range(photo: Tensor, radius: int, seed: int):
     masks = random_regions(64, 96, seed)
     soft = feather(photo, masks, radius)
-    torch.testing.assert_close(soft.sum(0), masks.sum(0), rtol=0, atol=1e-6)  # one division in float32
+    torch.testing.assert_close(soft.sum(0), masks.sum(0), rtol=0, atol=1e-5)  # sums of float32 near 1
     assert soft.min() >= 0
     assert not torch.equal(soft, masks)
 
 
 def test_the_sum_is_kept_where_the_masks_are_fitted_on_a_smaller_copy(coffee: Tensor):
     masks = random_regions(400, 600, 0)
-    torch.testing.assert_close(feather(coffee, masks, 8).sum(0), masks.sum(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(feather(coffee, masks, 8).sum(0), masks.sum(0), rtol=0, atol=1e-5)
 
 
 def test_at_the_fitting_size_feathering_is_the_guided_filter(photo: Tensor):
     masks = random_regions(64, 96, 0, labels=3)
-    # He, Sun & Tang (ECCV 2010), eq. 16: the maps of all windows around a pixel, averaged.
-    maps = box_mean(local_affine_maps(photo, masks, 5, FEATHER_RIDGE).flatten(0, 1), 5)
-    soft = apply_affine_maps(maps.unflatten(0, (3, 4)), photo).clamp(0, 1)
+    # He, Sun & Tang (ECCV 2010), eq. 16: the maps of all windows that hold a pixel, averaged.
+    maps = local_affine_maps(photo, masks, 5, FEATHER_RIDGE)
+    mean = box_mean(maps.flatten(0, 1), 5).unflatten(0, maps.shape[:2])
+    soft = apply_affine_maps(mean, photo).clamp(0, 1)
     torch.testing.assert_close(feather(photo, masks, 5), soft / soft.sum(0), rtol=0, atol=1e-5)
 
 
@@ -121,7 +116,7 @@ def test_each_region_goes_through_its_own_map_and_the_rest_stays(photo: Tensor):
 def test_regions_with_one_map_have_no_seam_between_them(photo: Tensor):
     masks = feather(photo, random_regions(64, 96, 2, labels=3), 8)
     seamless = recolour(photo, torch.ones(1, 64, 96), TINT[None])
-    torch.testing.assert_close(recolour(photo, masks, TINT.expand(3, -1, -1)), seamless, rtol=0, atol=1e-6)
+    torch.testing.assert_close(recolour(photo, masks, TINT.expand(3, -1, -1)), seamless, rtol=0, atol=1e-5)
 
 
 def test_a_feathered_border_in_a_flat_sky_shows_no_step():
@@ -140,45 +135,12 @@ def test_recolouring_stays_in_range(photo: Tensor):
     assert result.max() == 1
 
 
-def test_the_content_start_is_a_copy_of_the_photo(photo: Tensor):
-    canvas = first_canvas(config(start="content"), photo, torch.ones(1, 64, 96), TINT[None])
-    assert torch.equal(canvas, photo)
-    canvas.zero_()
-    assert photo.any()
-
-
-def test_the_colour_start_is_the_feathered_recolouring(photo: Tensor):
-    masks, maps = random_regions(64, 96, 0), torch.stack((TINT, SHADE, TINT))
-    canvas = first_canvas(config(feather=5), photo, masks, maps)
-    assert torch.equal(canvas, recolour(photo, feather(photo, masks, 5), maps))
-    assert canvas.is_contiguous() and canvas.dtype == torch.float32
-
-
-def test_the_noise_start_is_the_seeds_and_no_photos(photo: Tensor, step_photo: Tensor):
-    def noise(seed: int, like: Tensor = photo) -> Tensor:
-        return first_canvas(
-            config(start="noise", seed=seed), like, torch.ones(1, *like.shape[1:]), TINT[None]
-        )
-
-    assert torch.equal(noise(1), noise(1)) and not torch.equal(noise(1), noise(2))
-    assert torch.equal(noise(1), noise(1, 1 - photo))
+def test_noise_is_the_seeds_and_no_photos(photo: Tensor):
+    assert torch.equal(noise(photo, 1), noise(photo, 1)) and not torch.equal(noise(photo, 1), noise(photo, 2))
+    assert torch.equal(noise(photo, 1), noise(1 - photo, 1))
     mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
     # 18 432 draws fix a standard deviation to 0.5 %; at means near 0.5 float32 rounds to 3e-8 of 4e-7.
-    assert (noise(1) - mean).std().item() == pytest.approx(NOISE, rel=0.05)
-
-
-def test_a_start_file_is_read_and_resized(photo: Tensor, chelsea: Tensor, tmp_path: Path):
-    write_image(tmp_path / "start.png", chelsea)
-    settings = config(start="file", start_file=tmp_path / "start.png")
-    canvas = first_canvas(settings, photo, torch.ones(1, 64, 96), TINT[None])
-    # chelsea has 8 bits a channel: a PNG keeps it exactly.
-    torch.testing.assert_close(canvas, resize(chelsea, 64, 96), rtol=0, atol=1e-6)
-    assert canvas.is_contiguous()
-
-
-def test_a_start_file_that_was_not_given_is_asked_for(photo: Tensor):
-    with pytest.raises(PhotostyleError, match="--start-file"):
-        first_canvas(config(start="file"), photo, torch.ones(1, 64, 96), TINT[None])
+    assert (noise(photo, 1) - mean).std().item() == pytest.approx(NOISE, rel=0.05)
 
 
 def test_instant_is_the_canvas_itself_at_the_photos_size(coffee: Tensor, chelsea: Tensor, tmp_path: Path):

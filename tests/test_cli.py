@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -21,7 +20,10 @@ import torch
 from PIL import Image
 from skimage import data
 from skimage.transform import resize
+from vgg import narrow_vgg
+from waiting import HANGS, until
 
+from photostyle import pipeline
 from photostyle.cli import main
 from photostyle.cli import program as cli
 from photostyle.cli import run as command_run
@@ -35,7 +37,6 @@ from photostyle.errors import ComputationError
 from photostyle.evaluation.artefacts import Artefacts
 from photostyle.files.images import read_image
 from photostyle.losses import weights as weight_files
-from photostyle.losses.weights import convolutions
 from photostyle.optimisers import Step
 from photostyle.presets import PRESETS
 from photostyle.version import __version__
@@ -58,7 +59,6 @@ QUICK = [
     "1",
 ]
 INSTANT = ["--preset", "instant"]
-STARTED = 60  # seconds a subprocess may take to import torch on a busy machine
 
 SOFT = """kind = "soft"
 [regions]
@@ -75,15 +75,6 @@ def two_regions(height: int, width: int, column: int) -> Image.Image:
     mask = np.zeros((height, width, 3), np.uint8)
     mask[:, :column, 2] = mask[:, column:, 0] = 255
     return Image.fromarray(mask)
-
-
-def narrow_vgg(architecture: str = "vgg19") -> dict[str, torch.Tensor]:
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions(architecture).values():
-        state[f"features.{position}.weight"] = 0.2 * torch.randn(4, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(4)
-        channels = 4
-    return state
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +97,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_start: None) -> Path:
     """The working directory, with the prepared files in it; no weights in any cache and no network."""
     work = tmp_path / "work"
     work.mkdir()
@@ -346,7 +337,7 @@ def test_an_interrupt_before_there_is_a_picture_writes_nothing(
         raise KeyboardInterrupt
 
     before = contents(folder)
-    monkeypatch.setattr(command_run, "read_image", interrupt)
+    monkeypatch.setattr(command_run, "read_photograph", interrupt)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == INTERRUPTED
     assert "nothing was written" in capsys.readouterr().err
     assert contents(folder) == before
@@ -375,7 +366,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
             self.calls += 1
             return {"patches": image.sum() * (torch.nan if self.calls == 3 else 1)}
 
-    monkeypatch.setattr(import_module("photostyle.pipeline"), "Objective", Broken)
+    monkeypatch.setattr(pipeline, "Objective", Broken)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photostyle: ")]
     assert "patches is not finite at evaluation 3" in line and "the last good picture is out.png" in line
@@ -784,7 +775,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: Path) -> None:
     command = [str(Path(sys.executable).with_name("photostyle")), *content("gone.png"), "--preset", "instant"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=STARTED)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=HANGS)
     assert (done.returncode, done.stdout) == (BAD_INPUT, "")
     assert done.stderr == "photostyle: gone.png does not exist: check the name\n"
 
@@ -800,13 +791,10 @@ def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder:
     finally:
         signal.signal(signal.SIGINT, before)
     try:
-        for _ in range(10 * STARTED):
-            if Path("out-00003.png").exists():
-                break
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.1)
+        until(lambda: Path("out-00003.png").exists() or process.poll() is not None, "the third iteration")
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=STARTED)
+        _, said = process.communicate(timeout=HANGS)
     finally:
         process.kill()
     assert process.returncode == INTERRUPTED

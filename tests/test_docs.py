@@ -1,13 +1,15 @@
-"""The documents are executed: commands run, examples run, names exist, tables are the code's.
+"""The documents are executed: commands run, examples run, names exist, tables and drawings are the code's.
 
-`python tests/test_docs.py` writes the table of presets into the README.
+docs/generate.py writes what is the code's; tests/test_site.py builds the site.
 """
 
 import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +18,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from photostyle import configure, transfer
 from photostyle.cli import program as cli
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
@@ -23,69 +26,58 @@ from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
-from photostyle.config import Config
+from photostyle.config import TERMS, Config
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
-from photostyle.presets import PRESETS, configure
+from photostyle.presets import PRESETS
 from photostyle.regions.guidance import pair_regions
+from photostyle.scene import Scene
+from photostyle.solver import colour_maps
 from segmentation import make
 from segmentation.groups import GROUPS
 from segmentation.networks import Segmenter
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""
-DOCUMENTS = sorted([README, ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.md")])
-COMMANDS = re.findall(r"^(?:photostyle|python scripts/\w+\.py) .+$", TEXT, re.M)
-
-BEGIN = "<!-- presets: written by `python tests/test_docs.py` from photostyle/presets.py -->\n"
-END = "<!-- /presets -->"
-
-
-def preset_table() -> str:
-    """What every preset stands for, from presets.py."""
-    rows = [
-        "| | size | start | evaluations | optimiser | terms | smoothing |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in PRESETS:
-        config = configure(name, content="c", style="s")
-        cells = (
-            f"`{name}`",
-            f"{config.size}",
-            {"colour": "recoloured photo"}.get(config.start, config.start),
-            evaluations(config),
-            {"adam": "Adam", "lbfgs": "L-BFGS"}[config.optimiser] if any(config.iterations) else "–",
-            terms(config) if any(config.iterations) else "–",
-            f"{config.smooth_radius} / {config.smooth_edge:g}" if config.smooth_radius else "–",
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("experiments/*.md"))]
+COMMAND = re.compile(r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment)\w+\.py) [^#\n]+", re.M)
+EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
+SUFFIXES = {
+    "py",
+    "toml",
+    "png",
+    "jpg",
+    "json",
+    "html",
+    "md",
+    "svg",
+}  # what a word with a dot may be beside a name
 
 
-def evaluations(config: Config) -> str:
-    stages = ", ".join(f"{count}" for count in config.iterations)
-    return f"{config.first_pass} + {stages}" if config.first_pass else stages
+def text_of(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
 
 
-def terms(config: Config) -> str:
-    named = {
-        "content": config.content_weight,
-        "Gram": config.gram_weight,
-        "patches": config.patch_weight,
-        "texture": config.texture_weight,
-        "structure": config.structure_weight,
-        "variation": config.variation_weight,
-    }
-    parts = [f"{name} {weight:g}" for name, weight in named.items() if weight]
-    scales = (config.photorealism_weight, *config.photorealism_coarse)
-    parts.append("photorealism " + " ".join(f"{weight:g}" for weight in scales))
-    return ", ".join(parts)
+def load(path: str) -> ModuleType:
+    """A module of the repository that is in no package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.+?)^```$", TEXT, re.M | re.S)
+def commands_of(documents: list[Path]) -> list[str]:
+    """Every command that is shown, in the order of the documents, once."""
+    texts = [text_of(each).replace(" \\\n    ", " ") for each in documents]
+    shown = [command.strip() for text in texts for command in COMMAND.findall(text)]
+    return list(dict.fromkeys(command.removeprefix(".venv/bin/") for command in shown))
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.+?)^```$", text_of(document), re.M | re.S)
 
 
 @pytest.fixture
@@ -99,6 +91,9 @@ def folder(tmp_path, monkeypatch) -> Path:
         mask.save(tmp_path / f"{name}_mask.png")
     Image.new("RGB", (72, 48), "#0000ff").save(tmp_path / "sky.png")
     Image.new("RGB", (72, 48), "#00ff00").save(tmp_path / "land.png")
+    shutil.copy(tmp_path / "photo.jpg", tmp_path / "other.png")  # what another tool made of it
+    (tmp_path / "album").mkdir()
+    shutil.copy(tmp_path / "harbour.jpg", tmp_path / "album/harbour.jpg")
     state, channels = {}, 3
     generator = torch.Generator().manual_seed(0)
     for position in convolutions("vgg19").values():
@@ -150,29 +145,68 @@ def arguments_of(command: str) -> list[str]:
     return words[1:] if words[0] == "photostyle" else [Path(words[1]).stem, *words[2:]]
 
 
+def run_command(command: str) -> None:
+    """In two evaluations and without a network: what is tested is that the command is understood and does its job."""
+    name, *arguments = arguments_of(command)
+    short = ["--iterations", "2", "--no-download"] if name in ("run", "search") else []
+    if name == "run" and "instant" in arguments:
+        short = []
+    assert cli.main([name, *arguments, *short]) == 0, command
+    if name == "run":
+        output = parse_config([*arguments, *short]).output
+        assert output.is_file() and output.with_suffix(".json").is_file(), command
+
+
 def test_every_command_in_the_readme_works_in_turn(folder):
-    names = {arguments_of(command)[0] for command in COMMANDS}
-    assert names == cli.COMMANDS.keys(), "the README shows every command"
-    for command in COMMANDS:
-        # Two evaluations and no network: what is tested is that the command is understood and does its job.
-        name, *arguments = arguments_of(command)
-        short = ["--iterations", "2", "--no-download"] if name in ("run", "search") else []
-        assert cli.main([name, *arguments, *short]) == 0, command
-        if name == "run":
-            output = parse_config([*arguments, *short]).output
-            assert output.is_file() and output.with_suffix(".json").is_file(), command
+    commands = commands_of([README])
+    assert len(commands) > 10
+    for command in commands:
+        run_command(command)
     assert not (folder / "torch").exists(), "nothing was downloaded"
 
 
+def test_every_command_of_the_other_pages_works_too(folder):
+    rest = [each for each in commands_of(PAGES) if each not in commands_of([README])]
+    # What a page goes on with, another page may have made.
+    for command in [*commands_of([README])[:1], *rest]:
+        run_command(command)
+
+
+def test_every_command_of_the_program_is_shown():
+    assert {arguments_of(command)[0] for command in commands_of(PAGES)} == cli.COMMANDS.keys()
+
+
+def test_the_loop_over_a_folder_works(folder):
+    text = text_of(README).replace(" \\\n    ", " ")
+    ((target, glob, command),) = re.findall(
+        r"^mkdir -p (\w+)\nfor photo in (\S+); do\n  photostyle (.+)\ndone$", text, re.M
+    )
+    (folder / target).mkdir()
+    for photo in sorted(folder.glob(glob)):
+        words = command.replace('$(basename "$photo")', photo.name).replace("$photo", str(photo))
+        assert cli.main(shlex.split(words)) == 0
+    assert [path.name for path in sorted((folder / target).glob("*.jpg"))] == ["harbour.jpg"]
+
+
 def test_the_python_example_runs(folder, capsys):
-    (example,) = blocks("python")
+    (example,) = blocks(README, "python")
     exec(compile(example, "README.md", "exec"), {})
     assert (folder / "out.png").is_file()
     assert "#0000ff takes its style from #0000ff" in capsys.readouterr().out
 
 
+def test_without_masks_instant_is_one_affine_map_of_colours():
+    # What the README says of LUTs.
+    result = transfer(configure("instant", content=data.coffee(), style=data.chelsea()))
+    photo = result.photo.pixels
+    ((*slopes, offset),) = colour_maps(Scene.of(photo, result.reference.pixels)).float().permute(0, 2, 1)
+    mapped = torch.einsum("jc,jhw->chw", torch.stack(slopes), photo) + offset[:, None, None]
+    # Three products and a sum of numbers up to a few units in float32, in another order.
+    torch.testing.assert_close(mapped.clamp(0, 1), result.image, atol=1e-5, rtol=0)
+
+
 def test_the_legends_are_read(folder):
-    labels, painting, soft = blocks("toml")
+    labels, painting, soft = blocks(ROOT / "docs/masks.md", "toml")
     numbers = Image.new("L", (72, 48), 2)
     numbers.paste(17, (0, 24, 72, 48))
     numbers.save("labels.png")
@@ -194,76 +228,107 @@ def test_the_legends_are_read(folder):
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand)
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
-    known |= {
-        "data",
-        "part",
-        "full",
-        "config",
-    }  # of scripts/experiment.py, and what run takes beside its fields
+    # Of scripts/experiment.py, and what run takes beside its fields.
+    known |= {"data", "part", "full", "config"}
     for document in DOCUMENTS:
-        mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", document.read_text(encoding="utf-8"))
+        mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))
         assert set(mentioned) <= known, document.name
 
 
 def test_every_preset_is_explained():
-    section = TEXT.partition("## Presets")[2]
+    section = text_of(README).partition("## Which preset when")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", section, re.M)
     assert set(explained) == {"auto", *PRESETS}
 
 
-def test_the_table_of_presets_is_the_code_s():
-    assert BEGIN + preset_table() + END in TEXT, "run `python tests/test_docs.py`"
+GENERATED = dict(load("docs/generate.py").documents())
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_what_is_generated_is_the_code_s(path):
+    assert text_of(path) == GENERATED[path], "run `python docs/generate.py`"
+
+
+def test_every_setting_is_explained():
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", text_of(ROOT / "docs/settings.md"), re.M)
+    explained = {name for name, meaning in rows if len(meaning) > 10}
+    assert {field.name for field in fields(Config)} <= explained
 
 
 def test_the_exit_codes_are_the_code_s():
-    table = re.search(r"^\| Exit code \|.+?(?=\n\n)", TEXT, re.M | re.S)
+    table = re.search(r"^\| Exit code \|.+?(?=\n\n)", text_of(README), re.M | re.S)
     assert table
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", table[0], re.M)]
     assert codes == [DONE, FAILED, BAD_INPUT, INTERRUPTED]
 
 
-def test_every_function_that_is_named_exists():
-    modules: dict[str, list[ModuleType]] = {}
-    for path in (*ROOT.glob("photostyle/**/[a-z]*.py"), *ROOT.glob("segmentation/*.py")):
-        dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        modules.setdefault(path.stem, []).append(importlib.import_module(dotted))
-    named = 0
-    for document in DOCUMENTS:
-        for module, name in re.findall(r"`(\w+)\.(\w+)`", document.read_text(encoding="utf-8")):
-            if module in modules and name not in ("py", "toml", "png", "html"):
-                assert any(hasattr(each, name) for each in modules[module]), f"{module}.{name}"
-                named += 1
-    assert named > 20  # the table of method.md alone has more
+def names_in(document: Path) -> set[tuple[str, str]]:
+    """Every `module.name` in backticks that is no file's name."""
+    return {
+        (module, name)
+        for module, name in re.findall(r"`([^\W\d]\w*)\.(\w+)`", text_of(document))
+        if name not in SUFFIXES
+    }
+
+
+@cache
+def modules() -> dict[str, list[ModuleType]]:
+    """The project's packages and modules by the last part of their names."""
+    found: dict[str, list[ModuleType]] = {}
+    for package in ("photostyle", "segmentation"):
+        for path in ROOT.glob(f"{package}/**/*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            dotted = ".".join(parts[:-1] if path.stem == "__init__" else parts)
+            found.setdefault(dotted.rpartition(".")[2], []).append(importlib.import_module(dotted))
+    return found
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_every_function_that_is_named_exists(document):
+    for module, name in sorted(names_in(document)):
+        assert module in modules(), f"`{module}.{name}`: there is no module {module}"
+        assert any(hasattr(each, name) for each in modules()[module]), f"`{module}.{name}`"
+
+
+def test_the_method_names_its_functions_and_every_term():
+    named = names_in(ROOT / "docs/method.md")
+    assert len(named) > 50  # one for each row of its tables
+    assert {(term.__module__.rpartition(".")[2], term.__name__) for term in TERMS} <= named
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_files_resolve(document):
-    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text_of(document))
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
 def test_the_pictures_are_small_enough_for_a_repository():
     for picture in ROOT.glob("docs/images/*"):
-        assert picture.suffix == ".jpg" and picture.stat().st_size < 150_000, picture.name
+        assert picture.suffix in (".jpg", ".svg") and picture.stat().st_size < 150_000, picture.name
 
 
-def test_the_first_screen_has_the_two_commands_and_the_picture():
-    screen = "\n".join(TEXT.splitlines()[:20])
+def test_the_pictures_can_be_made_again():
+    made = {f"{name}.jpg" for name in load("docs/strips.py").STRIPS} | {"demo.jpg"}
+    assert {picture.name for picture in ROOT.glob("docs/images/*.jpg")} == made
+
+
+def test_the_first_screen_has_the_picture_and_the_commands():
+    screen = "\n".join(text_of(README).splitlines()[:20])
     for expected in ("scripts/demo", "scripts/check", "docs/images/demo.jpg"):
         assert expected in screen
         assert (ROOT / expected).is_file()
+    assert "photostyle run --content photo.jpg --style sunset.jpg\n" in screen, (
+        "one command for one's own photographs"
+    )
 
 
-def demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts/demo.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_there_are_ten_questions():
+    questions = text_of(README).partition("<!-- questions -->")[2].partition("<!-- /questions -->")[0]
+    assert len(re.findall(r"^\*\*[^*]+\?\*\*", questions, re.M)) == 10
 
 
 def test_the_demonstration_s_masks_pair_region_by_region(folder):
-    files = demo().write_inputs()
+    files = load("scripts/demo.py").write_inputs()
     sets, pictures = [], []
     for name in ("content", "style"):
         picture = read_image(files[name])
@@ -275,12 +340,7 @@ def test_the_demonstration_s_masks_pair_region_by_region(folder):
 
 
 def test_the_demonstration_ends_with_picture_record_and_sheet(folder, capsys):
-    assert demo().demonstrate(["--preset", "instant"]) == 0
+    assert load("scripts/demo.py").demonstrate(["--preset", "instant"]) == 0
     said = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[-3:])
     assert said.keys() == {"picture", "record", "sheet"}
     assert all(Path(path).is_file() for path in said.values())
-
-
-if __name__ == "__main__":
-    before, rest = TEXT.split(BEGIN)
-    README.write_text(before + BEGIN + preset_table() + END + rest.split(END, 1)[1], encoding="utf-8")

@@ -1,6 +1,5 @@
 """Experiments: run once, go on where they stopped, and never older than their settings."""
 
-import importlib.util
 import inspect
 import json
 import os
@@ -18,7 +17,7 @@ import on_workers.twice
 import pytest
 import torch
 
-from experiments import framework
+from experiments import command, framework
 from experiments.framework import (
     INDEX_BEGIN,
     INDEX_END,
@@ -349,10 +348,7 @@ def test_a_file_is_read_once_and_let_go_when_no_run_needs_it(numbered, tmp_path,
     ],
 )
 def test_the_script_says_in_one_line_what_is_wrong_with_an_option(options, said, capsys):
-    spec = importlib.util.spec_from_file_location("experiment_script", ROOT / "scripts/experiment.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.main([str(FOLDERS[0]), *options]) == 2
+    assert command.main([str(FOLDERS[0]), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("experiment: ") and said in line
 
@@ -508,6 +504,7 @@ def own_answer(parameters: dict[str, Any]) -> float:
     return detector(compared.result, compared.content)
 
 
+@pytest.mark.slow
 def test_the_recorded_answers_are_today_s():
     folder = ROOT / "experiments/009-artefacts"
     settings, figures = read_config(folder)["settings"], read_result(folder)["figures"]

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from torch import Tensor
+from vgg import narrow_vgg
 
 from experiments.framework import INDEX_BEGIN, INDEX_END, run_experiment
 from experiments.kinds import (
@@ -25,7 +26,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.imaging.filters import resize
-from photostyle.losses.weights import convolutions, find
+from photostyle.losses.weights import find
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,12 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, coffee: Tensor, chelsea: Tens
         (folder / "dpst" / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(folder / "dpst" / name, picture)
     (folder / SLIM).parent.mkdir()
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        state[f"features.{position}.weight"] = 0.3 * torch.randn(4, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(4)
-        channels = 4
-    save_file(state, folder / SLIM)
+    save_file(narrow_vgg(), folder / SLIM)
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from vgg import narrow_vgg
 
 from photostyle.cli import program as cli
 from photostyle.cli.console import DONE
@@ -14,21 +15,17 @@ from photostyle.files.images import write_image
 from photostyle.imaging.filters import halve, luma, resize
 from photostyle.imaging.matting import MattingOperator
 from photostyle.imaging.rendering import enlarge, smooth_local_affine
+from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import (
-    content_loss,
-    gram_loss,
-    photorealism_loss,
-    region_grams,
-    structure_loss,
-    variation_loss,
-)
+from photostyle.losses.gram import gram_loss, region_grams
 from photostyle.losses.patches import PatchStyle
-from photostyle.losses.weights import convolutions
-from photostyle.objective import Objective, Scene
+from photostyle.losses.photorealism import photorealism_loss
+from photostyle.losses.structure import structure_loss
+from photostyle.losses.variation import variation_loss
+from photostyle.objective import Objective
 from photostyle.optimisers import optimise
 from photostyle.regions.mixture import alone
-from photostyle.stages import Stage
+from photostyle.scene import Scene, Stage
 
 pytestmark = [
     pytest.mark.gpu,
@@ -69,14 +66,7 @@ def image(photo: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    """A VGG-19 of eight random channels a layer, signals keeping their size (He et al. 2015)."""
-    generator, weights, width = torch.Generator().manual_seed(1), {}, 3
-    for position in convolutions("vgg19").values():
-        scale = (2 / (9 * width)) ** 0.5
-        weights[f"features.{position}.weight"] = scale * torch.randn(8, width, 3, 3, generator=generator)
-        weights[f"features.{position}.bias"] = torch.zeros(8)
-        width = 8
-    return weights
+    return narrow_vgg(width=8)
 
 
 def stripes(image: Tensor) -> Tensor:

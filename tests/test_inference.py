@@ -89,8 +89,8 @@ def of(maps: Tensor, name: str) -> Tensor:
 def check_probabilities(maps: Tensor, photo: Tensor) -> None:
     assert maps.shape == (len(GROUPS), *photo.shape[1:]) and maps.dtype == torch.float32
     assert maps.min() >= 0
-    # Softmax, the blend and two enlargements each round by a few units of 6e-8.
-    torch.testing.assert_close(maps.sum(0), torch.ones(photo.shape[1:]), atol=2e-6, rtol=0)
+    # Softmax over up to 150 classes, the blend and two enlargements: some 100 roundings of 6e-8 in any order.
+    torch.testing.assert_close(maps.sum(0), torch.ones(photo.shape[1:]), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("cell", [1, 4])
@@ -216,7 +216,7 @@ def test_a_network_of_single_pixels_gives_the_same_whole_and_in_windows(height, 
     fake = segmenter(Colours(cell, sharpness=3), stride=stride)
     whole, windows = (group_probabilities(fake, photo, window=window) for window in (False, True))
     check_probabilities(windows, photo)
-    torch.testing.assert_close(windows, whole, atol=2e-6, rtol=0)
+    torch.testing.assert_close(windows, whole, atol=1e-5, rtol=0)
 
 
 def test_a_panorama_is_cut_into_windows_that_cover_it():
@@ -314,7 +314,7 @@ def test_an_smp_network_is_read_before_its_head_enlarges():
     for row, group in enumerate(GROUPS):
         small = classes[list(group.classes["ade20k"])].sum(0)
         expected = F.interpolate(small[None, None], (64, 96), mode="bilinear", align_corners=False)[0, 0]
-        torch.testing.assert_close(maps[row], expected, atol=2e-6, rtol=0)
+        torch.testing.assert_close(maps[row], expected, atol=1e-5, rtol=0)
 
 
 def test_any_other_network_is_read_as_it_answers():
@@ -335,7 +335,7 @@ def test_any_other_network_is_read_as_it_answers():
         classes = (output["out"] if isinstance(output, dict) else output).softmax(1)[0]
         for row, group in enumerate(GROUPS):
             expected = classes[list(group.classes[vocabulary])].sum(0)
-            torch.testing.assert_close(maps[row], expected, atol=2e-6, rtol=0)
+            torch.testing.assert_close(maps[row], expected, atol=1e-5, rtol=0)
 
 
 def test_a_swin_of_one_size_takes_a_photo_of_any():

@@ -92,7 +92,9 @@ def test_strips_are_a_matter_of_memory_only(monkeypatch: pytest.MonkeyPatch) -> 
     photo, picture = noise(5), noise(105)
     whole = keep_lightness(photo, picture)
     monkeypatch.setattr(lightness, "STRIP", 7)
-    assert torch.equal(keep_lightness(photo, picture), whole)
+    # A power's last bit depends on whether its pixel is in a full vector or in the rest of the strip, and may move the
+    # bisection by its last step: 2^-16 of the way out of the gamut, through the slope of sRGB's curve at black, 12.92.
+    torch.testing.assert_close(keep_lightness(photo, picture), whole, rtol=0, atol=2 * 12.92 / 2**16)
 
 
 def test_light_is_srgbs_curve_there_and_back() -> None:

@@ -157,12 +157,13 @@ def test_a_photograph_is_no_mask(tmp_path: Path, photo: str) -> None:
     refused(path, str(path), "no colour mask", "75%", height=picture.shape[0], width=picture.shape[1])
 
 
-def test_a_mask_of_a_camera_s_size_takes_seconds(tmp_path: Path) -> None:
+def test_a_mask_of_a_camera_s_size_takes_no_minutes(tmp_path: Path) -> None:
     picture = np.kron(discs(8), np.ones((12, 12, 1), np.uint8))
     path = save(tmp_path / "a.png", picture, compress_level=1)
     start = time.process_time()
     assert len(read(path, 1440, 1920).names) == 3
-    assert time.process_time() - start < 5  # under 1 s on an idle core for these 2.8 megapixels
+    # Under 1 s of a core for these 2.8 megapixels; to compare every pixel with every other takes hours.
+    assert time.process_time() - start < 60
 
 
 # sizes
@@ -510,7 +511,6 @@ PUBLISHED = {  # pair: regions of the content, of the style; counted by eye
 PRIMARIES = np.array(np.meshgrid(*[[0, 255]] * 3)).reshape(3, -1).T
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("pair", PUBLISHED)
 def test_the_published_masks_have_their_regions_and_no_grey(shared: Path, pair: int) -> None:
     sides = (("input", f"in{pair}.png"), ("style", f"tar{pair}.png"))
@@ -523,7 +523,6 @@ def test_the_published_masks_have_their_regions_and_no_grey(shared: Path, pair: 
         assert (found.masks.sum(0) == 1).all()
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("pair", PUBLISHED)
 def test_the_published_masks_as_jpeg_paintings_have_their_regions(
     shared: Path, tmp_path: Path, pair: int

@@ -1,22 +1,25 @@
 """A stage's objective: which terms there are, what each weight does, and that they are the losses."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
+from vgg import narrow_vgg
 
-from photostyle.config import Config
+from photostyle.config import TERMS, Recipe
+from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import halve, luma, resize
 from photostyle.imaging.matting import MattingOperator
+from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.functions import content_loss, gram_loss, region_grams, structure_loss, variation_loss
+from photostyle.losses.gram import Gram, gram_loss, region_grams
+from photostyle.losses.structure import structure_loss
+from photostyle.losses.term import Term
 from photostyle.losses.texture import FILTERS, FIXED_DRAWS, directions
-from photostyle.losses.weights import convolutions
-from photostyle.objective import Objective, Scene, feature_layers, needs_encoder
+from photostyle.losses.variation import variation_loss
+from photostyle.objective import Objective, feature_layers
 from photostyle.regions.guidance import carry_masks
 from photostyle.regions.mixture import alone
-from photostyle.stages import Stage
+from photostyle.scene import Scene, Stage
 
 LAYERS = ("relu1_1", "relu2_1")
 NOTHING = {
@@ -35,9 +38,9 @@ STAGE = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photor
 FIRST_PASS = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=False)
 
 
-def config(**settings) -> Config:
+def recipe(**settings) -> Recipe:
     """Every weight zero but those given."""
-    return Config(Path("photo"), (Path("style"),), **{**NOTHING, **settings})
+    return Recipe(**{**NOTHING, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -54,68 +57,86 @@ def image(coffee: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """The first four convolutions of a VGG-19 with four random channels a layer."""
-    generator, state, width = torch.Generator().manual_seed(1), {}, 3
-    for position in list(convolutions("vgg19").values())[:4]:
-        state[f"features.{position}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
-        state[f"features.{position}.bias"] = torch.randn(4, generator=generator) / 10
-        width = 4
-    return Encoder(state, layers=(*LAYERS, "relu2_2"))
+    return Encoder(narrow_vgg(count=4), layers=(*LAYERS, "relu2_2"))
 
 
 def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: Stage = STAGE, **settings):
-    return Objective(config(**settings), stage, scene, encoder)(image)
+    return Objective(recipe(**settings), stage, scene, encoder)(image)
 
 
-def test_there_is_a_term_for_every_weight_and_no_other(scene: Scene, image: Tensor, encoder: Encoder):
-    given = {
-        "patch_weight": 1.0,
-        "texture_weight": 1.0,
-        "structure_weight": 1.0,
-        "variation_weight": 1.0,
-        "photorealism_weight": 1.0,
+WEIGHTS = [(term, name) for term in TERMS for name in term.weights]
+
+
+def one(value: float, name: str) -> float | tuple[float, ...]:
+    """A weight's value as its field has it."""
+    return (value,) if isinstance(getattr(Recipe, name), tuple) else value
+
+
+@pytest.mark.parametrize(("term", "weight"), WEIGHTS)
+def test_there_is_a_term_for_every_weight_and_no_other(
+    scene: Scene, image: Tensor, encoder: Encoder, term: type[Term], weight: str
+):
+    used = encoder if term.layers(recipe()) else None
+    assert {name.split()[0] for name in terms(scene, image, used, **{weight: one(1.0, weight)})} == {
+        term.name
     }
-    names = {
-        "patch_weight": "patches",
-        "texture_weight": "texture",
-        "structure_weight": "structure",
-        "variation_weight": "variation",
-        "photorealism_weight": "photorealism",
-    }
-    for weight, name in names.items():
-        assert set(terms(scene, image, **{weight: 1.0})) == {name}
-    assert set(terms(scene, image, **given)) == set(names.values())
-    assert set(terms(scene, image, encoder, content_weight=1.0)) == {"content"}
+
+
+def test_without_a_weight_there_is_no_term(scene: Scene, image: Tensor, encoder: Encoder):
+    assert terms(scene, image, encoder) == {}
     assert set(terms(scene, image, encoder, gram_weight=1.0)) == {"gram relu1_1", "gram relu2_1"}
-    assert terms(scene, image) == {}
 
 
-@pytest.mark.parametrize(
-    "weight",
-    [
-        "content_weight",
-        "gram_weight",
-        "patch_weight",
-        "texture_weight",
-        "structure_weight",
-        "variation_weight",
-        "photorealism_weight",
-    ],
-)
-def test_terms_are_proportional_to_their_weight(scene: Scene, image: Tensor, encoder: Encoder, weight: str):
-    used = encoder if weight in ("content_weight", "gram_weight") else None
-    once, thrice = (terms(scene, image, used, **{weight: value}) for value in (0.5, 1.5))
+def test_a_term_that_compares_features_asks_for_an_encoder(scene: Scene, image: Tensor):
+    with pytest.raises(PhotostyleError, match="the term gram compares features; give an encoder"):
+        terms(scene, image, gram_weight=1.0)
+
+
+def test_an_evaluation_asks_the_network_once_and_the_next_one_again(
+    scene: Scene, image: Tensor, encoder: Encoder
+):
+    """An optimiser changes its image in place: what was computed for it before is not true of it any more."""
+    asked = []
+
+    class Counted:
+        plan = encoder.plan
+
+        def __call__(self, picture: Tensor) -> dict[str, Tensor]:
+            asked.append(picture)
+            return encoder(picture)
+
+    both = recipe(gram_weight=1.0, content_weight=1.0)
+    objective, moving = Objective(both, STAGE, scene, Counted()), image.clone()
+    asked.clear()
+    first = objective(moving)
+    assert len(asked) == 1
+    moving.mul_(0.5)
+    second = objective(moving)
+    assert len(asked) == 2 and second["content"] != first["content"]
+
+
+def test_the_parts_of_a_term_add_up_to_it(scene: Scene, image: Tensor, encoder: Encoder):
+    term = Gram(recipe(gram_weight=2.0), STAGE, scene, encoder)
+    parts = torch.stack([part(image) for part in term.parts().values()])
+    torch.testing.assert_close(term(image), parts.sum())
+
+
+@pytest.mark.parametrize(("term", "weight"), WEIGHTS)
+def test_terms_are_proportional_to_their_weight(
+    scene: Scene, image: Tensor, encoder: Encoder, term: type[Term], weight: str
+):
+    used = encoder if term.layers(recipe()) else None
+    once, thrice = (terms(scene, image, used, **{weight: one(value, weight)}) for value in (0.5, 1.5))
     for name, value in once.items():
         assert thrice[name].item() == pytest.approx(3 * value.item(), rel=1e-5)
         assert value.item() > 0
 
 
 def test_only_content_and_gram_need_an_encoder_and_only_their_layers():
-    assert not needs_encoder(config(patch_weight=1.0)) and feature_layers(config(patch_weight=1.0)) == ()
-    assert needs_encoder(config(content_weight=1.0)) and needs_encoder(config(gram_weight=1.0))
-    assert feature_layers(config(content_weight=1.0)) == ("relu2_2",)
-    assert feature_layers(config(gram_weight=1.0)) == LAYERS
-    assert feature_layers(config(gram_weight=1.0, content_weight=1.0)) == (*LAYERS, "relu2_2")
+    assert feature_layers(recipe(patch_weight=1.0)) == ()
+    assert feature_layers(recipe(content_weight=1.0)) == ("relu2_2",)
+    assert feature_layers(recipe(gram_weight=1.0)) == LAYERS
+    assert feature_layers(recipe(gram_weight=1.0, content_weight=1.0)) == ("relu2_2", *LAYERS)
 
 
 @pytest.mark.parametrize("scale", ["relative", "released"])
@@ -200,7 +221,7 @@ def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(
     scene: Scene, image: Tensor, weight: str, name: str
 ):
     def three_evaluations(optimiser: str) -> list[float]:
-        objective = Objective(config(**{weight: 1.0}, optimiser=optimiser, patch_draws=4), STAGE, scene, None)
+        objective = Objective(recipe(**{weight: 1.0}, optimiser=optimiser, patch_draws=4), STAGE, scene, None)
         return [objective(image)[name].item() for _ in range(3)]
 
     assert len(set(three_evaluations("adam"))) == 3
@@ -213,7 +234,7 @@ def test_adam_sees_new_filters_at_every_evaluation_and_lbfgs_the_same_ones(
 
 
 def test_every_term_has_a_gradient_that_reaches_the_image(scene: Scene, image: Tensor, encoder: Encoder):
-    weights = dict.fromkeys([name for name in NOTHING if name.endswith("_weight")], 1.0)
+    weights = {name: one(1.0, name) for _, name in WEIGHTS}
     leaf = image.clone().requires_grad_()
     for name, value in terms(scene, leaf, encoder, **weights).items():
         (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,18 @@ from skimage import data
 from skimage.color import rgb2lab
 from skimage.transform import resize
 from torch import Tensor
+from vgg import narrow_vgg
 
+from photostyle import pipeline, solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import write_image
-from photostyle.losses.weights import WeightsNotFound, convolutions
+from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
 from photostyle.pipeline import Result, stages_of, transfer
 from photostyle.presets import configure
 from photostyle.regions.canvas import feather, recolour
 from photostyle.regions.colour import region_colour_maps
-
-story = import_module("photostyle.pipeline")  # `from photostyle import transfer` is the function
 
 QUICK: dict[str, Any] = {"size": 64, "coarsest": 64, "iterations": (3,), "device": "cpu", "threads": 1}
 COLUMN, STYLE_COLUMN = 80, 60  # where the two regions of the masks meet
@@ -50,13 +49,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(folder / "style-left.png", style[..., :STYLE_COLUMN])
     write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 90, STYLE_COLUMN))
     write_image(folder / "tall-red.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 128, 64))
-    generator, channels, state = torch.Generator().manual_seed(0), 3, {}
-    for position in convolutions("vgg19").values():
-        scale = (2 / (9 * channels)) ** 0.5  # He et al. 2015: signals keep their size down the layers
-        state[f"features.{position}.weight"] = scale * torch.randn(6, channels, 3, 3, generator=generator)
-        state[f"features.{position}.bias"] = torch.zeros(6)
-        channels = 6
-    torch.save(state, folder / "narrow.pth")
+    torch.save(narrow_vgg(width=16), folder / "narrow.pth")
     return folder
 
 
@@ -223,7 +216,7 @@ def test_a_region_goes_as_far_as_its_own_strength(
     torch.testing.assert_close(hard.image[..., COLUMN:], plain.image[..., COLUMN:])
     # Soft ones: the picture lies between the two everywhere.
     low, high = torch.minimum(full.image, full.photo.pixels), torch.maximum(full.image, full.photo.pixels)
-    assert (half.image >= low - 1e-6).all() and (half.image <= high + 1e-6).all()
+    assert (half.image >= low - 1e-5).all() and (half.image <= high + 1e-5).all()
 
 
 def test_a_strength_for_no_region_is_refused_before_the_work(
@@ -248,8 +241,8 @@ def test_several_references_give_different_regions(
     }
     hard = {"feather": 0, "iterations": (0,)}
     left, right, mixed = (transfer(make("instant", **each, **hard)) for each in (one, other, both))
-    assert torch.equal(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
-    assert torch.equal(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
+    torch.testing.assert_close(mixed.image[..., :COLUMN], left.image[..., :COLUMN])
+    torch.testing.assert_close(mixed.image[..., COLUMN:], right.image[..., COLUMN:])
     assert [each.path.name for each in mixed.references] == ["style-left.png", "tall.png"]
     assert len(mixed.masks) == len(mixed.mask_paths) == 3
 
@@ -441,7 +434,7 @@ def test_an_interrupt_before_the_first_step_leaves_the_recoloured_photo(
         raise KeyboardInterrupt
 
     whole = transfer(make("instant", iterations=(0,)))
-    monkeypatch.setattr(story, "schedule", interrupt)
+    monkeypatch.setattr(solver, "schedule", interrupt)
     result = transfer(make())
     assert result.ended == "interrupted" and result.trace == []
     torch.testing.assert_close(result.image, whole.image)
@@ -465,7 +458,7 @@ def broken_after(good_evaluations: int, value: float) -> type:
 def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
     make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
-    monkeypatch.setattr(story, "Objective", broken_after(2, value))
+    monkeypatch.setattr(pipeline, "Objective", broken_after(2, value))
     steps: list[Tensor] = []
     result = transfer(make(size=128, coarsest=128), lambda step: steps.append(step.image.clone()))
     assert "patches is not finite at evaluation 3 of stage 1 (128x96)" in result.ended
@@ -477,7 +470,7 @@ def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
 def test_a_run_that_breaks_at_once_gives_its_start(
     make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(story, "Objective", broken_after(0, math.nan))
+    monkeypatch.setattr(pipeline, "Objective", broken_after(0, math.nan))
     result = transfer(make(size=128, coarsest=128, start="content"))
     assert "evaluation 1" in result.ended
     torch.testing.assert_close(result.image, result.photo.pixels)
@@ -489,7 +482,7 @@ def test_a_full_memory_is_one_line_with_a_remedy(
     def exhaust(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee documentation")
 
-    monkeypatch.setattr(story, "Objective", exhaust)
+    monkeypatch.setattr(pipeline, "Objective", exhaust)
     with pytest.raises(
         ComputationError, match=r"^out of memory at --size 64; try a smaller --size \(.*GiB\.\)$"
     ):

@@ -2,19 +2,18 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import on_workers
 import pytest
+from waiting import until
 
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.workers.pool import ATTEMPTS, Pool, Processes, Task, ThisProcess
 
 Workers = Callable[..., Pool]
-STARTED = 120  # seconds a process may take to import torch on a busy machine
 
 
 def tasks(function: Callable[..., Any], *arguments: Any, count: int = 6) -> list[Task]:
@@ -118,15 +117,11 @@ def test_what_is_shared_arrives(workers: Workers) -> None:
 def test_leaving_it_ends_what_is_running(all_workers: Workers, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), all_workers() as pool:
         pool.submit("x", on_workers.waiting, tmp_path)
-        while not (names := list(tmp_path.iterdir())):
-            time.sleep(0.01)
-        process = int(names[0].name.split("-")[1])
+        until(lambda: any(tmp_path.iterdir()), "the task")
+        process = int(next(tmp_path.iterdir()).name.split("-")[1])
         assert is_alive(process)
         raise KeyboardInterrupt
-    deadline = time.monotonic() + STARTED
-    while is_alive(process) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_alive(process)
+    until(lambda: not is_alive(process), "the end of the worker")
 
 
 def test_a_worker_lost_while_idle_is_noticed(kept_processes: Processes) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from vgg import narrow_vgg
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights as weight_files
-from photostyle.losses.weights import convolutions
 from photostyle.presets import PRESETS, configure, resolve_preset
 from photostyle.validate import check
 
@@ -30,12 +30,7 @@ def cached(tmp_path: Path) -> Path:
     """VGG-19 weights, one channel wide, where torch hub would put them."""
     path = tmp_path / "hub" / "checkpoints" / weight_files.URLS["vgg19"].rpartition("/")[2]
     path.parent.mkdir(parents=True)
-    state, channels = {}, 3
-    for position in convolutions("vgg19").values():
-        state[f"features.{position}.weight"] = torch.ones(1, channels, 3, 3)
-        state[f"features.{position}.bias"] = torch.zeros(1)
-        channels = 1
-    torch.save(state, path)
+    torch.save(narrow_vgg(width=1), path)
     return path
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,27 +13,34 @@ from photostyle.workers.pool import Processes
 
 # Says what the variable is when torch is imported: a finder sees the import before it happens.
 WATCHED = """
-import os, sys
+import os, runpy, sys
 class Watch:
     def find_spec(self, name, path, target=None):
         if name == "torch":
             print("torch with", os.environ.get("OMP_WAIT_POLICY"))
 sys.meta_path.insert(0, Watch())
-from photostyle.cli import main
-sys.exit(main(["run", "--help"]))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = [str(ROOT / "scripts" / name) for name in ("run.py", "segment.py", "search.py", "experiment.py")]
 
 
-def said(**environment: str) -> str:
+def said(script: str = SCRIPTS[0], **environment: str) -> str:
     kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     ended = subprocess.run(
-        [sys.executable, "-c", WATCHED], env=kept | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", WATCHED, script, "--help"],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return ended.stdout.splitlines()[0]
 
 
-def test_the_command_line_lets_threads_sleep_before_torch_is_imported():
-    assert said() == "torch with PASSIVE"
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_command_lets_threads_sleep_before_torch_is_imported(script):
+    assert said(script) == "torch with PASSIVE"
 
 
 def test_what_the_user_has_said_of_threads_stays():

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from photostyle.cli import main
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.console import BAD_INPUT, DONE
-from photostyle.config import Config
+from photostyle.config import Config, Inputs
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
-from photostyle.settings import FILES, KINDS, read_settings, write_settings
+from photostyle.settings import KINDS, names_file, read_settings, write_settings
 
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
 
@@ -41,7 +41,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 
 
 SETTINGS = st.fixed_dictionaries(
-    {}, optional={name: values_of(kind) for name, kind in KINDS.items() if name not in FILES}
+    {}, optional={name: values_of(kind) for name, kind in KINDS.items() if not names_file(name)}
 )
 
 
@@ -73,15 +73,16 @@ def test_the_file_is_one_that_a_person_can_read(tmp_path: Path) -> None:
     write_settings(path, best, "Trial 7\nstyle 0.1\t\x00\r\n")
     assert path.read_text(encoding="utf-8") == (
         "# Trial 7\n# style 0.1??\n"
-        'preset = "patches"\nstructure_weight = 0.1\nphotorealism_coarse = [0.25, 1e-05]\niterations = [1]\n'
-        'start = "colour"\nquiet = false\nstyle_layers = ["a \\"b\\"\\\\\\u007f\\n"]\n'
+        'preset = "patches"\nstructure_weight = 0.1\n'
+        "photorealism_coarse = [\n    0.25,\n    1e-05,\n]\niterations = [\n    1,\n]\n"
+        'start = "colour"\nquiet = false\nstyle_layers = [\n    "a \\"b\\"\\\\\\u007f\\n",\n]\n'
     )
     assert read_settings(path) == best
 
 
 def test_every_field_is_either_a_setting_or_names_a_file() -> None:
-    paths = {name for name, kind in KINDS.items() if kind is Path or Path in get_args(kind)}
-    assert set(FILES) == paths | {"masks"}
+    files = {name for name in KINDS if names_file(name)}
+    assert files == {field.name for field in fields(Inputs)} | {"output"}
     assert KINDS.keys() == {field.name for field in fields(Config)}
 
 

@@ -1,15 +1,13 @@
 """Which stages a configuration and a photo's size give."""
 
-from pathlib import Path
-
 import pytest
 
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.stages import schedule
 
 
 def plan(photo=(4000, 6000), **settings):
-    return schedule(Config(Path("photo"), (Path("style"),), **settings), *photo)
+    return schedule(Recipe(**settings), *photo)
 
 
 def sides(**settings):

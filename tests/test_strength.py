@@ -1,23 +1,22 @@
 """Strength region by region: exact inside, soft at borders, and no name is guessed."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize
+from photostyle.pipeline import strengths_of
 from photostyle.regions.canvas import feather
-from photostyle.regions.strength import region_strengths, strength_map
+from photostyle.regions.strength import region_strengths
 
 HEIGHT, WIDTH = 48, 72
 
 
-def config(*strengths: str, **settings) -> Config:
-    return Config(Path("photo.png"), (Path("style.png"),), region_strength=strengths, **settings)
+def recipe(*strengths: str, **settings) -> Recipe:
+    return Recipe(region_strength=strengths, **settings)
 
 
 @pytest.fixture
@@ -36,19 +35,19 @@ def regions() -> MaskSet:
 def test_hard_regions_have_their_own_strength_and_all_else_the_pictures(
     photo: Tensor, regions: MaskSet
 ) -> None:
-    strengths = strength_map(config("sky=0.25", strength=0.5, feather=0), photo, regions)
+    strengths = strengths_of(recipe("sky=0.25", strength=0.5, feather=0), photo, regions)
     expected = torch.full((HEIGHT, WIDTH), 0.5)
     expected[:20, :60] = 0.25
     assert torch.equal(strengths, expected)
 
 
 def test_without_strengths_of_regions_it_is_one_number(photo: Tensor, regions: MaskSet) -> None:
-    assert strength_map(config(strength=0.3), photo, regions) == 0.3
+    assert strengths_of(recipe(strength=0.3), photo, regions) == 0.3
 
 
 @pytest.mark.parametrize("radius", [0, 2, 8])
 def test_the_same_strength_everywhere_is_that_strength(photo: Tensor, regions: MaskSet, radius: int) -> None:
-    strengths = strength_map(config("sky=0.5", "#0000ff=0.5", strength=0.5, feather=radius), photo, regions)
+    strengths = strengths_of(recipe("sky=0.5", "#0000ff=0.5", strength=0.5, feather=radius), photo, regions)
     torch.testing.assert_close(strengths, torch.full((HEIGHT, WIDTH), 0.5))
 
 
@@ -57,7 +56,7 @@ def test_borders_are_those_of_the_canvas(photo: Tensor, regions: MaskSet, radius
     """Where regions cover the picture, the strength is the sum over the soft regions that the canvas blends."""
     masks = torch.cat((regions.masks, 1 - regions.masks.sum(0, keepdim=True)))
     full = MaskSet(masks, ("sky", "wall", "rest"), ((0, 0, 0),) * 3, True, "", ())
-    strengths = strength_map(config("sky=0.1", "wall=0.6", "rest=0.9", feather=radius), photo, full)
+    strengths = strengths_of(recipe("sky=0.1", "wall=0.6", "rest=0.9", feather=radius), photo, full)
     soft = feather(photo, masks, radius)
     torch.testing.assert_close(strengths, 0.1 * soft[0] + 0.6 * soft[1] + 0.9 * soft[2])
     assert len(strengths.unique()) > 100  # it is no step
@@ -66,17 +65,17 @@ def test_borders_are_those_of_the_canvas(photo: Tensor, regions: MaskSet, radius
 def test_soft_masks_blend_even_without_feather(photo: Tensor) -> None:
     ramp = torch.linspace(0, 1, WIDTH).expand(1, HEIGHT, WIDTH)
     regions = MaskSet(torch.cat((ramp, 1 - ramp)), ("sky", "land"), ((0, 0, 0),) * 2, True, "", ())
-    strengths = strength_map(config("sky=0", feather=0), photo, regions)
+    strengths = strengths_of(recipe("sky=0", feather=0), photo, regions)
     torch.testing.assert_close(strengths, 1 - ramp[0])
 
 
 def test_a_colour_may_lack_its_hash(photo: Tensor, regions: MaskSet) -> None:
     one, other = (
-        strength_map(config(f"{name}=0.5", feather=0), photo, regions) for name in ("0000ff", "#0000ff")
+        strengths_of(recipe(f"{name}=0.5", feather=0), photo, regions) for name in ("0000ff", "#0000ff")
     )
     assert torch.equal(one, other) and one.min() == 0.5
     with pytest.raises(PhotostyleError, match="with and without its #"):
-        strength_map(config("0000ff=0.5", "#0000ff=0.2"), photo, regions)
+        strengths_of(recipe("0000ff=0.5", "#0000ff=0.2"), photo, regions)
 
 
 def test_an_unknown_name_is_refused_with_those_there_are(photo: Tensor, regions: MaskSet) -> None:
@@ -84,11 +83,11 @@ def test_an_unknown_name_is_refused_with_those_there_are(photo: Tensor, regions:
         PhotostyleError,
         match=r"^--region-strength names sea, which is no region of the photo; there are: sky, #0000ff$",
     ):
-        strength_map(config("sea=0.5"), photo, regions)
+        strengths_of(recipe("sea=0.5"), photo, regions)
 
 
 def test_names_with_spaces_and_equals_signs_are_read() -> None:
-    assert region_strengths(config("old wall=0.5", "a=b=1", "c=.25")) == {
+    assert region_strengths(("old wall=0.5", "a=b=1", "c=.25")) == {
         "old wall": 0.5,
         "a=b": 1,
         "c": 0.25,
@@ -98,9 +97,9 @@ def test_names_with_spaces_and_equals_signs_are_read() -> None:
 @pytest.mark.parametrize("entry", ["sky", "sky=", "=0.5", "sky=1.5", "sky=-0.1", "sky=nan", "sky=half", ""])
 def test_what_is_no_strength_is_refused(entry: str) -> None:
     with pytest.raises(PhotostyleError, match="give NAME=STRENGTH with a strength between 0 and 1"):
-        region_strengths(config(entry))
+        region_strengths((entry,))
 
 
 def test_one_region_has_one_strength() -> None:
     with pytest.raises(PhotostyleError, match="names sky twice"):
-        region_strengths(config("sky=0.5", "sky=0.6"))
+        region_strengths(("sky=0.5", "sky=0.6"))

@@ -1,6 +1,8 @@
 """Content: what is seen in the photo, as features of a network (Luan et al. 2017, eq. 1)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +28,8 @@ class Content(Term):
 
     name = "content"
     weights = ("content_weight",)
+    compares_features = True
+    before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(self, recipe: ContentSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         self.weight, self.layer = recipe.content_weight, recipe.content_layer

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class Gram(Term):
 
     name = "gram"
     weights = ("gram_weight",)
+    compares_features = True
+    before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(self, recipe: GramSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         self.weight = recipe.gram_weight

@@ -4,9 +4,9 @@ A patch distribution is seen through random unit filters, a projection a filter 
 Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,7 @@ class Patches(Term):
 
     name = "patches"
     weights = ("patch_weight",)
+    before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(self, recipe: PatchSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         seed = recipe.seed + stage.number

@@ -39,7 +39,7 @@ class Photorealism(Term):
     name = "photorealism"
     weights = ("photorealism_weight", "photorealism_coarse")
     in_first_pass = False
-    before: ClassVar[Mapping[str, Any]] = {"photorealism_luma": 1.0}
+    before: ClassVar[Mapping[str, Any] | None] = {"photorealism_luma": 1.0}
 
     def __init__(
         self, recipe: PhotorealismSettings, stage: Stage, scene: Scene, encoder: Features | None

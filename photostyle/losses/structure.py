@@ -1,7 +1,8 @@
 """Structure: edges stay where the photo has them, whatever the light does (ours)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ class Structure(Term):
 
     name = "structure"
     weights = ("structure_weight",)
+    before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(
         self, recipe: StructureSettings, stage: Stage, scene: Scene, encoder: Features | None

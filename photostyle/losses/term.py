@@ -20,13 +20,15 @@ class Term(ABC):
     weights: the recipe's fields that weigh it; where all of them are 0 there is no such term. A term without any is
     always there.
     in_first_pass: whether it acts in the released code's first pass too, which has no photorealism.
-    before: values that stand for a setting in records older than it, beside weights, which are 0 there.
+    compares_features: whether it needs an encoder, with its `layers`.
+    before: what stands for its settings in a record that is older than they are; None: weights of 0.
     """
 
     name: ClassVar[str]
     weights: ClassVar[tuple[str, ...]] = ()
     in_first_pass: ClassVar[bool] = True
-    before: ClassVar[Mapping[str, Any]] = {}
+    compares_features: ClassVar[bool] = False
+    before: ClassVar[Mapping[str, Any] | None] = None
 
     @abstractmethod
     def __init__(self, recipe: Any, stage: Stage, scene: Scene, encoder: Features | None) -> None:

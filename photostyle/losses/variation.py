@@ -1,6 +1,8 @@
 """Total variation: the released code's smoothness of neighbouring pixels, of which the paper has nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -23,6 +25,7 @@ class Variation(Term):
 
     name = "variation"
     weights = ("variation_weight",)
+    before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(
         self, recipe: VariationSettings, stage: Stage, scene: Scene, encoder: Features | None

@@ -7,11 +7,12 @@ VGG-19's 548 MB, is ignored.
 
 import hashlib
 import re
-import socket
+import secrets
+import shutil
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -37,6 +38,7 @@ URLS = {
 PROBE_SECONDS = 3.0
 # Without a byte for this long a download has stalled: pip waits 15 s, and twice that spares a slow mirror.
 STALL_SECONDS = 30.0
+PIECE = 1 << 20  # bytes of a download in memory at once
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -149,31 +151,30 @@ def _answers(url: str) -> bool:
 
 
 def download_file(url: str, target: Path, progress: Callable[[str], None]) -> None:
-    """Through a partial file beside the target, kept only if its SHA-256 starts with the name's digits."""
+    """Through a partial file beside the target, kept only if its SHA-256 starts with the name's digits.
+
+    torch.hub's own download takes no time-out but the whole process's, so that a lost connection would wait for ever.
+    """
     progress(f"downloading {url} to {target}")
     digits = target.stem.rpartition("-")[2]
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _stall_timeout():
-            # The hub's own progress bar goes to the terminal, which belongs to the caller.
-            torch.hub.download_url_to_file(url, str(target), hash_prefix=digits, progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: the hub's word for a wrong hash
+        with urlopen(Request(url), timeout=STALL_SECONDS) as answer, partial.open("xb") as file:
+            shutil.copyfileobj(answer, file, PIECE)
+        found = hash_of(partial)
+        if not found.startswith(digits):
+            raise OSError(f'invalid hash value (expected "{digits}", got "{found}")')
+        partial.replace(target)
+    except (OSError, HTTPException) as error:
         raise WeightsNotFound(
             f"the download of {url} to {target} failed ({error}); "
             "try again, or fetch the file elsewhere and give its path"
         ) from error
-    progress(f"downloaded {target} ({target.stat().st_size / 1e6:.0f} MB), its SHA-256 checked")
-
-
-@contextmanager
-def _stall_timeout() -> Iterator[None]:
-    # The hub's download takes no timeout, so that a lost connection would wait for ever.
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    progress(f"downloaded {target} ({target.stat().st_size / 1e6:.0f} MB), its SHA-256 checked")
 
 
 def hash_of(path: Path) -> str:

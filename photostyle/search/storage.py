@@ -25,10 +25,9 @@ def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
     from optuna.storages import BaseStorage, JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage: BaseStorage | str
     try:
-        with experimental():
+        with experimental(), _silent():
             if url is None:
                 # Absolute, and not the lock by symbolic link: of a relative path that one waits for ever.
                 path = str(journal.absolute())
@@ -56,11 +55,25 @@ def working(where: str) -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        yield
+        with _silent():
+            yield
     except (OSError, SQLAlchemyError, StorageInternalError) as error:
         raise ComputationError(
             f"{where} failed ({_one_line(error)}); what was done is kept: the same command goes on"
         ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without Optuna's lines about every trial: the terminal belongs to the caller."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager

@@ -8,15 +8,11 @@ from torch.autograd import gradcheck
 
 from photostyle.imaging.filters import halve, resize
 from photostyle.imaging.matting import EPSILON, MattingOperator, matting_laplacian
-from photostyle.losses.functions import (
-    FLAT,
-    content_loss,
-    gram_loss,
-    photorealism_loss,
-    region_grams,
-    structure_loss,
-    variation_loss,
-)
+from photostyle.losses.content import content_loss
+from photostyle.losses.gram import gram_loss, region_grams
+from photostyle.losses.photorealism import photorealism_loss
+from photostyle.losses.structure import FLAT, structure_loss
+from photostyle.losses.variation import variation_loss
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

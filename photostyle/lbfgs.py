@@ -1,0 +1,98 @@
+"""L-BFGS without a line search, as the released code uses it: one gradient, one step.
+
+Liu & Nocedal, "On the limited memory BFGS method for large scale optimization" (1989), with a step of length 1; the
+first one is as long as the gradient allows.
+"""
+
+import math
+from collections import deque
+
+import torch
+from torch import Tensor
+
+# A pair of gradients is taken from this product of step and change on: an absolute bound, as in torch.optim.LBFGS.
+LEAST_CURVATURE = 1e-10
+# The gradient is scaled by a power of two, which is exact, until the first one is, in the mean, this large in each
+# entry: a safe step then, above LEAST_CURVATURE though a loss is averaged over the picture, and far from overflow
+# though it is summed.
+FIRST_GRADIENT = 1.0
+# Of the first gradient: below it refused pairs are rounding at a minimum, not negative curvature.
+CONVERGED = 1e-2
+REFUSALS = 2  # refused pairs in a row before it starts afresh
+
+
+class LBFGS:
+    """Steps from gradients. It starts afresh where curvature is negative (a flat start) and every pair is refused.
+
+    history: the pairs of steps and changes of the gradient that are remembered.
+    """
+
+    def __init__(self, history: int) -> None:
+        self.history = history
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self.steps: deque[Tensor] = deque(maxlen=self.history)
+        self.changes: deque[Tensor] = deque(maxlen=self.history)
+        self.curvatures: deque[Tensor] = deque(maxlen=self.history)  # 1 / (step . change)
+        self.scale: float | Tensor = (
+            1.0  # of the identity that stands for the inverse Hessian before any pair
+        )
+        self.gain: float | None = None
+        self.last: tuple[Tensor, Tensor] | None = (
+            None  # the step before and the gradient that it was made from
+        )
+        self.refused = 0
+
+    def step(self, gradient: Tensor) -> Tensor:
+        """What to add to the variable for a gradient at it. Any shape -> the same."""
+        if self._crawls():
+            self._start_afresh()
+        if self.gain is None:
+            self.gain = _gain(gradient)
+        scaled = (gradient if self.gain == 1 else gradient * self.gain).flatten()
+        if self.last is None:
+            direction = -scaled
+            length = torch.clamp(1 / scaled.abs().sum(), max=1.0) * (scaled.numel() * FIRST_GRADIENT)
+            move = direction.mul(length)
+        else:
+            before, earlier = self.last
+            self._remember(before, scaled - earlier)
+            move = self._direction(scaled)
+        self.last = move, scaled.clone()
+        return move.view_as(gradient)
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        product = change.dot(step)
+        if not product > LEAST_CURVATURE:
+            self.refused += 1
+            return
+        self.refused = 0
+        self.steps.append(step)
+        self.changes.append(change)
+        self.curvatures.append(1.0 / product)
+        self.scale = product / change.dot(change)
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """The inverse Hessian of the remembered pairs times the gradient, downhill: Nocedal's two loops."""
+        direction, parts = gradient.neg(), list[Tensor]()
+        pairs = list(zip(self.steps, self.changes, self.curvatures, strict=True))
+        for step, change, curvature in reversed(pairs):
+            parts.append(step.dot(direction) * curvature)
+            direction.add_(change, alpha=-parts[-1])  # type: ignore[arg-type]
+        direction = torch.mul(direction, self.scale)
+        for (step, change, curvature), part in zip(pairs, reversed(parts), strict=True):
+            direction.add_(step, alpha=part - change.dot(direction) * curvature)  # type: ignore[arg-type]
+        return direction
+
+    def _crawls(self) -> bool:
+        """Whether its steps are of an outdated length: pairs were refused for long, and not at a minimum."""
+        if self.refused < REFUSALS or self.last is None:
+            return False
+        return bool(self.last[1].abs().mean() > CONVERGED * FIRST_GRADIENT)
+
+
+def _gain(gradient: Tensor) -> float:
+    size = gradient.double().abs().mean().item()
+    usable = 0 < size < math.inf
+    return 2.0 ** round(math.log2(FIRST_GRADIENT / size)) if usable else 1.0
