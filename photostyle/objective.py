@@ -1,10 +1,11 @@
 """One stage's objective: its terms are built once, then an image goes to named, weighted numbers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
 from photostyle.config import TERMS, Recipe
+from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import Features
 from photostyle.losses.features import SharedFeatures
 from photostyle.losses.term import Term, Terms
@@ -30,13 +31,20 @@ class Objective:
         self.parts: dict[str, Callable[[Tensor], Tensor]] = {}
         for term in terms:
             if term.acts(recipe, stage):
-                self.parts |= term(recipe, stage, scene, self._features).parts()
+                self._add(term(recipe, stage, scene, self._features).parts())
         self._forget()
 
     def __call__(self, image: Tensor) -> Terms:
         values = {name: part(image) for name, part in self.parts.items()}
         self._forget()
         return values
+
+    def _add(self, parts: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
+        if again := self.parts.keys() & parts.keys():
+            raise PhotostyleError(
+                f"two terms are named {', '.join(sorted(again))}; give each a name of its own"
+            )
+        self.parts |= parts
 
     def _forget(self) -> None:
         if self._features is not None:

@@ -79,6 +79,12 @@ def chelsea() -> Tensor:
     return _tensor(data.chelsea())
 
 
+@pytest.fixture
+def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters from one start of 15: how good they are is asked in test_cluster."""
+    monkeypatch.setattr("segmentation.cluster.STARTS", 1)
+
+
 @pytest.fixture(scope="session")
 def loaded() -> dict[str, set[str]]:
     """Which modules a new process has once it has imported this one and those before it."""

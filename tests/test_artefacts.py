@@ -199,6 +199,7 @@ def test_a_large_picture_is_measured_at_700_pixels(photo, style):
         assert function(result, content) == function(*reduced) != function(strip, strip)
 
 
+@pytest.mark.slow
 def test_twelve_megapixels_take_no_more_memory_than_their_own(photo, style):
     content = resize(photo, 3000, 4000)
     tracemalloc.start()  # of NumPy; what torch holds is the pictures and one reduction
@@ -343,7 +344,6 @@ def test_a_fringe_is_a_halo_and_a_bleed_is_spill(side):
 # On published results: what is seen in the pictures (docs/method.md names the functions)
 
 
-@pytest.mark.shared
 def test_the_published_results_are_ordered_as_they_look(shared):
     from photostyle.files.images import read_image
 

@@ -97,7 +97,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_start: None) -> Path:
     """The working directory, with the prepared files in it; no weights in any cache and no network."""
     work = tmp_path / "work"
     work.mkdir()

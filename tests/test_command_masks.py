@@ -16,7 +16,6 @@ from photostyle.cli.console import BAD_INPUT, DONE
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses import weights as weight_files
-from segmentation import cluster as cluster_module
 
 SIZES = ["--size", "64", "--coarsest", "64", "--iterations", "2", "--no-metrics", "--device", "cpu"]
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
@@ -36,16 +35,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_start: None) -> Path:
     """The working directory with two photographs, no weights in any cache and no network."""
     Image.fromarray(data.coffee()).resize((96, 64)).save(tmp_path / "photo.png")
     Image.fromarray(data.rocket()).resize((90, 60)).save(tmp_path / "style.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setattr(weight_files, "reachable", lambda url: False)
-    monkeypatch.setattr(
-        cluster_module, "STARTS", 1
-    )  # seconds, and nothing here asks how good the regions are
     return tmp_path
 
 

@@ -20,7 +20,7 @@ from photostyle.config import Config
 from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
 from photostyle.search import study as search_module
-from photostyle.search.trials import attempt
+from photostyle.search.trials import solve_with
 from photostyle.settings import read_settings
 from photostyle.workers.pool import Pool, Processes
 
@@ -110,9 +110,9 @@ def test_interrupted_it_keeps_and_shows_what_is_done(
     def interrupted(*arguments: Any) -> Any:
         if next(calls) == 2:
             raise KeyboardInterrupt
-        return attempt(*arguments)
+        return solve_with(*arguments)
 
-    monkeypatch.setattr(search_module, "attempt", interrupted)
+    monkeypatch.setattr(search_module, "solve_with", interrupted)
     assert main(SEARCH) == INTERRUPTED
     said = capsys.readouterr()
     assert said.err.splitlines()[-1] == "photostyle: interrupted; the same command goes on"
@@ -127,7 +127,7 @@ def test_interrupted_before_a_trial_is_done_there_is_nothing_to_show(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search_module, "attempt", interrupted)
+    monkeypatch.setattr(search_module, "solve_with", interrupted)
     assert main(SEARCH) == INTERRUPTED
     assert not Path("search/best.toml").exists()
     assert capsys.readouterr().err.splitlines()[-1] == "photostyle: interrupted; the same command goes on"
@@ -157,10 +157,10 @@ def test_on_local_processes_it_finds_the_same(
 def test_where_every_trial_fails_it_failed(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from photostyle.search.trials import Outcome
+    from photostyle.search.trials import Solution
 
     nan = float("nan")
-    monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), nan, nan, nan))
+    monkeypatch.setattr(search_module, "solve_with", lambda *_: Solution(torch.zeros(3, 8, 8), nan, nan, nan))
     assert main(SEARCH) == FAILED
     said = capsys.readouterr().err
     assert "trial 2  3/3  failed: a score is not finite" in said

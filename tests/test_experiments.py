@@ -504,6 +504,7 @@ def own_answer(parameters: dict[str, Any]) -> float:
     return detector(compared.result, compared.content)
 
 
+@pytest.mark.slow
 def test_the_recorded_answers_are_today_s():
     folder = ROOT / "experiments/009-artefacts"
     settings, figures = read_config(folder)["settings"], read_result(folder)["figures"]

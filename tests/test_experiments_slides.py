@@ -467,7 +467,6 @@ def test_the_ratio_is_theirs_over_ours():
     assert slides.ratios(10.0, {"final": 2.0, "lowest": None}) == {"final": 5.0, "lowest": None}
 
 
-@pytest.mark.shared
 def test_a_ninth_of_the_published_photograph_s_windows_lose_their_sign(shared: Path):
     """The measurement that the defect is known by: 11 % of pair 1's covariances at 128x128, least -3.7e-7."""
     photo = resize(read_pair(shared, 1).content.pixels, 128, 128).permute(1, 2, 0).numpy()

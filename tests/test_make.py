@@ -11,11 +11,12 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import Picture, read_image
-from segmentation import cluster, make
+from segmentation import make
 from segmentation.groups import GROUPS
 from segmentation.make import Making, make_masks
 from segmentation.networks import Segmenter, SegmenterNotFound
 
+pytestmark = pytest.mark.usefixtures("one_start")
 ROWS = {group.name: row for row, group in enumerate(GROUPS)}
 
 
@@ -26,12 +27,6 @@ def pictures(tmp_path_factory) -> tuple[Picture, Picture]:
     for name, photo in (("coffee", data.coffee()), ("rocket", data.rocket())):
         Image.fromarray(photo).resize((150, 100)).save(folder / f"{name}.png")
     return read_image(folder / "coffee.png"), read_image(folder / "rocket.png")
-
-
-@pytest.fixture(autouse=True)
-def few_starts(monkeypatch):
-    """How good clusters are is asked in test_cluster."""
-    monkeypatch.setattr(cluster, "STARTS", 1)
 
 
 class Oracle:

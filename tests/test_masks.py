@@ -511,7 +511,6 @@ PUBLISHED = {  # pair: regions of the content, of the style; counted by eye
 PRIMARIES = np.array(np.meshgrid(*[[0, 255]] * 3)).reshape(3, -1).T
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("pair", PUBLISHED)
 def test_the_published_masks_have_their_regions_and_no_grey(shared: Path, pair: int) -> None:
     sides = (("input", f"in{pair}.png"), ("style", f"tar{pair}.png"))
@@ -524,7 +523,6 @@ def test_the_published_masks_have_their_regions_and_no_grey(shared: Path, pair: 
         assert (found.masks.sum(0) == 1).all()
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize("pair", PUBLISHED)
 def test_the_published_masks_as_jpeg_paintings_have_their_regions(
     shared: Path, tmp_path: Path, pair: int

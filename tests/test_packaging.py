@@ -3,15 +3,20 @@
 import ast
 import os
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Sequence
 from importlib.metadata import packages_distributions
+from importlib.metadata import version as metadata_version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.version import Version
 
 from photostyle.version import __version__
 
@@ -19,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 COMMANDS = ("scripts/check", "scripts/demo", ".ci/run")
+lowest: Callable[[dict[str, Any]], list[str]] = runpy.run_path(str(ROOT / "scripts/lowest.py"))["lowest"]
 
 
 def normal(requirement: str) -> str:
@@ -68,34 +74,110 @@ def test_the_environment_file_names_no_dependency_of_its_own():
     assert pip == ["--editable ."]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_script_installs_the_project_and_names_no_package(command):
-    text = (ROOT / command).read_text(encoding="utf-8")
-    installed = [line.split("install ", 1)[1] for line in text.splitlines() if "pip install" in line]
-    assert all(re.fullmatch(r"--quiet --editable (\.|'\.\[dev(,cluster)?\]')", each) for each in installed)
+# A Python that makes environments of commands that only say what they were asked, and fail where FAILING says so.
+STUB = """#!/usr/bin/env bash
+if [ "${1:-} ${2:-}" = "-m venv" ]; then
+    mkdir -p "$3/bin"
+    for name in python ruff mypy lint-imports; do cp "$0" "$3/bin/$name"; done
+else
+    echo "$(basename "$(dirname "$(dirname "$0")")") $(basename "$0") $*"
+    case "$(basename "$0") $*" in "${FAILING:-nothing}"*) exit 3 ;; esac
+fi
+"""
+INSTALL, DEV = ".venv python -m pip install --quiet --editable ", ".[dev]"
+CHECKS = (".venv ruff format", ".venv ruff check", ".venv lint-imports", ".venv mypy")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_executable_bash_that_stops_at_the_first_failure(command):
-    path = ROOT / command
-    assert os.access(path, os.X_OK)
-    assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
-    assert "\nset -euo pipefail\n" in path.read_text(encoding="utf-8")
-    subprocess.run(["bash", "-n", str(path)], check=True)
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., tuple[int, list[str]]]:
+    """Runs one of the commands in a copy of the project without its code: its exit code, and what it has run."""
+    project = tmp_path / "project"
+    for name in (*COMMANDS, "pyproject.toml"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, project / name)
+    (tmp_path / "python").write_text(STUB)
+    (tmp_path / "python").chmod(0o755)
+
+    def run(name: str, *options: str, **environment: str) -> tuple[int, list[str]]:
+        ended = subprocess.run(
+            [project / name, *options],
+            env=os.environ | {"PYTHON": str(tmp_path / "python")} | environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        return ended.returncode, ended.stdout.splitlines()
+
+    return run
 
 
-def test_both_commands_share_one_environment():
-    check, demo = ((ROOT / f"scripts/{name}").read_text(encoding="utf-8") for name in ("check", "demo"))
-    making = '[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv'
-    assert making in check and making in demo
-    # The demonstration needs less than the check installs, so the check's stamp serves it too.
-    assert "installed-dev.toml" in check and {"installed.toml", "installed-dev.toml"} == set(
-        re.findall(r"\.venv/(installed[\w-]*\.toml)", demo)
+def assert_in_turn(said: list[str], beginnings: Sequence[str]) -> None:
+    assert len(said) == len(beginnings), said
+    assert all(line.startswith(beginning) for line, beginning in zip(said, beginnings, strict=True)), said
+
+
+@pytest.mark.parametrize("name", ["scripts/check", ".ci/run"])
+def test_the_check_and_the_continuous_integration_install_what_they_need_and_check_all(command, name):
+    code, said = command(name)
+    assert code == 0
+    assert_in_turn(said, (INSTALL + DEV, *CHECKS, ".venv python -m pytest"))
+    assert "not gpu" not in said[-1]
+    code, said = command(name)
+    assert_in_turn(said, (*CHECKS, ".venv python -m pytest"))  # nothing is installed twice
+
+
+def test_all_is_everything_but_what_needs_a_gpu_and_the_lowest_versions_too(command):
+    code, said = command("scripts/check", "--all")
+    assert code == 0
+    lowest = (
+        ".venv-lowest python -m pip install --quiet --editable .[dev] --constraint",
+        ".venv-lowest python -m pytest",
     )
+    assert_in_turn(said, (INSTALL + ".[dev,cluster]", *CHECKS, ".venv python -m pytest", *lowest))
+    assert said[5].endswith("-m not gpu")
+    assert_in_turn(command("scripts/check", "--lowest")[1], lowest[1:])
+    # What the cluster needs comes with what the check needs.
+    assert_in_turn(command("scripts/check")[1], (*CHECKS, ".venv python -m pytest"))
 
 
-def test_the_continuous_integration_runs_the_check():
-    assert "/../scripts/check" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "failing", ["python -m pip", "ruff check", "lint-imports", "mypy", "python -m pytest"]
+)
+def test_the_check_stops_at_the_first_failure(command, failing):
+    code, said = command("scripts/check", FAILING=failing)
+    assert code == 3 and failing in said[-1]
+    if failing == "python -m pip":
+        assert (
+            INSTALL + DEV in command("scripts/check")[1]
+        )  # what was not installed is installed the next time
+
+
+def test_an_option_that_is_none_is_refused(command):
+    assert command("scripts/check", "--al") == (2, [])
+
+
+def test_the_demonstration_needs_no_more_than_the_project_and_takes_the_check_s_environment(command):
+    assert_in_turn(command("scripts/demo")[1], (INSTALL + ".", ".venv python scripts/demo.py"))
+    assert_in_turn(command("scripts/demo", "--a", "b")[1], (".venv python scripts/demo.py --a b",))
+    (pytest_run,) = [line for line in command("scripts/check")[1] if "pytest" in line]
+    assert pytest_run
+    assert_in_turn(command("scripts/demo")[1], (".venv python scripts/demo.py",))
+
+
+def test_the_lowest_versions_are_those_of_the_bounds():
+    """Every dependency has one, and of the lowest versions nothing is left to pip's choice."""
+    pinned = dict(line.split("==") for line in lowest(PROJECT))
+    assert DEPENDENCIES <= {normal(name) for name in pinned}
+    assert {"pytest", "hypothesis", "pymatting"} <= pinned.keys()
+    for each in PROJECT["dependencies"]:
+        name, _, version = each.partition(">=")
+        assert pinned[name] == version
+
+
+def test_what_is_installed_is_not_below_the_bounds():
+    for line in lowest(PROJECT):
+        name, _, version = line.partition("==")
+        assert Version(metadata_version(name)) >= Version(version), name
 
 
 def test_what_the_commands_make_is_ignored_by_git():
@@ -145,10 +227,11 @@ def test_the_wheel_holds_both_packages_and_nothing_else():
     assert all((ROOT / pattern.rstrip("*") / "__init__.py").is_file() for pattern in found)
 
 
-def test_the_extras_are_the_tools_of_the_check_and_of_a_cluster():
+def test_the_extras_are_the_tools_of_the_check_of_the_documents_and_of_a_cluster():
     extras = {
         name: {normal(each) for each in names} for name, names in PROJECT["optional-dependencies"].items()
     }
-    assert extras.keys() == {"dev", "cluster"}
-    assert {"ruff", "mypy", "pytest"} <= extras["dev"]
+    assert extras.keys() == {"dev", "docs", "cluster"}
+    assert {"ruff", "mypy", "import-linter", "pytest", "pytest-xdist"} <= extras["dev"]
+    assert "photostyle[docs]" in PROJECT["optional-dependencies"]["dev"]  # the tests build the documents
     assert not extras["dev"] & DEPENDENCIES

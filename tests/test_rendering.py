@@ -195,7 +195,6 @@ def test_rendering_smooths_at_the_solved_size(coffee: Tensor):
     assert torch.equal(plain(photo, solved, smooth_radius=3, smooth_edge=0.05), enlarge(photo, smooth))
 
 
-@pytest.mark.shared
 def test_smoothing_a_published_first_stage_makes_it_as_affine_as_published_results(shared):
     from photostyle.files.images import read_image
 

@@ -436,7 +436,6 @@ def test_recolouring_the_photo_costs_at_most_the_ridge(photo, saturation):
     assert 0 <= metrics.matting_score(recoloured, photo) <= bound
 
 
-@pytest.mark.shared
 @pytest.mark.parametrize(("pair", "energy"), [(3, 554.2), (13, 247.4), (20, 80.7)])
 def test_the_published_results_have_their_published_energy(pair, energy, shared: Path):
     """Energies of the released Laplacian (gen_laplacian.m) at 700 px, to the four digits noted."""

@@ -33,7 +33,7 @@ from photostyle.search.pareto import choose
 from photostyle.search.space import SPACE, Dimension, settings_of
 from photostyle.search.storage import this_process
 from photostyle.search.study import LEAST_PATIENCE, Study, try_settings
-from photostyle.search.trials import Outcome, Problem, Trial, attempt, prepare
+from photostyle.search.trials import Problem, Solution, Trial, prepare, solve_with
 from photostyle.settings import read_settings
 from photostyle.workers.pool import Pool, Processes
 
@@ -81,12 +81,12 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Ctrl-C in the middle of the trial that is the number-th from now on, 0 the first."""
     calls = iter(range(1000))
 
-    def interrupted(*arguments: Any) -> Outcome:
+    def interrupted(*arguments: Any) -> Solution:
         if next(calls) == number:
             raise KeyboardInterrupt
-        return attempt(*arguments)
+        return solve_with(*arguments)
 
-    monkeypatch.setattr(search_module, "attempt", interrupted)
+    monkeypatch.setattr(search_module, "solve_with", interrupted)
 
 
 def record(trial: Trial | int) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_trials_are_yielded_and_kept_and_the_first_is_the_preset(study: Callable
 def test_a_trial_s_scores_are_those_of_its_settings(study: Callable[..., Study]) -> None:
     first = study()
     *_, last = first.run(2)
-    outcome = attempt(first.problem, last.settings)
+    outcome = solve_with(first.problem, last.settings)
     assert (last.style, last.edge, last.drift16) == (outcome.style, outcome.edge, outcome.drift16)
     written = read_image(first.picture(last)).pixels
     assert torch.allclose(written, outcome.picture, atol=0.5 / 255 + 1e-6)
@@ -146,10 +146,12 @@ def test_every_trial_is_a_record(study: Callable[..., Study]) -> None:
 def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the ten random trials too, where what is tried follows from what was seen."""
 
-    def told(problem: Problem, settings: dict[str, Any]) -> Outcome:
-        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["learning_rate"], 0.1)
+    def told(problem: Problem, settings: dict[str, Any]) -> Solution:
+        return Solution(
+            torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["learning_rate"], 0.1
+        )
 
-    monkeypatch.setattr(search_module, "attempt", told)
+    monkeypatch.setattr(search_module, "solve_with", told)
     at_once = [trial.values for trial in study(folder="one").run(14)]
     sittings = [trial.values for count in (5, 12, 14) for trial in study(folder="two").run(count)]
     assert at_once == sittings and len(at_once) == 14
@@ -161,10 +163,12 @@ def test_what_was_seen_guides_what_is_tried(
 ) -> None:
     """Both scores best where the structure weight is lowest: later trials lie lower than the random ones."""
 
-    def told(problem: Problem, settings: dict[str, Any]) -> Outcome:
-        return Outcome(torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"], 0.1)
+    def told(problem: Problem, settings: dict[str, Any]) -> Solution:
+        return Solution(
+            torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"], 0.1
+        )
 
-    monkeypatch.setattr(search_module, "attempt", told)
+    monkeypatch.setattr(search_module, "solve_with", told)
     weights = [trial.values["structure_weight"] for trial in study().run(30)]
     middle = (2e-3 * 2) ** 0.5  # of the range, on its logarithmic scale
     assert sum(weight < middle for weight in weights[-10:]) >= 9
@@ -282,14 +286,14 @@ def test_of_two_that_take_the_last_trial_at_once_one_gives_way(
 def test_an_error_gives_the_trial_back_too(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> Outcome:
+    def broken(*_: Any) -> Solution:
         raise RuntimeError("can't allocate memory")
 
-    monkeypatch.setattr(search_module, "attempt", broken)
+    monkeypatch.setattr(search_module, "solve_with", broken)
     with pytest.raises(RuntimeError, match="memory"):
         list(study().run(2))
     assert states(study()) == ["interrupted"]
-    monkeypatch.setattr(search_module, "attempt", attempt)
+    monkeypatch.setattr(search_module, "solve_with", solve_with)
     assert [trial.default for trial in study().run(2)] == [True, False]
 
 
@@ -320,7 +324,7 @@ def test_a_trial_that_diverges_has_failed_and_no_score(study: Callable[..., Stud
 def test_a_score_that_is_no_number_is_a_failure(
     scores: tuple[float, float, float], study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_module, "attempt", lambda *_: Outcome(torch.zeros(3, 8, 8), *scores))
+    monkeypatch.setattr(search_module, "solve_with", lambda *_: Solution(torch.zeros(3, 8, 8), *scores))
     (trial,) = study().run(1)
     assert (trial.state, trial.failure) == ("failed", "a score is not finite")
     assert states(study()) == ["failed"]

@@ -21,7 +21,7 @@ from photostyle.losses.encoders import Encoder
 from photostyle.pipeline import transfer
 from photostyle.presets import PRESETS, configure
 from photostyle.search.space import SPACE, Dimension, default_values, settings_of, space_of
-from photostyle.search.trials import Trial, attempt, judged, placed, prepare
+from photostyle.search.trials import Trial, placed, prepare, scored_in, solve_with
 from photostyle.settings import KINDS
 
 # One stage of a tenth of a second.
@@ -86,7 +86,7 @@ def test_a_trial_makes_the_picture_that_transfer_makes(settings: dict, config: C
     """The photo is as small as the search, so that both have the same pixels to write."""
     asked = config(**settings)
     changed = {"structure_weight": 0.5, "learning_rate": 0.03, "photorealism_coarse": (1.0, 0.5)}
-    outcome = attempt(prepare(asked), changed)
+    outcome = solve_with(prepare(asked), changed)
     assert torch.equal(outcome.picture, transfer(replace(asked, **changed)).image)
     assert not torch.equal(outcome.picture, transfer(asked).image)
 
@@ -96,7 +96,7 @@ def test_of_larger_photographs_a_trial_is_the_run_at_that_size(config: Callable[
     steps: list[torch.Tensor] = []
     transfer(asked, watch=lambda step: steps.append(step.image))
     assert steps[-1].shape == (3, 48, 64)
-    assert torch.equal(attempt(prepare(asked), {}).picture, steps[-1])
+    assert torch.equal(solve_with(prepare(asked), {}).picture, steps[-1])
 
 
 def test_a_trial_reads_no_file(config: Callable[..., Config], tmp_path: Path, prepared: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_trial_reads_no_file(config: Callable[..., Config], tmp_path: Path, pr
     problem = prepare(config("photoreal", **here))
     for name in files:
         (tmp_path / name).unlink()
-    first, second = attempt(problem, {}), attempt(problem, {})
+    first, second = solve_with(problem, {}), solve_with(problem, {})
     assert torch.equal(first.picture, second.picture)
     assert (first.style, first.edge) == (second.style, second.edge)
 
@@ -122,8 +122,8 @@ def test_a_problem_goes_to_another_device_with_all_it_holds(config: Callable[...
     scene, (reference,) = there.scene, there.scene.references
     held = [scene.content, scene.content_masks, reference.image, reference.masks, there.maps]
     assert {each.device.type for each in held} == {"meta"}
-    assert there.encoder is not None and there.judge is not None
-    assert {each.device.type for each in (*there.encoder.buffers(), *there.judge.parameters())} <= {"meta"}
+    assert there.encoder is not None and there.scorer is not None
+    assert {each.device.type for each in (*there.encoder.buffers(), *there.scorer.parameters())} <= {"meta"}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_its_scores_are_those_of_metrics_at_that_size(
     preset: str, weights: str | None, config: Callable[..., Config]
 ) -> None:
     problem = prepare(config(preset, weights=weights))
-    outcome, scene = attempt(problem, {}), problem.scene
+    outcome, scene = solve_with(problem, {}), problem.scene
     encoder = None if weights is None else Encoder(narrow_vgg(), "vgg19", layers=STYLE_LAYERS)
     regions = (scene.content_masks, scene.style_masks)
     expected = score(Comparison(outcome.picture, scene.content, scene.style, *regions), encoder)
@@ -144,9 +144,9 @@ def test_its_scores_are_those_of_metrics_at_that_size(
 
 
 def test_it_is_said_how_near_the_score_is_to_what_is_optimised(config: Callable[..., Config]) -> None:
-    assert "relatives of the 5x5" in judged(prepare(config()))
-    assert "no term optimises" in judged(prepare(config(weights="vgg.pth")))
-    assert "the Gram term optimises too" in judged(prepare(config("photoreal", weights="vgg.pth")))
+    assert "relatives of the 5x5" in scored_in(prepare(config()))
+    assert "no term optimises" in scored_in(prepare(config(weights="vgg.pth")))
+    assert "the Gram term optimises too" in scored_in(prepare(config("photoreal", weights="vgg.pth")))
 
 
 def test_cached_weights_score_without_a_download(
@@ -161,7 +161,7 @@ def test_cached_weights_score_without_a_download(
 
 def test_a_setting_out_of_range_is_refused(config: Callable[..., Config]) -> None:
     with pytest.raises(PhotostyleError, match="--learning-rate is 2"):
-        attempt(prepare(config()), {"learning_rate": 2.0})
+        solve_with(prepare(config()), {"learning_rate": 2.0})
 
 
 def test_without_evaluations_there_is_nothing_to_search(config: Callable[..., Config]) -> None:

@@ -20,7 +20,7 @@ from photostyle.presets import PRESETS
 from photostyle.search.pareto import choose, preset_trial
 from photostyle.search.space import default_values, settings_of, space_of
 from photostyle.search.study import Study
-from photostyle.search.trials import attempt, prepare
+from photostyle.search.trials import prepare, solve_with
 from photostyle.settings import read_settings
 
 RANKED = ("style", "edge", "distance", "drift16")
@@ -68,7 +68,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     problem = prepare(config)
     if "values" in parameters:
         settings = settings_of(parameters["values"], config)
-        small = attempt(problem, settings)
+        small = solve_with(problem, settings)
         scores = {"style": small.style, "edge": small.edge, "drift16": small.drift16}
         name = f"{pair.number:02d} {'-'.join(f'{value:.3g}' for value in parameters['values'].values())}.png"
         return {"small": scores, "large": _at_full_size(preset, settings, pair, data, folder / name)}

@@ -84,11 +84,11 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     result = _watched(config, photo.height, photo.width, say, maker)
     if maker is not None:
         config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
-    metrics, spoilt = _judged(config, result, say)
+    metrics, artefacts = _scored(config, result, say)
     digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
     seconds = time.perf_counter() - began
     result = dataclasses.replace(result, notes=tuple(said))
-    write_record(record_path, make_record(config, result, digest, seconds, metrics, spoilt, segmentation))
+    write_record(record_path, make_record(config, result, digest, seconds, metrics, artefacts, segmentation))
     if config.plot and result.trace:
         report.plot_losses(result.trace, _losses_path(config))
     return _finish(config, result, record_path, seconds)
@@ -182,7 +182,7 @@ def _finish(config: Config, result: Result, record_path: Path, seconds: float) -
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
 
 
-def _judged(
+def _scored(
     config: Config, result: Result, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores and artefacts of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""

@@ -20,7 +20,7 @@ from photostyle.process import prepared
 from photostyle.search.page import write_page
 from photostyle.search.pareto import choose, front_table, plot_front, preset_trial
 from photostyle.search.study import Study
-from photostyle.search.trials import Problem, Trial, judged, prepare
+from photostyle.search.trials import Problem, Trial, prepare, scored_in
 from photostyle.workers.pool import Pool
 from photostyle.workers.ray_pool import check_cluster, open_pool
 
@@ -87,7 +87,7 @@ def _search(options: SearchCommand, config: Config) -> int:
         note(text)
     make_folder(options.output)
     study = Study(problem, options.output, options.storage)
-    line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {judged(problem)}")
+    line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {scored_in(problem)}")
     try:
         gpu = options.device != "cpu"
         with open_pool(options.cluster, options.cores, gpu=gpu, say=note) as pool:
@@ -160,7 +160,7 @@ def _conclude(options: SearchCommand, study: Study) -> int:
         return complain("no trial is complete: there is nothing to choose from", FAILED)
     _write(options, study, trials, best)
     print(front_table(trials))
-    print(f"\n{_verdict(best, trials)}\n{judged(study.problem)}")
+    print(f"\n{_verdict(best, trials)}\n{scored_in(study.problem)}")
     for name in (BEST, PLOT, PAGE):
         print(options.output / name)
     print(f"\n{_command(options, study.problem)}")
@@ -176,7 +176,7 @@ def _write(options: SearchCommand, study: Study, trials: Sequence[Trial], best: 
     write_page(
         folder / PAGE,
         f"{options.content.name} from {options.style.name}",
-        (problem.name, judged(problem), _verdict(best, trials), _command(options, problem)),
+        (problem.name, scored_in(problem), _verdict(best, trials), _command(options, problem)),
         {"content": problem.scene.content, "style": problem.scene.style},
         folder / PLOT,
         trials,

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.files.arrays import read_photograph
+from photostyle.files.arrays import IN_MEMORY, read_photograph
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
@@ -177,15 +177,13 @@ def _inputs(config: Config, result: Result) -> dict[str, Any]:
     pictures = {"content": result.photo} | {
         f"style{number}": each for number, each in zip(_numbers(result), result.references, strict=True)
     }
-    entries = {
-        name: {"path": str(each.path.absolute()), "sha256": each.sha256} for name, each in pictures.items()
-    }
+    entries = {name: {"path": _path(each), "sha256": each.sha256} for name, each in pictures.items()}
     names = ("content mask", *(f"style mask{number}" for number in _numbers(result)))
     for name, path, masks in zip(names, result.mask_paths, result.masks, strict=True):
         entries[name] = {"path": path, "sha256": masks.sha256}
     if config.start_file is not None:
         start = read_photograph(config.start_file)
-        entries["start"] = {"path": str(start.path.absolute()), "sha256": start.sha256}
+        entries["start"] = {"path": _path(start), "sha256": start.sha256}
     return entries
 
 
@@ -200,7 +198,7 @@ def _references(config: Config, result: Result) -> list[dict[str, Any]]:
     weights = config.style_weights or (1.0,) * len(result.references)
     return [
         {
-            "path": str(each.path.absolute()),
+            "path": _path(each),
             "sha256": each.sha256,
             "weight": weight,
             "gives": {
@@ -225,6 +223,11 @@ def _weights(result: Result) -> dict[str, str] | None:
         return None
     loaded = result.weights
     return {"path": str(loaded.path.absolute()), "sha256": loaded.sha256, "source": loaded.source}
+
+
+def _path(picture: Picture) -> str:
+    """Of a picture that was never a file, what it is called in the record's configuration."""
+    return str(_plain(picture if picture.path == IN_MEMORY else picture.path))
 
 
 def _mask_name(name: str | MaskSet) -> str:

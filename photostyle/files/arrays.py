@@ -65,18 +65,19 @@ def mask_set_of(regions: Regions) -> MaskSet:
     )
 
 
-def _samples(image: Image.Image) -> tuple[Array, bytes | None]:
+def _samples(image: Image.Image) -> tuple[Array, bytes | None, bool]:
+    """Samples (H, W, C), the colour profile, and whether they are CMYK."""
     profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
     grey = upright.mode in ("1", "L", "LA", "La")
     if upright.mode != "CMYK":
         upright = upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
-    return np.array(upright).reshape(upright.height, upright.width, -1), profile
+    samples = np.array(upright).reshape(upright.height, upright.width, -1)
+    return samples, profile, upright.mode == "CMYK"
 
 
-def _picture(samples: Array, profile: bytes | None) -> Picture:
+def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Picture:
     samples = samples[..., None] if samples.ndim == 2 else samples
-    cmyk = profile is not None and profile[16:20] == b"CMYK"
     if samples.ndim != 3 or samples.shape[-1] not in (1, 2, 3, 4) or min(samples.shape[:2]) < LEAST_SIDE:
         raise PhotostyleError(
             f"a photo is {samples.shape}; expected (height, width, 3) of at least {LEAST_SIDE} pixels a side"

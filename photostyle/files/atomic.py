@@ -10,10 +10,10 @@ from photostyle.errors import ComputationError
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> str:
-    """Write a file whole or not at all: beside it first, flushed to disk, then renamed. Returns its SHA-256.
+    """Write a file whole or not at all: to a file beside it, flushed to disk, then renamed. Returns its SHA-256.
 
-    Whatever fails, the old file survives and nothing is left beside it. A symbolic link stays one; its target
-    is replaced. Raises ComputationError where the disk does not take it.
+    Whatever fails, the old file survives and nothing is left beside it. A symbolic link stays one and its target is
+    replaced. Raises ComputationError where the disk fails.
     """
     target = path.resolve()
     beside = target.with_name(f".{secrets.token_hex(8)}.tmp")

@@ -1,4 +1,4 @@
-"""The bytes of a PNG, JPEG, TIFF or WebP to its samples: 8 and 16 bit, upright, in the file's own colours."""
+"""From the bytes of a PNG, JPEG, TIFF or WebP to its samples: 8 or 16 bit, upright, in the file's own colours."""
 
 import hashlib
 import struct
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from photostyle.errors import PhotostyleError, one_line
 from photostyle.files.profiles import Array
 
-# Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too; a constant, for that one is a global others may unset.
+# Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too. A number of our own, because others may unset that global.
 MAX_PIXELS = 178_956_970
 _READABLE = ("PNG", "JPEG", "TIFF", "WEBP")  # Pillow opens phones' MPO as JPEG
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either byte order
@@ -28,7 +28,12 @@ _ORIENTATION = 0x0112  # the EXIF and TIFF tag
 
 @dataclass(frozen=True)
 class Raster:
-    """A decoded file. samples: (H, W, C) uint8 or uint16, upright; mode: L LA RGB RGBA CMYK, P (indices)."""
+    """A decoded file.
+
+    samples: (H, W, C) uint8 or uint16, upright. mode: L, LA, RGB, RGBA, CMYK or P (palette indices).
+    profile: the ICC profile's bytes, if there is one. frames: how many pictures the file holds.
+    sha256: of the file's bytes. notes: what was decided for the user, one sentence each.
+    """
 
     samples: Array
     mode: str
@@ -39,21 +44,25 @@ class Raster:
 
     @property
     def depth(self) -> int:
+        """Bits per channel: 8 or 16."""
         return 8 * self.samples.dtype.itemsize
 
     @property
     def colour(self) -> Array:
+        """The channels without alpha: (H, W, 1, 3 or 4)."""
         return self.samples[..., :-1] if self.mode in ("LA", "RGBA") else self.samples
 
     @property
     def alpha(self) -> Array | None:
+        """(H, W), None where the file has none."""
         return np.ascontiguousarray(self.samples[..., -1]) if self.mode in ("LA", "RGBA") else None
 
 
 def decode(path: Path, keep_palette: bool = False) -> Raster:
-    """The one door: bytes read once, hashed and decoded; a failure becomes one line, a warning a note.
+    """Read a file's bytes once, hash and decode them. All pixels come in through here.
 
-    keep_palette: the indices of a palette instead of its colours. Raises PhotostyleError for a file that is missing,
+    A failure becomes an error of one line, and a decoder's warning becomes a note. keep_palette: return the indices of
+    a palette instead of its colours. Raises PhotostyleError for a file that is missing,
     unreadable, damaged, no picture, floating-point or over MAX_PIXELS.
     """
     data = file_bytes(path)
@@ -92,7 +101,9 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         ) from None
     except Image.DecompressionBombError:
         raise _too_large(path) from None
-    except Exception as error:  # decoders meet damaged bytes with any type: struct, zlib, Index, Runtime …
+    except (
+        Exception
+    ) as error:  # on damaged bytes decoders raise whatever comes: struct, zlib, Index, Runtime …
         raise PhotostyleError(
             f"{path} is damaged or cut short ({one_line(error)}): export or copy it again"
         ) from None
@@ -108,7 +119,7 @@ def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool) -> Raster:
     image = Image.open(BytesIO(data), formats=_READABLE)
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
-    # What stands behind the photo in an MPO is its preview or depth: nothing one would call a second picture.
+    # Behind the photo, an MPO holds its preview or a depth map, which nobody would call a second picture.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     profile = image.info.get("icc_profile")
     if data.startswith(_PNG_MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
@@ -133,10 +144,10 @@ def _plain_samples(path: Path, image: Image.Image, keep_palette: bool) -> tuple[
 
 
 def _png_of_16_bits(data: bytes) -> tuple[Array, str]:
-    """All 16 bits of a PNG: Pillow alone keeps them for grey and silently drops the lower 8 of the rest.
+    """All 16 bits of a PNG. Pillow alone keeps them for grey only and silently drops the lower 8 of the rest.
 
-    RGB and RGBA are read twice, for the high and for the low bytes. Grey with alpha has four bytes a pixel,
-    so the same stream under an 8-bit RGBA header holds them one by one.
+    RGB and RGBA are read twice, for the high and for the low bytes. Grey with alpha has four bytes per pixel, so the
+    same stream is read under the header of an 8-bit RGBA picture, which has as many.
     """
     if data[25] == 4:  # colour type: grey with alpha
         header = data[12:24] + bytes((8, 6)) + data[26:29]
@@ -154,13 +165,13 @@ def _png_of_16_bits(data: bytes) -> tuple[Array, str]:
 def _pixels(data: bytes, low_bytes: bool = False) -> Array:
     image = Image.open(BytesIO(data), formats=("PNG",))
     if low_bytes:
-        # "16L" takes the first byte for the low one, so of big-endian PNG it keeps what "16B" drops.
+        # PNG is big-endian. "16L" takes the first byte for the low one, so it keeps the byte that "16B" drops.
         image.tile = [tile._replace(args=str(tile.args).replace("16B", "16L")) for tile in image.tile]
     return np.array(image).reshape(image.height, image.width, -1)
 
 
 def _upright(samples: Array, orientation: int) -> Array:
-    """Undo the camera's turn: EXIF 2.32, tag 0x0112, whose 8 values are the symmetries of the rectangle."""
+    """Undo the camera's rotation: EXIF 2.32, tag 0x0112, whose 8 values are the symmetries of the rectangle."""
     if orientation >= 5:
         samples = samples.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
@@ -169,7 +180,7 @@ def _upright(samples: Array, orientation: int) -> Array:
 
 
 def _decode_tiff(path: Path, data: bytes) -> Raster | None:
-    """A TIFF of 16 bits; None for one of up to 8 bits, which Pillow reads in every compression."""
+    """A TIFF of 16 bits. None for one of up to 8 bits, which Pillow reads in every compression."""
     with tifffile.TiffFile(BytesIO(data)) as file:
         page = file.pages.first
         if page.imagewidth * page.imagelength > MAX_PIXELS:
@@ -184,9 +195,8 @@ def _decode_tiff(path: Path, data: bytes) -> Raster | None:
 
 
 def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
-    colours = {0: 1, 1: 1, 2: 3}.get(
-        int(page.photometric)
-    )  # white is zero, black is zero, RGB: TIFF 6.0, page 37
+    # White is zero, black is zero, RGB: TIFF 6.0, page 37.
+    colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
     if colours is None or page.axes not in ("YX", "YXS", "SYX"):
         raise PhotostyleError(
             f"{path} is a 16-bit TIFF of {page.photometric.name} pixels ({page.axes}); expected grey or RGB: "
@@ -196,9 +206,8 @@ def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
     if page.photometric == 0:
         samples[..., 0] = 65535 - samples[..., 0]
     extra = page.extrasamples[0] if page.extrasamples else 0
-    channels = colours + (
-        extra in (1, 2)
-    )  # 1: alpha that the colours are multiplied by, 2: alpha: TIFF 6.0, page 31
+    # 1: alpha that the colours are multiplied by; 2: alpha that they are not: TIFF 6.0, page 31.
+    channels = colours + (extra in (1, 2))
     if extra == 1:
         samples = _unmultiplied(samples[..., :channels])
     notes = () if samples.shape[-1] == channels else ("has channels beside its colours: they are ignored",)

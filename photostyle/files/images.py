@@ -1,7 +1,8 @@
-"""Files ↔ tensors: PNG, JPEG, TIFF and WebP at 8 and 16 bit, upright and in sRGB. Nothing else reads pixels.
+"""Reading and writing pictures: PNG, JPEG, TIFF and WebP of 8 or 16 bits, upright and in sRGB.
 
-Photographs go through `read_image` and `write_image`. Masks are numbers, not colours, so the three raw
-readers (`read_colours`, `read_grey`, `read_indices`) apply the orientation and leave colour profiles alone.
+Nothing else reads or writes pixels. Photographs go through `read_image` and `write_image`. Masks are numbers, not
+colours, so their three readers (`read_colours`, `read_grey`, `read_indices`) apply the orientation and leave colour
+profiles alone.
 """
 
 import hashlib
@@ -24,6 +25,15 @@ from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, to_srgb,
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
+# Pillow's options for each format. Subsampling 0 is 4:4:4.
+JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
+OPTIONS: dict[str, dict[str, Any]] = {
+    # Level 4 in place of the default, 6: files 1 % larger in half the time.
+    ".png": {"format": "PNG", "compress_level": 4},
+    # "exact" keeps the colours under zero alpha.
+    ".webp": {"format": "WEBP", "lossless": True, "exact": True},
+}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -31,7 +41,7 @@ class Picture:
 
     pixels: (3, H, W) float32, sRGB in [0, 1], contiguous, upright.
     alpha: (H, W) in the file's own uint8 or uint16, untouched; None where the file has none.
-    depth: 8 or 16, the file's bits a channel.
+    depth: 8 or 16, the file's bits per channel.
     sha256: of the file's bytes.
     notes: what was decided for the user, one sentence each.
     """
@@ -142,9 +152,9 @@ def _decode_mask(path: Path, keep_palette: bool = False) -> Raster:
 
 
 def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
-    """Refuse an output that could not be written, before any work is done for it; returns notes.
+    """Refuse an output that could not be written, before any work is done for it. Returns notes.
 
-    alpha, depth: whether the photo has transparency, and its bits a channel (8 or 16).
+    alpha, depth: whether the photo has transparency, and its bits per channel (8 or 16).
     Raises PhotostyleError for an unknown suffix, a missing or read-only folder, a folder in the file's place,
     and for JPEG where there is transparency.
     """
@@ -171,12 +181,12 @@ def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
 
 
 def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> str:
-    """Write a picture, tagged as sRGB; the same pixels give the same bytes. Returns the file's SHA-256.
+    """Write a picture, tagged as sRGB. The same pixels give the same bytes. Returns the file's SHA-256.
 
-    pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it
-    is at its own depth and scaled by 257 at the other. depth: 8 or 16; TIFF keeps 16, the other formats are 8
-    bit as `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG is quality 95 without chroma
-    subsampling. Atomic as `atomic.write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
+    pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it is where
+    the file has its depth, else scaled by 257. depth: 8 or 16; TIFF keeps 16, the other formats have 8 bits, as
+    `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG has quality 95 without chroma subsampling.
+    Atomic as `atomic.write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
     ComputationError for pixels that are not numbers and for a failing disk.
     """
     suffix = path.suffix.lower()
@@ -188,7 +198,7 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
     try:
         data = _encoded(samples, suffix)
-    except (OSError, ValueError) as error:  # in the first place a side over the format's limit: 16383 in WebP
+    except (OSError, ValueError) as error:  # above all a side over the format's limit: 16383 in WebP
         raise PhotostyleError(f"{path} cannot be encoded ({one_line(error)}): use .png or .tif") from error
     return write_bytes_atomically(path, data)
 
@@ -220,13 +230,5 @@ def _encoded(samples: Array, suffix: str) -> bytes:
             software=False,
         )
         return buffer.getvalue()
-    jpeg: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}  # 0: 4:4:4
-    # "exact" keeps the colours under zero alpha.
-    webp: dict[str, Any] = {"format": "WEBP", "lossless": True, "exact": True}
-    png: dict[str, Any] = {
-        "format": "PNG",
-        "compress_level": 4,
-    }  # of 6, the default: 1 % larger in half the time
-    options = {".png": png, ".webp": webp}.get(suffix, jpeg)
-    Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **options)
+    Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **OPTIONS.get(suffix, JPEG))
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 """legend.toml: what the masks beside it are, and what their regions are called.
 
-A legend is written by hand, in one of three kinds. For a label map, a picture of one number a pixel:
+A legend is written by hand and is of one of three kinds. For a label map, a picture of one number per pixel:
 
     kind = "labels"
     file = "labels.png"
@@ -9,7 +9,7 @@ A legend is written by hand, in one of three kinds. For a label map, a picture o
     sky = { value = 2, colour = "#78b4ff" }
     "old wall" = { value = 17, colour = "#b46428" }
 
-For a soft set, one grey picture a region (0 outside, white inside):
+For a soft set, one grey picture per region (0 outside, white inside):
 
     kind = "soft"
 
@@ -26,8 +26,8 @@ For a painting, a picture of flat colours that have names, as any paint program 
     sky = { colour = "#78b4ff" }
     ground = { colour = "#5a8c3c" }
 
-The names are what two pictures pair by. In the first two kinds the colours are for showing; in a painting
-they are the regions, and a line `void = "#000000"` before [regions] gives the colour of what is in none.
+Regions of two pictures pair by these names. In the first two kinds the colours are for showing. In a painting they are
+the regions, and a line `void = "#000000"` before [regions] gives the colour of what is in no region.
 """
 
 import re
@@ -49,7 +49,7 @@ _KEYS = {
     "soft": {"kind", "regions"},
     "colours": {"kind", "file", "regions"},
 }
-# What tells a region's pixels from the others': its key, its type, and how a line begins with it.
+# What tells a region's pixels from those of the others: the key, its type, and how a line begins with it.
 _SOURCES: dict[str, tuple[str, type, str]] = {
     "labels": ("value", int, "value = 2, "),
     "soft": ("file", str, 'file = "sky.png", '),
@@ -71,10 +71,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Legend:
-    """A legend.toml whose keys are right; its regions are looked at when they are asked for.
+    """A legend.toml whose keys are right. Its regions are checked when they are asked for.
 
-    kind: "labels", "soft" or "colours". file: the one mask's name, "" in a soft set. void: the colour of
-    pixels in no region, in a painting that has it.
+    kind: "labels", "soft" or "colours". file: the name of the one mask, "" in a soft set. void: the colour of the
+    pixels in no region, where a painting gives it. entries: what stands under [regions].
     """
 
     path: Path
@@ -85,7 +85,7 @@ class Legend:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """In the legend's order. Raises PhotostyleError for a faulty entry, or a source of two regions."""
+        """In the legend's order. Raises PhotostyleError for a faulty entry, and for two regions of one source."""
         if not isinstance(self.entries, dict) or not self.entries:
             raise PhotostyleError(
                 f"{self.path} names no regions; expected a line for each under [regions]: add them"
@@ -111,7 +111,7 @@ class Legend:
 
 
 def read_legend(path: Path) -> Legend:
-    """Read a legend.toml. Raises PhotostyleError, one line, for a file that is no TOML or has other keys."""
+    """Read a legend.toml. Raises PhotostyleError for a file that is no TOML or has other keys."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -120,7 +120,7 @@ def read_legend(path: Path) -> Legend:
 
 
 def parse_legend(path: Path, text: str) -> Legend:
-    """The legend that a text is; path says where it lies. Errors as `read_legend`."""
+    """Read a legend from its text; path is where it lies, for messages and masks. Errors as `read_legend`."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

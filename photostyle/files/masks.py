@@ -1,15 +1,15 @@
-"""Any mask → the regions of one picture.
+"""From a mask of any kind to the regions of one picture.
 
 Four kinds are read, all into float masks (K, H, W) that sum to at most 1 in each pixel:
 
 * a **colour mask**: a picture whose flat colours are the regions. It needs no description. A region is named
 by its colour ("#0000ff"), so the same colour in two masks means the same thing.
 * a **painting**: a colour mask whose colours a `legend.toml` in its folder names.
-* a **label map**: one number a pixel (grey value or palette index), named by a `legend.toml` in its folder.
-* a **soft set**: a folder with one grey picture a region (0 outside, white inside) and a `legend.toml`.
+* a **label map**: one number per pixel (grey value or palette index), named by a `legend.toml` in its folder.
+* a **soft set**: a folder with one grey picture per region (0 outside, white inside) and a `legend.toml`.
 
-legend.py says what a legend looks like. Pixels with a value that no region of a label map has, pixels in the
-void colour of a painting, and what soft masks leave below 1, belong to no region.
+The module `legends` says what a legend looks like. No region has the pixels of a label map whose value the legend does
+not name, the pixels in the void colour of a painting, and what soft masks leave below 1.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ from photostyle.errors import PhotostyleError
 from photostyle.files.images import read_colours, read_grey, read_indices, sha256_of
 from photostyle.files.legends import LEGEND, Colour, Legend, Region, hex_name, read_legend
 
-# A colour is a label from 1 % of its mask on: published regions are larger, the colours of their edges rarer.
+# A colour is a label from 1 % of its mask on. Published regions are larger, the colours of their edges are rarer.
 LABEL_SHARE = 0.01
-# Under 90 % of pixels in such colours a mask was stored with loss: 24 published PNG masks have 90.7–100 %.
+# A mask with less than 90 % of its pixels in such colours was stored with loss: 24 published PNG masks have 90.7–100 %.
 EXACT_SHARE = 0.90
-PALETTE_SIZE = 256  # what an 8-bit label map or a palette can hold: a mask of more colours has stray ones
-# Levels a channel: JPEG of quality 30 moves the flat colours of the published masks by less.
+PALETTE_SIZE = 256  # colours of an 8-bit label map or a palette: a mask of more has stray ones
+# Levels per channel: JPEG of quality 30 moves the flat colours of the published masks by less.
 LIKE_COLOURS = 16
-# Under 75 % flat colour it is no mask: the 24 published masks as JPEG of quality 30 have 87 % or more, 18 of
-# their 24 photographs less than 75 %.
+# A picture with less than 75 % flat colour is no mask: the 24 published masks as JPEG of quality 30 have 87 % or more,
+# 18 of their 24 photographs have less than 75 %.
 FLAT_SHARE = 0.75
 ASPECT_TOLERANCE = 0.02  # a published mask is 700x393 for a photo of 700x394; 2 % of 700 is 14 pixels
 
@@ -50,11 +50,11 @@ class MaskSet:
     """The regions of one picture.
 
     masks: (K, H, W) float32 in [0, 1], K ≥ 1, summing to at most 1 in each pixel.
-    names: K different names; two pictures' regions of one name belong together.
+    names: K different names; regions of two pictures that have the same name belong together.
     colours: K sRGB colours of 0…255, to show the regions in.
-    exact: False where colours without a name in a legend were clustered, so the name of one may be a level or
-    two off the same colour elsewhere.
-    sha256: of the file read; where several were, of their hashes in the order read; "" for none.
+    exact: False where colours without a name in a legend were clustered, so that the name of one may be a level or two
+    off the same colour elsewhere.
+    sha256: of the file that was read; of several, of their hashes in the order read; "" where none was.
     notes: what was decided for the user, one sentence each.
     """
 
@@ -67,17 +67,16 @@ class MaskSet:
 
 
 def whole_picture(height: int, width: int) -> MaskSet:
-    """One region named "all" over every pixel: what no masks mean."""
+    """One region named "all" over every pixel: what a picture without a mask has."""
     return MaskSet(torch.ones(1, height, width), ("all",), ((255, 255, 255),), True, "", ())
 
 
 def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     """Read the masks of a photo of `height` by `width` pixels: a file, or a folder with a legend.toml.
 
-    A file is a label map or a painting where a legend.toml beside it names it, else a colour mask, whatever its
-    pixel type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized,
-    with a note. Raises PhotostyleError, one line, for a mask that cannot be read or does not fit, and for a
-    faulty legend.
+    A file is a label map or a painting where a legend.toml beside it names it, else a colour mask, whatever its pixel
+    type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized, with a note.
+    Raises PhotostyleError for a mask that cannot be read or does not fit, and for a faulty legend.
     """
     beside = path / LEGEND if path.is_dir() else path.parent / LEGEND
     if path.is_dir() and not beside.is_file():
@@ -89,7 +88,7 @@ def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
 
 
 def mask_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a mask by itself: of the file, or of the first that a folder's legend names."""
+    """(height, width) of a mask by itself: of the file, or of the first file that a folder's legend names."""
     if path.is_dir():
         path = read_legend(path / LEGEND).files[0]
     height, width = read_colours(path).shape[:2]
@@ -107,65 +106,84 @@ def _painted(
 ) -> tuple[Array, tuple[Colour, ...], bool, tuple[str, ...]]:
     """(height, width) labels, the colour of each, whether they were read without clustering, and notes.
 
-    The known colours come first, in their order; they count from one pixel on, all others from LABEL_SHARE.
+    The known colours come first, in their order. They count from one pixel on, all others from LABEL_SHARE on.
     """
-    packed = _packed(read_colours(path))
-    notes = _fit(path, packed.shape, photo, height, width)
-    counts = np.bincount(packed.ravel(), minlength=1 << 24)
-    named = np.array([red << 16 | green << 8 | blue for red, green, blue in known], np.int64)
-    others = np.setdiff1d(np.flatnonzero(counts >= LABEL_SHARE * packed.size), named)
-    exact = not _lossy(path, counts, named, others)
+    pixels = read_colours(path)
+    palette, size = _palette(pixels), pixels.shape[0] * pixels.shape[1]
+    notes = _fit(path, pixels.shape[:2], photo, height, width)
+    frequent = _tuples(palette.colours[palette.counts >= LABEL_SHARE * size])
+    others = [colour for colour in frequent if colour not in known]
+    exact = not _lossy(path, palette, known, others)
     if exact:
-        colours = np.concatenate([named, others])
-        index = _index_of(colours, 1 << 24)[packed]
+        colours = [*known, *others]
+        index = _positions(palette, colours)[palette.index]
     else:
-        index, colours = _clustered(path, packed, counts, named)
-        found = np.isin(np.arange(len(colours)), index).sum()
+        index, colours = _clustered(path, pixels, palette, known)
+        found = len(np.unique(index[index >= 0]))
         notes += (f"{path} has blurred or lossy colours: gathered into {found} regions",)
-    return _nearest(_snapped(index), height, width), _channels(colours), exact, notes
+    return _nearest(_snapped(index), height, width), tuple(colours), exact, notes
 
 
-def _packed(colours: Array) -> Array:
-    """(H, W, 3) uint8 → (H, W) int32: 0xRRGGBB."""
-    wide = colours.astype(np.int32)
-    packed: Array = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-    return packed
+@dataclass(frozen=True)
+class _Palette:
+    """The N different colours of a mask.
+
+    colours: (N, 3) of 0…255, in the order of #rrggbb. counts: (N,), how many pixels each has.
+    index: (H, W), which of them each pixel has.
+    """
+
+    colours: Array
+    counts: Array
+    index: Array
 
 
-def _channels(packed: Array) -> tuple[Colour, ...]:
-    return tuple((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed)
+def _palette(pixels: Array) -> _Palette:
+    """The palette of (H, W, 3) uint8, by counting all 2^24 colours: sorting twelve million pixels takes seconds."""
+    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
+    numbers = red << 16 | green << 8 | blue
+    counts = np.bincount(numbers.ravel(), minlength=1 << 24)
+    present = np.flatnonzero(counts)
+    positions = np.zeros(1 << 24, np.int32)
+    positions[present] = np.arange(len(present))
+    colours = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)
+    return _Palette(colours, counts[present], positions[numbers])
 
 
-def _lossy(path: Path, counts: Array, named: Array, others: Array) -> bool:
+def _tuples(colours: Array) -> list[Colour]:
+    return [(red, green, blue) for red, green, blue in colours.tolist()]
+
+
+def _positions(palette: _Palette, colours: Sequence[Colour]) -> Array:
+    """(N,) int16: where each colour of the palette stands among these, −1 where it does not."""
+    positions = np.full(len(palette.colours), -1, np.int16)
+    for k, colour in enumerate(colours):
+        positions[(palette.colours == colour).all(1)] = k
+    return positions
+
+
+def _lossy(path: Path, palette: _Palette, known: Sequence[Colour], others: Sequence[Colour]) -> bool:
     """Whether the file's flat colours are only near what was painted: JPEG, or a PNG that was once one.
 
-    Two labels of nearly one colour (#000000 and #010000: three of the 24 published masks) count as such only
-    in a mask of more colours than a palette holds: a plain label map's 0, 1, 2, … are meant. Those that a
-    legend names both are meant in any.
+    Two labels of nearly one colour (#000000 and #010000: three of the 24 published masks) are a sign of that only in a
+    mask of more colours than a palette holds, because the 0, 1, 2, … of a plain label map are meant. Two such labels
+    that a legend names are meant in any mask.
     """
-    labels = np.concatenate([named, others])
-    if path.suffix.lower() in (".jpg", ".jpeg") or counts[labels].sum() < EXACT_SHARE * counts.sum():
+    labels = [*known, *others]
+    flat = palette.counts[_positions(palette, labels) >= 0].sum()
+    if path.suffix.lower() in (".jpg", ".jpeg") or flat < EXACT_SHARE * palette.counts.sum():
         return True
-    alike = sum((_distance(labels, colour) < LIKE_COLOURS).sum() for colour in _channels(others))
-    return bool(alike > len(others) and np.count_nonzero(counts) > PALETTE_SIZE)
+    alike = sum((_distance(np.array(labels), colour) < LIKE_COLOURS).sum() for colour in others)
+    return bool(alike > len(others) and len(palette.colours) > PALETTE_SIZE)
 
 
-def _distance(packed: Array, colour: Colour) -> Array:
-    """Of each colour 0xRRGGBB from one: levels in the channel that differs most."""
-    shifts = zip((16, 8, 0), colour, strict=True)
-    distance: Array = np.maximum.reduce([np.abs((packed >> shift & 255) - level) for shift, level in shifts])
+def _distance(colours: Array, colour: Colour) -> Array:
+    """Of each of (N, 3) colours from one: levels in the channel that differs most. (N,)."""
+    distance: Array = np.abs(colours - np.array(colour)).max(1)
     return distance
 
 
-def _index_of(values: Array, size: int) -> Array:
-    """(size,) int16: the position of each number in `values`, −1 for the others."""
-    table = np.full(size, -1, np.int16)
-    table[values] = np.arange(len(values))
-    return table
-
-
 def _snapped(index: Array) -> Array:
-    """Each pixel without a label (−1) gets that of the spatially nearest with one: edges invent no region."""
+    """Give each pixel without a label (−1) that of the nearest pixel with one, so that edges become no regions."""
     stray = index < 0
     if not stray.any():
         return index
@@ -174,51 +192,45 @@ def _snapped(index: Array) -> Array:
     return snapped
 
 
-def _clustered(path: Path, packed: Array, counts: Array, named: Array) -> tuple[Array, Array]:
-    """Labels of a lossy mask: (H, W) with −1 where none, and each label's colour.
+def _clustered(
+    path: Path, pixels: Array, palette: _Palette, known: Sequence[Colour]
+) -> tuple[Array, list[Colour]]:
+    """Labels of a lossy mask, (H, W) with −1 where there is none, and each label's colour.
 
-    Only flat pixels vote and are labelled, so an edge is no region however long it is. Those within
-    LIKE_COLOURS of a named colour take the nearest. The others are counted in 32³ bins of 8 levels; from the
-    fullest bin on, each takes the bins up to 2 away (16 levels) that are left, and its most frequent colour.
+    Only flat pixels vote and are labelled, so an edge is no region however long it is. Those within LIKE_COLOURS of a
+    known colour take the nearest. The others are counted in 32³ bins of 8 levels. From the fullest bin on, each takes
+    the bins up to 2 away (16 levels) that are left, and stands for its most frequent colour.
     """
-    present = np.flatnonzero(counts)
-    label_of = np.full(1 << 24, -1, np.int16)
-    label_of[present] = _likest(present, named)
-    flat, bins = _flat(packed), _bin_of(packed)
-    left = flat & (label_of[packed] < 0)
-    balls = _balls(np.bincount(bins[left], minlength=1 << 15).reshape(32, 32, 32), packed.size).ravel()
-    present = present[label_of[present] < 0]
-    owner = balls[_bin_of(present)]
-    label_of[present] = np.where(owner < 0, -1, owner + len(named))
-    index = np.where(flat, label_of[packed], -1)
-    if (index >= 0).sum() < FLAT_SHARE * packed.size:
+    labels, flat = _likest(palette.colours, known), _flat(pixels)
+    votes = np.bincount(palette.index[flat], minlength=len(labels))
+    votes[labels >= 0] = 0
+    histogram, bins = np.zeros((32, 32, 32), np.int64), tuple((palette.colours >> 3).T)
+    np.add.at(histogram, bins, votes)
+    gathered = np.where(labels < 0, _balls(histogram, flat.size)[bins], -1)
+    labels = np.where(gathered >= 0, gathered + len(known), labels)
+    index = np.where(flat, labels[palette.index], -1)
+    if (index >= 0).sum() < FLAT_SHARE * flat.size:
         raise PhotostyleError(
             f"{path} is no colour mask: {(index >= 0).mean():.0%} of it is flat colour, expected "
             f"{FLAT_SHARE:.0%}: paint each region in one colour, or describe soft masks in a {LEGEND}"
         )
-    most = [present[owner == k][counts[present[owner == k]].argmax()] for k in range(balls.max() + 1)]
-    return index, np.concatenate([named, np.array(most, np.int64)])
+    most = [np.where(gathered == k, palette.counts, 0).argmax() for k in range(gathered.max() + 1)]
+    return index, [*known, *_tuples(palette.colours[most])]
 
 
-def _likest(present: Array, named: Array) -> Array:
-    """Of each colour the position of the nearest named one within LIKE_COLOURS, the first of two; else −1."""
-    nearest, label = np.full(present.shape, LIKE_COLOURS), np.full(present.shape, -1, np.int16)
-    for k, colour in enumerate(_channels(named)):
-        distance = _distance(present, colour)
+def _likest(colours: Array, known: Sequence[Colour]) -> Array:
+    """(N,): of each colour the position of the nearest known one within LIKE_COLOURS, the first of two; else −1."""
+    nearest, label = np.full(len(colours), LIKE_COLOURS), np.full(len(colours), -1, np.int16)
+    for k, colour in enumerate(known):
+        distance = _distance(colours, colour)
         label[distance < nearest] = k
         nearest = np.minimum(nearest, distance)
     return label
 
 
-def _bin_of(packed: Array) -> Array:
-    """0xRRGGBB → the upper 5 bits of each channel, as one number of 15 bits."""
-    bins: Array = packed >> 9 & 0x7C00 | packed >> 6 & 0x3E0 | packed >> 3 & 0x1F
-    return bins
-
-
-def _flat(packed: Array) -> Array:
-    """(H, W) bool: no channel varies by more than LIKE_COLOURS in the 3×3 window."""
-    channels = [(packed >> shift & 255).astype(np.uint8) for shift in (16, 8, 0)]
+def _flat(pixels: Array) -> Array:
+    """(H, W) bool: no channel varies by more than LIKE_COLOURS in the 3×3 window. pixels: (H, W, 3) uint8."""
+    channels = [pixels[..., channel] for channel in range(3)]
     spans = [ndimage.maximum_filter(c, 3) - ndimage.minimum_filter(c, 3) for c in channels]
     flat: Array = np.maximum.reduce(spans) <= LIKE_COLOURS
     return flat
@@ -258,16 +270,15 @@ def _nearest(index: Array, height: int, width: int) -> Array:
 
 
 def _resampled(masks: Tensor, height: int, width: int) -> Tensor:
-    """Soft masks resized linearly, and by the area a pixel covers when smaller; sums stay at most 1."""
+    """Soft masks resized linearly, antialiased where they shrink; sums stay at most 1."""
     if tuple(masks.shape[-2:]) == (height, width):
         return masks
-    return functional.interpolate(masks[None], (height, width), mode="bilinear", antialias=True)[0].clamp(
-        0, 1
-    )
+    resized = functional.interpolate(masks[None], (height, width), mode="bilinear", antialias=True)[0]
+    return resized.clamp(0, 1)
 
 
 def _one_hot(index: Array, values: Iterable[int]) -> Tensor:
-    """(H, W) numbers → (K, H, W) float32, one mask a value."""
+    """(H, W) numbers → (K, H, W) float32, one mask per value."""
     return torch.from_numpy(np.stack([index == value for value in values]).astype(np.float32))
 
 
@@ -351,7 +362,7 @@ def _size(mask: Array) -> str:
 
 
 def _at_most_one(legend: Legend, masks: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """Divide by the sum where it is over 1; a note where it is by more than rounding, 1/255 for each mask."""
+    """Divide by the sum where it is over 1. A note says so where it is by more than rounding, 1/255 for each mask."""
     total = masks.sum(0)
     over = (total > 1 + len(masks) / 255).float().mean().item()
     note = f"{legend.path}: in {over:.1%} of the pixels the masks sum to more than 1: divided by their sum"

@@ -1,4 +1,4 @@
-"""Colour profiles (ICC.1:2022): samples in a file's own colours to sRGB, by Little CMS or by the profile's formula."""
+"""Colour profiles (ICC.1:2022): from a file's own colours to sRGB, by Little CMS or by the profile's own formula."""
 
 import struct
 from io import BytesIO
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 
 def _dated(profile: bytes) -> bytes:
-    """Little CMS stamps profiles with the time, bytes 24–35 (ICC.1:2022, table 17): fixed, for like bytes."""
+    """The profile with a fixed time in bytes 24–35 (ICC.1:2022, table 17), where Little CMS puts the current one."""
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
@@ -22,10 +22,10 @@ SRGB_PROFILE = _dated(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).t
 
 
 def to_srgb(colour: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...]]:
-    """Grey, RGB or CMYK (H, W, 1, 3 or 4), uint8 or uint16, in the colours of an ICC profile to sRGB.
+    """Convert grey, RGB or CMYK (H, W, 1, 3 or 4), uint8 or uint16, from the colours of an ICC profile to sRGB.
 
-    Returns (H, W, 3) float32 in [0, 1], and what was decided on the way. A profile that is missing, is of other
-    channels or cannot be used is no error: a note says what was done instead.
+    Returns (H, W, 3) float32 in [0, 1] and notes of what was decided. A profile that is missing, that is for other
+    channels or that cannot be used is no error: a note says what was done instead.
     """
     space = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}[colour.shape[-1]]
     if profile is None:
@@ -92,8 +92,7 @@ def cmyk_to_rgb(colour: Array) -> Array:
 
 
 def _is_srgb(profile: bytes, space: bytes) -> bool:
-    """Whether Little CMS moves no probe by more than one 8-bit level: what is sRGB under any name, files of
-    ours too.
+    """Whether the profile is sRGB under any name: Little CMS moves no probe by more than one 8-bit level.
 
     The probes are every grey level, and for RGB every 32nd level of each channel (729 colours).
     """
@@ -109,11 +108,10 @@ def _is_srgb(profile: bytes, space: bytes) -> bool:
 
 
 def _through_curves(colour: Array, tags: dict[bytes, bytes], connection: bytes) -> Array | None:
-    """16-bit grey or RGB (H, W, C) to sRGB (H, W, 3), exactly: ICC.1:2022, Annex F.3 and the sRGB of IEC
-    61966-2-1.
+    """Convert 16-bit grey or RGB (H, W, C) to sRGB (H, W, 3) exactly: ICC.1:2022, Annex F.3, and IEC 61966-2-1.
 
-    None where the profile holds a table instead (A2B0, which comes first, or no curves) or connects through
-    Lab.
+    None where the profile holds a table instead (A2B0, which goes before curves, or no curves at all) or connects
+    through Lab.
     """
     channels = (b"k",) if colour.shape[-1] == 1 else (b"r", b"g", b"b")
     needed = {c + b"TRC" for c in channels} | (
@@ -129,7 +127,7 @@ def _through_curves(colour: Array, tags: dict[bytes, bytes], connection: bytes) 
 
 
 def _srgb_encoded(linear: Array) -> Array:
-    """IEC 61966-2-1: the toe below 0.0031308, the power 1/2.4 above."""
+    """IEC 61966-2-1: a line up to 0.0031308, the power 1/2.4 above."""
     return np.where(
         linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** np.float32(1 / 2.4) - 0.055
     ).astype(np.float32)
@@ -167,7 +165,7 @@ def _tone_curve(tag: bytes) -> Array:
 
 
 def _parametric(x: Array, tag: bytes) -> Array:
-    """(a·x + b)^g + e from d on, c·x + f below: ICC.1:2022, parametricCurveType, whose types 0–3 fix some."""
+    """(a·x + b)^g + e from d on, c·x + f below: ICC.1:2022, parametricCurveType; types 0–3 leave out some."""
     (kind,) = struct.unpack_from(">H", tag, 8)
     p = [float(v) for v in np.frombuffer(tag, ">i4", (1, 3, 4, 5, 7)[kind], offset=12) / 65536]
     g, a, b = (*p, 1.0, 0.0)[:3] if kind == 0 else p[:3]

@@ -25,7 +25,7 @@ from photostyle.pipeline import device_of
 from photostyle.presets import PRESETS
 from photostyle.search.space import default_values, settings_of
 from photostyle.search.storage import experimental, is_gone, open_study, shown, this_process, working
-from photostyle.search.trials import Outcome, Problem, Trial, attempt, placed
+from photostyle.search.trials import Problem, Solution, Trial, placed, solve_with
 from photostyle.settings import write_settings
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, ThisProcess
@@ -41,31 +41,31 @@ PATIENCE, LEAST_PATIENCE = 10, 600
 
 
 @dataclass(frozen=True, eq=False)
-class Attempt:
+class Outcome:
     """What became of a trial's settings, wherever they were tried."""
 
-    outcome: Outcome | None  # None where it failed
+    solution: Solution | None  # None where it failed
     failure: str
     seconds: float
     environment: dict[str, Any]  # what it was computed with: records.environment
 
 
-def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
+def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
     """Try settings on this machine, on the device that the problem's configuration means here; touches no file.
 
     Raises PhotostyleError where that device is CUDA and there is none.
     """
     device = device_of(problem.config)
     problem = placed(problem, device)
-    began, outcome, failure = time.perf_counter(), None, ""
+    began, solution, failure = time.perf_counter(), None, ""
     try:
-        outcome = attempt(problem, settings)
-        if not math.isfinite(outcome.style + outcome.edge + outcome.drift16):
-            outcome, failure = None, "a score is not finite"
+        solution = solve_with(problem, settings)
+        if not math.isfinite(solution.style + solution.edge + solution.drift16):
+            solution, failure = None, "a score is not finite"
     except Diverged as error:
         failure = str(error)
     seconds = time.perf_counter() - began
-    return Attempt(outcome, failure, seconds, environment(str(device), torch.get_num_threads()))
+    return Outcome(solution, failure, seconds, environment(str(device), torch.get_num_threads()))
 
 
 class Study:
@@ -139,8 +139,8 @@ class Study:
         shared = pool.share(self.problem if isinstance(pool, ThisProcess) else placed(self.problem, "cpu"))
         try:
             while self._ask(count, pool, shared):
-                number, attempt = pool.finished()
-                done = self._conclude(self._open[number], attempt)
+                number, outcome = pool.finished()
+                done = self._conclude(self._open[number], outcome)
                 del self._open[number]
                 yield done
         except BaseException:
@@ -187,29 +187,29 @@ class Study:
                 for each in self.problem.space
             }
 
-    def _conclude(self, trial: "optuna.Trial", attempt: Attempt) -> Trial:
+    def _conclude(self, trial: "optuna.Trial", outcome: Outcome) -> Trial:
         """Write what became of a trial, and tell it to Optuna."""
         from optuna.trial import TrialState
 
-        outcome = attempt.outcome
-        trial.set_user_attr("seconds", attempt.seconds)
-        if outcome is None:
-            trial.set_user_attr("failure", attempt.failure)
+        solution = outcome.solution
+        trial.set_user_attr("seconds", outcome.seconds)
+        if solution is None:
+            trial.set_user_attr("failure", outcome.failure)
         else:
-            trial.set_user_attr("drift16", outcome.drift16)
-        done = self._read(self._all()[trial.number], outcome)
+            trial.set_user_attr("drift16", solution.drift16)
+        done = self._read(self._all()[trial.number], solution)
         # The record first: a trial that was told is never without one.
-        self._write(done, None if outcome is None else outcome.picture, attempt.environment)
-        if outcome is None:
+        self._write(done, None if solution is None else solution.picture, outcome.environment)
+        if solution is None:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
-            self.study.tell(trial, (outcome.style, outcome.edge), skip_if_finished=True)
+            self.study.tell(trial, (solution.style, solution.edge), skip_if_finished=True)
         return done
 
-    def _read(self, frozen: "optuna.trial.FrozenTrial", outcome: Outcome | None = None) -> Trial:
+    def _read(self, frozen: "optuna.trial.FrozenTrial", solution: Solution | None = None) -> Trial:
         """A trial as Optuna holds it, with the scores where it was not told them yet."""
         known = frozen.user_attrs
-        style, edge = (outcome.style, outcome.edge) if outcome else frozen.values or (math.nan, math.nan)
+        style, edge = (solution.style, solution.edge) if solution else frozen.values or (math.nan, math.nan)
         state: Literal["complete", "failed", "interrupted"] = "complete"
         if math.isnan(style):
             state = "failed" if "failure" in known else "interrupted"

@@ -57,7 +57,7 @@ class Problem:
     maps: Tensor  # the first canvas's colour maps
     start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
-    judge: Encoder | None  # of the style score
+    scorer: Encoder | None  # of the style score
     identity: dict[str, Any]  # everything that scores depend on, as JSON types
     notes: tuple[str, ...]
 
@@ -100,7 +100,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Solution:
     """What a trial computed: the picture (3, h, w) in [0, 1] on the CPU, and its scores as in `Trial`."""
 
     picture: Tensor
@@ -153,13 +153,13 @@ def prepare(
     }
     # Through JSON, so that it equals what is read back: there are no tuples there.
     identity = json.loads(json.dumps(identity))
-    judge = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
+    scorer = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
-    return Problem(config, kept, stages, regions, colour_maps(full), first, terms, judge, identity, notes)
+    return Problem(config, kept, stages, regions, colour_maps(full), first, terms, scorer, identity, notes)
 
 
-def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
+def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
     """Run the pipeline with some settings changed, as `transfer` does, on pictures that are already reduced.
 
     Raises optimisers.Diverged.
@@ -173,7 +173,7 @@ def attempt(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
         canvas = step.image
     assert canvas is not None  # a problem has stages
     picture = rendered(recipe, scene.content, canvas, strengths_of(recipe, scene.content, problem.regions))
-    return Outcome(picture.cpu(), *_scores(problem, picture))
+    return Solution(picture.cpu(), *_scores(problem, picture))
 
 
 def placed(problem: Problem, device: torch.device | str) -> Problem:
@@ -190,14 +190,14 @@ def placed(problem: Problem, device: torch.device | str) -> Problem:
         stages=tuple((stage, scene.to(device)) for stage, scene in problem.stages),
         maps=problem.maps.to(device),
         encoder=moved(problem.encoder),
-        judge=moved(problem.judge),
+        scorer=moved(problem.scorer),
     )
 
 
-def judged(problem: Problem) -> str:
+def scored_in(problem: Problem) -> str:
     """In what style is scored, and how near that is to what is optimised: a line for people."""
     config, where = problem.config, f"style is scored in {problem.style_features} at {problem.config.size} px"
-    if problem.judge is None:
+    if problem.scorer is None:
         optimised = f"{config.patch_size}x{config.patch_size}"
         return (
             f"{where}, relatives of the {optimised} that are optimised; --weights FILE scores in VGG features"
@@ -211,7 +211,7 @@ def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
     """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
     scene = problem.scene
     compared = Comparison(picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
-    style = patch_ratio(compared) if problem.judge is None else gram_ratio(compared, problem.judge)
+    style = patch_ratio(compared) if problem.scorer is None else gram_ratio(compared, problem.scorer)
     radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
     return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
 

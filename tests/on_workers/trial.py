@@ -7,11 +7,11 @@ from typing import Any
 
 from on_workers import noted
 from photostyle.config import Config
-from photostyle.search.study import Attempt, Study, try_settings
+from photostyle.search.study import Outcome, Study, try_settings
 from photostyle.search.trials import Problem, prepare
 
 
-def watched(problem: Problem, settings: Mapping[str, Any]) -> Attempt:
+def watched(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
     """Leaves a file trial-* in the folder of the configuration's output, and the first of all victim-* too."""
     folder = problem.config.output.parent
     noted(folder, "trial")
@@ -31,7 +31,7 @@ def part_of_a_study(config: Config, folder: Path, me: int, count: int) -> list[i
     return [trial.number for trial in Study(problem, folder).run(count)]
 
 
-def waiting(folder: Any) -> Attempt:
+def waiting(folder: Any) -> Outcome:
     """Until it is killed."""
     noted(folder, "victim")
     time.sleep(600)
