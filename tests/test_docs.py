@@ -159,7 +159,7 @@ def run_command(command: str) -> None:
 
 def test_every_command_in_the_readme_works_in_turn(folder):
     commands = commands_of([README])
-    assert len(commands) > 10
+    assert len(commands) > 5
     for command in commands:
         run_command(command)
     assert not (folder / "torch").exists(), "nothing was downloaded"
