@@ -231,6 +231,7 @@ def test_every_option_that_is_mentioned_exists():
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
+    known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))
         assert set(mentioned) <= known, document.name
