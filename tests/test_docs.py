@@ -298,6 +298,12 @@ def test_the_method_names_its_functions_and_every_term():
     assert {(term.__module__.rpartition(".")[2], term.__name__) for term in TERMS} <= named
 
 
+def test_the_drawing_of_the_flow_names_modules():
+    shown = re.findall(r'<text class="code"[^>]*>([^<]+)<', text_of(ROOT / "docs/images/flow.svg"))
+    assert {name for names in shown for name in names.split(", ")} <= modules().keys()
+    assert len(shown) > 5
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_between_files_resolve(document):
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", text_of(document))
