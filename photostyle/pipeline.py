@@ -22,7 +22,7 @@ from photostyle.optimisers import Diverged, Step
 from photostyle.process import device_named
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
-from photostyle.solver import solve, starting
+from photostyle.solver import MakeObjective, solve, starting
 from photostyle.validate import check
 
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
@@ -58,11 +58,13 @@ def transfer(
     say: Callable[[str], None] = lambda note: None,
     make_masks: MaskMaker | None = None,
     terms: Sequence[type[Term]] = TERMS,
+    objective: MakeObjective | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, or of several, region by region.
 
-    watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks;
-    terms: of the objective. Threads and determinism are the process's own, see `process.prepared`.
+    watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks.
+    terms: of the recipe's objective; objective: another one in its place, see `solve`.
+    Threads and determinism are the process's own, see `process.prepared`.
     A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
     Raises PhotostyleError for bad input or options and ComputationError where there is no picture at all.
     """
@@ -86,8 +88,7 @@ def transfer(
     canvas, trace, ended = None, [], "done"
     start = starting(scene, config, first)
     try:
-        objective = _objectives(config, encoder, terms)
-        for step in solve(scene, config, objective, start=start):
+        for step in solve(scene, config, objective or _objectives(config, encoder, terms), start=start):
             canvas = step.image
             trace.append(_entry(step))
             watch(step)
@@ -116,9 +117,7 @@ def transfer(
     )
 
 
-def _objectives(
-    recipe: Recipe, encoder: Encoder | None, terms: Sequence[type[Term]]
-) -> Callable[..., Objective]:
+def _objectives(recipe: Recipe, encoder: Encoder | None, terms: Sequence[type[Term]]) -> MakeObjective:
     return lambda stage, scene: Objective(recipe, stage, scene, encoder, terms)
 
 

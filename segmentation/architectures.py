@@ -1,4 +1,4 @@
-"""A file of weights → the network that they are of. Tensors are read, code never.
+"""From a file of weights to the network that they belong to. Only tensors are read, never code.
 
 The heavy libraries are imported by the functions that need them.
 """
@@ -27,7 +27,7 @@ TORCHVISION = {
 }
 TORCHVISION_SIZE = 520  # the resize_size of all their transforms
 LAST_LAYERS = ("classifier.4.weight", "classifier.low_classifier.weight")  # DeepLabHead's, LRASPPHead's
-# Short sides of the test pipelines in mmsegmentation's configs/_base_/datasets/{ade20k,cityscapes}.py.
+# Short sides in the test pipelines of mmsegmentation's configs/_base_/datasets/{ade20k,cityscapes}.py.
 SIZES = {"ade20k": 512, "cityscapes": 1024, "voc": TORCHVISION_SIZE}
 # The encoders whose ADE20K networks were trained larger: mmsegmentation's convnext-{large,xlarge}_upernet and
 # segformer_mit-b5 with …_ade20k-640x640, DPT's own net_w.
@@ -41,8 +41,8 @@ Triple = tuple[float, ...]
 class Architecture:
     """A network with its weights, in float32, and what its input must be like.
 
-    stride: both sides of the input are multiples of this. size: pixels of the short side that such a network is made
-    for. fixed: it takes size × size only. normalisation: mean and std of RGB in [0, 1].
+    stride: both sides of the input are multiples of it. size: the short side, in pixels, that such a network is made
+    for. fixed: whether it takes size × size only. normalisation: mean and standard deviation of RGB in [0, 1].
     encoder: smp's name of the encoder, "" for torchvision's networks.
     """
 
@@ -56,9 +56,9 @@ class Architecture:
 
 
 def smp_model(file: Path) -> Architecture:
-    """A model of segmentation_models_pytorch as `save_pretrained` writes it: the file of weights, config.json beside.
+    """A model of segmentation_models_pytorch as `save_pretrained` writes it: a file of weights beside its config.json.
 
-    smp's own `from_pretrained` prints, and downloads the encoder of a config that was saved with smp's defaults.
+    smp's own `from_pretrained` prints, and it downloads the encoder of a config that was saved with smp's defaults.
     Raises PhotostyleError where the two files do not make a network of a known vocabulary.
     """
     config = _config(file.parent / CONFIG)
@@ -111,7 +111,7 @@ def torchvision_model(file: Path) -> Architecture:
 
 
 def _tensors(file: Path, unused: str) -> dict[str, Tensor]:
-    """The tensors of a file, bare or under "state_dict" or "model", less those of a head that only training uses."""
+    """The tensors of a file, bare or under "state_dict" or "model", without those of a head that only training uses."""
     if file.stat().st_size == 0:
         raise PhotostyleError(f"{file} is empty (0 bytes): delete it and get it again")
     contents = weights.read_state(file)
@@ -148,19 +148,21 @@ def _smp_network(config: Mapping[str, Any], file: Path) -> Any:
             f"{file} has _model_class = {kind!r}, expected one of {', '.join(classes)}: "
             "save the model with smp's save_pretrained"
         )
-    # A name such as "tu-hf-hub:…" would make timm fetch a model; only what is built in is built.
+    # With a name such as "tu-hf-hub:…" timm would download a model. Only what timm and smp have built in is allowed.
     if not (timm.is_model(encoder[3:]) if encoder.startswith("tu-") else encoder in smp.encoders.encoders):
         raise PhotostyleError(
             f"{file} has encoder_name = {encoder!r}, unknown to smp {smp.__version__} with timm "
             f"{timm.__version__}: update them, or give another model"
         )
     options = {key: value for key, value in config.items() if not key.startswith("_")}
-    # Left as saved these would download an encoder, hide the logits and compute a head that nobody reads.
+    # As saved, these would download an encoder, hide the logits and compute a head that nobody reads.
     options |= {"encoder_weights": None, "activation": None, "aux_params": None}
     try:
-        with torch.random.fork_rng(devices=[]):  # it starts from random weights; the caller's seed stays
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # random weights first; the caller's random numbers stay as they are
             network = classes[kind](**options)
-    except Exception as error:  # whatever smp and timm raise for options that they do not take
+    except Exception as error:  # smp and timm raise whatever comes for options that they do not take
         raise PhotostyleError(f"{file} describes no {kind} ({one_line(error)}): get it again") from error
     return network
 
@@ -174,7 +176,7 @@ def _vocabulary(classes: object, file: Path) -> str:
 
 
 def _fixed_side(network: Any, file: Path) -> int:
-    """The only side that timm's encoder takes (Swin; ViT without dynamic_img_size); 0 where it takes any."""
+    """The one side that timm's encoder takes (Swin; ViT without dynamic_img_size); 0 where it takes any."""
     patches = getattr(getattr(network.encoder, "model", None), "patch_embed", None)
     if patches is None or not getattr(patches, "strict_img_size", False):
         return 0

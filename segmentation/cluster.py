@@ -1,7 +1,7 @@
-"""Regions of photographs without any training: superpixels of all pictures clustered together.
+"""Regions of photographs without any training: the superpixels of all pictures, clustered together.
 
 Because the pictures share one clustering, a region of one corresponds to the region of the same name in another: sky to
-sky, land to land. What the regions are is not known; they are numbered from the top of the pictures to the bottom.
+sky, land to land. What the regions show is not known. They are numbered from the top of the pictures to the bottom.
 """
 
 import colorsys
@@ -19,27 +19,31 @@ from torch import Tensor
 from photostyle.files.legends import Colour
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import size_of
-from segmentation.superpixels import JND, Array, Labels, Superpixels, describe
+from photostyle.imaging.lightness import JND
+from segmentation.labels import FLOOR
+from segmentation.superpixels import Array, Labels, Superpixels, describe
 
-MOST = 6  # regions looked for: the published masks have 1 to 9 a picture, 3.3 in the mean
-FLOOR = 0.02  # share of every picture under which a cluster is none: as for the labels of a network
-# A border between two regions of the content must be this much stronger than the differences inside them, or their two
-# treatments would draw an edge that the photo does not have.
+MOST = 6  # regions looked for: the published masks have 1 to 9 per picture, 3.3 in the mean
+# A border between two regions of the content must be this much stronger than the differences inside them, or else their
+# two treatments would draw an edge that the photo does not have.
 BORDER = 1.25
-TEXTURE = 10.0  # ΔE that a factor e of fine texture counts as in a border: about four JND
-RIDGE = 0.2  # variance added to the mixture's, in the features' units; with 0.05 more depended on the start
-VOTES = 8  # rounds: superpixels that a border can move by
-ALIKE = 4 * JND  # ΔE at which a neighbour's vote counts a third: 5 and 10 gave the same borders
-STARTS = 15  # of the mixture, the likeliest kept: with 5 one pair in six still ended in a worse one
+TEXTURE = 10.0  # ΔE that a factor e in fine texture counts for in a border: about four JND
+# Variance added to that of the mixture, in units of the features. With 0.05 more depended on the start.
+ADDED_VARIANCE = 0.2
+VOTES = 8  # rounds: a border can move by as many superpixels
+ALIKE = 4 * JND  # ΔE at which the vote of a neighbour counts a third: 5 and 10 gave the same borders
+STARTS = (
+    15  # of the mixture, of which the likeliest is kept: with 5 one pair in six still ended in a worse one
+)
 
 
 def cluster(photos: Sequence[Tensor], seed: int) -> tuple[list[MaskSet], tuple[str, ...]]:
     """Corresponding regions of pictures (3, H, W), sRGB in [0, 1]; the first is the content.
 
-    A Gaussian mixture of one shared covariance on the superpixels of all; merged where a region is under FLOOR of a
-    picture or has no visible border in the content; borders drawn to where neighbours differ by a vote; the number of
-    regions by silhouette (Rousseeuw 1987).
-    Returns a set of hard masks (K, H, W) a picture, of the same K names, and notes. Deterministic with the seed.
+    A Gaussian mixture with one shared covariance is fitted to the superpixels of all pictures. Regions are merged that
+    cover less than FLOOR of a picture or have no visible border in the content. By a vote, borders move to where
+    neighbours differ. The number of regions is the one of the best silhouette (Rousseeuw 1987).
+    Returns a set of hard masks (K, H, W) for each picture, of the same K names, and notes. Deterministic with the seed.
     """
     pictures = [describe(photo) for photo in photos]
     mixtures = (_mixture(pictures, count, seed) for count in range(2, MOST + 1))
@@ -61,7 +65,7 @@ def cluster(photos: Sequence[Tensor], seed: int) -> tuple[list[MaskSet], tuple[s
 
 
 def palette(count: int) -> tuple[Colour, ...]:
-    """Colours that a person tells apart: hues at equal steps, every other one darker."""
+    """Colours that people can tell apart: hues at equal steps, every other one darker."""
     hues = [(number / count + 0.58, 0.55 if number % 2 else 0.8) for number in range(count)]
     return tuple(
         tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue % 1, 0.7, value))  # type: ignore[misc]
@@ -74,25 +78,28 @@ def _features(pictures: Sequence[Superpixels]) -> Array:
 
 
 def _weights(pictures: Sequence[Superpixels]) -> Array:
-    """What each superpixel covers of its own picture: pictures count the same whatever their size."""
+    """The share of its picture that each superpixel covers, so that pictures of any size count the same."""
     return np.concatenate([picture.pixels / picture.pixels.sum() for picture in pictures])
 
 
 def _mixture(pictures: Sequence[Superpixels], count: int, seed: int) -> Labels:
     features = _features(pictures)
     mixture = GaussianMixture(
-        min(count, len(features)), covariance_type="tied", n_init=STARTS, random_state=seed, reg_covar=RIDGE
+        min(count, len(features)),
+        covariance_type="tied",
+        n_init=STARTS,
+        random_state=seed,
+        reg_covar=ADDED_VARIANCE,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # flat pictures have fewer distinct points than clusters
+        # Flat pictures have fewer distinct points than clusters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         labels: Labels = mixture.fit(features).predict(features)
     return labels
 
 
 def _merged(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
-    """Join, one at a time, the smallest cluster under FLOOR to its nearest, then the two of the faintest border."""
+    """Join clusters, one at a time: the smallest under FLOOR to its nearest, then the two of the faintest border."""
     while True:
         labels = np.unique(labels, return_inverse=True)[1]
         count = int(labels.max()) + 1
@@ -111,9 +118,10 @@ def _merged(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
 
 
 def _voted(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
-    """Each superpixel takes the label of most of its neighbours, those that look like it counting most, VOTES times.
+    """Each superpixel takes the label of most of its neighbours, VOTES times; those that look like it count most.
 
-    A superpixel beside an edge has the edge's texture and is clustered with the object; it looks like the backdrop.
+    A superpixel beside an edge has the texture of the edge and is clustered with the object, but it looks like the
+    backdrop.
     """
     count, voted = int(labels.max()) + 1, []
     parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
@@ -131,7 +139,7 @@ def _voted(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
 
 
 def _least_shares(labels: Labels, count: int, pictures: Sequence[Superpixels]) -> Array:
-    """(K,): the share of each cluster in the picture that has the least of it."""
+    """(K,): of each cluster, its share of the picture that has the least of it."""
     parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
     shares = [
         np.bincount(part, picture.pixels, count) / picture.pixels.sum()
@@ -156,7 +164,7 @@ def _nearest_cluster(labels: Labels, lost: int, pictures: Sequence[Superpixels])
 
 
 def _borders(labels: Labels, count: int, picture: Superpixels) -> Array:
-    """(K, K): mean difference of neighbours across each border over that of neighbours within; inf for no border."""
+    """(K, K): mean difference of neighbours across each border over that of neighbours inside; inf without a border."""
     first, second = picture.neighbours.T
     difference = np.linalg.norm(picture.colours[first] - picture.colours[second], axis=1)
     difference += TEXTURE * np.abs(picture.texture[first] - picture.texture[second])
@@ -172,7 +180,7 @@ def _borders(labels: Labels, count: int, picture: Superpixels) -> Array:
 
 
 def _best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Labels:
-    """The clustering of the best silhouette; a single region has none and is the last resort."""
+    """The clustering of the best silhouette. A single region has none and is the last resort."""
     features = _features(pictures)
     return max(
         candidates, key=lambda labels: float(silhouette_score(features, labels)) if labels.max() else -1.0
@@ -180,7 +188,7 @@ def _best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Labe
 
 
 def _from_the_top(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
-    """Renumbered by mean height in the pictures, so that a region's number says where it lies."""
+    """The labels renumbered by mean height in the pictures, so that the number of a region says where it lies."""
     weights = _weights(pictures)
     rows = np.concatenate(
         [
@@ -195,7 +203,7 @@ def _from_the_top(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
 
 
 def _masks(labels: Labels, count: int, height: int, width: int) -> Tensor:
-    """(h, w) labels -> (K, height, width) hard masks; their borders are smoothed on the way up, not stepped."""
+    """(h, w) labels -> (K, height, width) hard masks, whose borders are smoothed on the way up and have no steps."""
     small = F.one_hot(torch.from_numpy(labels), count).permute(2, 0, 1).float()
     large = F.interpolate(small[None], (height, width), mode="bilinear", align_corners=False)[0]
     return F.one_hot(large.argmax(0), count).permute(2, 0, 1).float()

@@ -1,7 +1,7 @@
-"""Regions → a folder of masks and its legend.toml, as photostyle.masks reads it and paint programs edit it.
+"""From regions to a folder of masks with its legend.toml, which photostyle reads and paint programs edit.
 
-Nobody's painting is lost: a folder is written again only while its legend and all that this names are byte for
-byte what was written here.
+Nobody's painting is lost: a folder is written again only while its legend and all files that it names are byte for byte
+what was written here.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from segmentation.labels import free_colour
 
 PAINTING = "masks.png"
 BLACK = (0, 0, 0)
-# The first line of a legend from here. The number covers the lines after it and the masks they name.
+# The first line of a legend that is written here. The number is of the lines after it and the masks they name.
 _HEADER = "# written by photostyle; the SHA-256 of all it wrote is "
 _HELP = f"# Each region is one flat colour in {PAINTING}: repaint it in any program and save it as PNG."
 # What Windows keeps for devices, whatever the suffix (Microsoft, "Naming Files, Paths, and Namespaces").
 _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
-_STEM = 60  # characters of a region's name in its file's; a file name has at most 255 bytes anywhere
+_STEM = 60  # characters of a region's name in the name of its file, which may have 255 bytes
 
 Array = npt.NDArray[Any]
 
@@ -42,17 +42,17 @@ Array = npt.NDArray[Any]
 def write_masks(
     folder: Path, regions: MaskSet, kind: Literal["soft", "colours"], depth: Literal[8, 16] = 8
 ) -> list[Path]:
-    """Write regions where photostyle.masks.read_masks(folder, …) finds them; returns the files, legend last.
+    """Write regions where masks.read_masks(folder, …) finds them. Returns the files, the legend last.
 
-    "soft": a grey PNG a region, of 8 or 16 bits (depth). A pixel's levels are rounded by largest remainders
-    (Hamilton's method): each is less than one from its mask's, and their sum is the rounded sum, so a pixel
-    that is all in regions stays so. "colours": one RGB PNG, each pixel in the colour of its largest region,
-    or in the legend's void colour where more of it is in none.
+    "soft": one grey PNG per region, of 8 or 16 bits (depth). The levels of a pixel are rounded by largest remainders
+    (Hamilton's method): each is less than 1 from that of its mask, and their sum is the rounded sum, so a pixel that is
+    all in regions stays so. "colours": one RGB PNG, each pixel in the colour of its largest region, or in the void
+    colour of the legend where more of it is in no region.
 
-    The folder is made where there is none. All is written beside its place first and the legend put last, so
-    a folder with a legend is whole. What was written here before is replaced, other files are left alone.
-    Raises PhotostyleError as `check_folder` does, where another file is in the way, and for regions that the
-    kind cannot hold; ComputationError for masks that are not numbers and where the disk does not take them.
+    The folder is made where there is none. All files are written beside their place first, and the legend is put there
+    last, so that a folder with a legend is whole. What was written here before is replaced, other files are left alone.
+    Raises PhotostyleError as `check_folder` does, where another file is in the way, and for regions that the kind
+    cannot hold; ComputationError for masks that are not numbers and where the disk fails.
     """
     stale = check_folder(folder)
     if not bool(torch.isfinite(regions.masks).all()):
@@ -76,9 +76,9 @@ def write_masks(
 def check_folder(folder: Path) -> tuple[str, ...]:
     """Refuse a folder that `write_masks` could not write, before any work is done for it.
 
-    Returns the names of the masks that were written here and lie there unchanged. Raises PhotostyleError for
-    a file in the folder's place, a missing or read-only parent, and a legend that was not written here or was
-    edited since, it or any of its masks.
+    Returns the names of the masks in it that were written here and are unchanged. Raises PhotostyleError for a file in
+    the folder's place, for a missing or read-only parent, and for a legend that was not written here or that was edited
+    since, itself or any of its masks.
     """
     if folder.exists() and not folder.is_dir():
         raise PhotostyleError(f"{folder} is a file; expected a folder for masks: choose another --output")
@@ -109,7 +109,7 @@ def _digest(body: str, files: Iterable[bytes]) -> str:
 
 
 def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None:
-    """Files in place of the stale ones and their legend; a full disk shows before anything is touched."""
+    """Put files in the place of the stale ones and their legend. A full disk shows before anything is touched."""
     try:
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as beside:
@@ -145,7 +145,8 @@ def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[
 def _levels(masks: Array, top: int) -> Array:
     """Masks (K, H, W) in [0, 1] → uint16 levels of 0…top, rounded by largest remainders in each pixel.
 
-    Of two equal remainders the first region's is rounded up. Row by row: a photo's worth of float64 is large.
+    Of two equal remainders that of the first region is rounded up. It is done row by row, because a whole photo in
+    float64 is large.
     """
     levels = np.empty(masks.shape, np.uint16)
     for row in range(masks.shape[1]):
@@ -187,7 +188,7 @@ def _quoted(text: str) -> str:
 
 
 def _file_names(names: Sequence[str]) -> list[str]:
-    """A file name for each region: small ASCII letters and digits, different from one another anywhere."""
+    """A file name for each region, of small ASCII letters and digits, all different on any file system."""
     stems: list[str] = []
     for name in names:
         letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()

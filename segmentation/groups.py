@@ -1,4 +1,4 @@
-"""The groups of classes that style is carried between: groups.toml as a frozen table."""
+"""The groups of classes between which style is carried: groups.toml as a frozen table."""
 
 import tomllib
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ from photostyle.errors import PhotostyleError
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Classes that take each other's style.
+    """Classes that take style from each other.
 
     colour: "#rrggbb", for showing. related: names of other groups, the best stand-in first.
-    classes: for each vocabulary, the group's class numbers and their names; none where it has no such class.
+    classes: for each vocabulary, the group's class numbers and their names, none where it has no such class.
     """
 
     name: str
@@ -48,9 +48,9 @@ GROUPS: tuple[Group, ...] = tuple(_group(name, entry) for name, entry in _TABLE[
 
 
 def matrix(vocabulary: str, device: torch.device | str = "cpu") -> Tensor:
-    """What sums class probabilities into groups: float32 (G, classes) of 0 and 1, rows in the order of GROUPS.
+    """The matrix that sums class probabilities into groups: float32 (G, classes) of 0 and 1, rows ordered as GROUPS.
 
-    Each column has a single 1; the row of a group that the vocabulary knows nothing of is 0.
+    Each column has a single 1. The row of a group that the vocabulary has no class of is 0.
     """
     if vocabulary not in VOCABULARIES:
         raise PhotostyleError(f'unknown vocabulary "{vocabulary}": give {" or ".join(VOCABULARIES)}')

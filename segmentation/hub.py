@@ -1,7 +1,7 @@
-"""A model's files from the Hugging Face hub: its cache first, then a download, and quickly told when offline.
+"""The files of a model on the Hugging Face hub: from its cache, else by download, with a quick answer when offline.
 
-Where the cache and the hub are is the user's own setting, as huggingface_hub reads it at its import: HF_HOME,
-HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE, and the proxies.
+Users set where the cache and the hub are, as huggingface_hub reads it when it is imported: HF_HOME, HF_HUB_CACHE,
+HF_ENDPOINT, HF_HUB_OFFLINE, and the proxies.
 """
 
 import textwrap
@@ -17,11 +17,11 @@ CONFIG, MODEL = "config.json", "model.safetensors"
 
 
 class SegmenterNotFound(PhotostyleError):
-    """The segmenter could not be had: it is not here, and why no download brought it is in the message."""
+    """The segmenter could not be loaded: it is not here, and the message says why no download brought it."""
 
 
 def cached(repository: str, revision: str = "") -> Path | None:
-    """The snapshot of a revision (a commit, branch or tag; "main" by default), if both its files are cached."""
+    """The snapshot of a revision (a commit, branch or tag; "main" by default), where both its files are cached."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     files = [
@@ -33,9 +33,9 @@ def cached(repository: str, revision: str = "") -> Path | None:
 
 
 def downloaded(repository: str, revision: str, download: bool, say: Callable[[str], None]) -> Path:
-    """The snapshot of a revision, fetched now: only its configuration and its tensors.
+    """The snapshot of a revision, downloaded now: only its configuration and its tensors.
 
-    Raises SegmenterNotFound, within PROBE_SECONDS where the hub gives no answer (its own retries take 23 s).
+    Raises SegmenterNotFound, within PROBE_SECONDS where the hub does not answer (its own retries take 23 s).
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -57,7 +57,7 @@ def downloaded(repository: str, revision: str, download: bool, say: Callable[[st
                 allow_patterns=[CONFIG, MODEL],
             )
     except Exception as error:  # the hub's own errors, those of its HTTP library, and the disk's
-        # Of a lost connection this one tells only that the cache could not help; its cause tells the rest.
+        # Of a lost connection this error says only that the cache could not help; its cause says the rest.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
         raise SegmenterNotFound(
             f"the download of {what} failed ({one_line(cause or error)}): check its name, or try again"
@@ -69,12 +69,12 @@ def downloaded(repository: str, revision: str, download: bool, say: Callable[[st
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message as part of a line: 160 characters at most; its type where it says nothing."""
+    """The message of an error as part of a line, 160 characters at most; its type where it says nothing."""
     return textwrap.shorten(str(error), 160, placeholder="…") or type(error).__name__
 
 
 def _hindrance(download: bool) -> str:
-    """Why a download is not even begun; "" where nothing is in its way."""
+    """Why a download is not even begun; "" where nothing prevents it."""
     from huggingface_hub import constants
 
     if not download:
@@ -88,8 +88,8 @@ def _hindrance(download: bool) -> str:
 def _no_answer(url: str) -> str:
     """Why the server gives no answer of any kind within PROBE_SECONDS; "" where it gives one.
 
-    By the hub's own client, so that the same proxies and certificates count; in a thread of its own, because no
-    timeout bounds the look-up of a host name.
+    It is asked with the hub's own client, so that the same proxies and certificates count, and in a thread of its own,
+    because no time-out bounds the look-up of a host name.
     """
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
@@ -110,10 +110,10 @@ def _no_answer(url: str) -> str:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Without the hub's progress bars and log lines: the terminal belongs to the caller."""
+    """Silence the hub's progress bars and log lines: the terminal belongs to the caller."""
     from huggingface_hub import constants, utils
 
-    # Set by the user either way, the variable decides, and the hub warns of any other wish.
+    # Where the user has set the variable, either way, it decides, and the hub warns of any other wish.
     bars = constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not utils.are_progress_bars_disabled()  # type: ignore[attr-defined]
     level = utils.logging.get_verbosity()
     utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]

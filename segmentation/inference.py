@@ -1,7 +1,7 @@
 """A photo through a segmenter: how probable each group is in each pixel.
 
-The picture is brought to the size that the network was made for, whole or in overlapping windows. The classes'
-probabilities are summed into groups at the network's own resolution and only then enlarged: 14 maps, not 150.
+The picture is brought to the size that the network was made for, whole or in overlapping windows. The probabilities of
+the classes are summed into groups at the network's own resolution and then enlarged: 14 maps in place of 150.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from photostyle.imaging.filters import resize, size_of
 from segmentation.groups import GROUPS, matrix
 from segmentation.networks import Segmenter
 
-# A long side of more than this many short ones is cut into windows: mmsegmentation's Resize(scale=(2048, 512)).
+# A long side of more short sides than this is cut into windows: mmsegmentation's Resize(scale=(2048, 512)).
 LONGEST = 4
 
 
@@ -26,8 +26,8 @@ def group_probabilities(segmenter: Segmenter, photo: Tensor, *, window: bool = F
     """How probable each group is in each pixel. (3, H, W), sRGB in [0, 1] → (G, H, W), in the order of GROUPS.
 
     Float32 on the photo's device; the sum over the groups is 1 in every pixel, up to rounding.
-    window: in windows although the picture would do as a whole: slower, less memory, and how mmsegmentation's
-    ConvNeXt results were computed.
+    window: use windows although the picture would do as a whole. That is slower, takes less memory, and is how the
+    ConvNeXt results of mmsegmentation were computed.
     Raises ComputationError where the network gives NaN.
     """
     height, width = size_of(photo)
@@ -42,14 +42,14 @@ def group_probabilities(segmenter: Segmenter, photo: Tensor, *, window: bool = F
         maps = resize(_blended(segmenter, padded, side), *size_of(padded))[:, :rows, :columns]
     if not bool(maps.isfinite().all()):
         raise ComputationError(f"{segmenter.name} gives NaN for this photo: its weights are damaged")
-    # Copied, because a tensor of inference mode can take no part in a gradient.
+    # A copy, because a tensor of inference mode cannot be part of a gradient.
     return resize(maps.clone(), height, width).to(photo.device)
 
 
 def _working_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """The short side becomes `size`, unless that would enlarge the long one beyond LONGEST times as much.
+    """The short side becomes `size`, unless that would enlarge the long side beyond LONGEST times `size`.
 
-    mmsegmentation's test pipelines, which also shrink a panorama to that length; here it is cut into windows.
+    As in mmsegmentation's test pipelines, but those also shrink a panorama to that length; here it is cut into windows.
     """
     scale = min(size / min(height, width), max(1, LONGEST * size / max(height, width)))
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -61,9 +61,9 @@ def _normalised(image: Tensor, segmenter: Segmenter) -> Tensor:
 
 
 def _padded(image: Tensor, stride: int, least: int) -> Tensor:
-    """Both sides at least `least` and multiples of the stride, by what is at the right and the bottom.
+    """The picture padded at the right and the bottom, both sides at least `least` and multiples of the stride.
 
-    Mirrored there where the picture has enough for it; where it has not, its last row or column goes on.
+    The padding is mirrored where the picture is large enough for that; else its last row and column are repeated.
     """
     height, width = size_of(image)
     below, right = (_rounded_up(max(side, least), stride) - side for side in (height, width))
@@ -78,8 +78,8 @@ def _rounded_up(side: int, stride: int) -> int:
 def _blended(segmenter: Segmenter, image: Tensor, side: int | None) -> Tensor:
     """Group probabilities of a padded picture at the network's own resolution, blended over windows of this side.
 
-    None: the whole picture is the window. Where windows overlap, each counts by how far inside it a pixel is: at
-    its edge the network sees the least of what surrounds a pixel.
+    None: the whole picture is the window. Where windows overlap, each counts by how far inside it a pixel is, because
+    at the edge of a window the network sees least of what surrounds a pixel.
     """
     height, width = size_of(image)
     tall, wide = min(side or height, height), min(side or width, width)
@@ -101,9 +101,9 @@ def _blended(segmenter: Segmenter, image: Tensor, side: int | None) -> Tensor:
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side: two thirds of a window apart, in whole strides, the last at the end.
+    """Where windows begin along a side: two thirds of a window apart, in whole strides, the last one at the end.
 
-    Two thirds: stride 341 of 512 and 426 of 640 in mmsegmentation's test_cfg(mode="slide") of ConvNeXt.
+    The two thirds are the strides 341 of 512 and 426 of 640 in mmsegmentation's test_cfg(mode="slide") of ConvNeXt.
     """
     step = max(1, 2 * window // 3 // stride) * stride
     return [*range(0, length - window, step), length - window]
@@ -124,7 +124,8 @@ def _groups(segmenter: Segmenter, batch: Tensor) -> Tensor:
 def _logits(network: Any, batch: Tensor) -> Tensor:
     """(1, 3, h, w) → (1, classes, h / cell, w / cell).
 
-    An smp head is convolution, upsampling, activation: with the first alone, 150 maps are 16 times smaller.
+    An smp head is a convolution, an upsampling and an activation. After the convolution alone, the 150 maps are 16
+    times smaller.
     """
     head = getattr(network, "segmentation_head", None)
     if isinstance(head, nn.Sequential) and len(head) == 3:

@@ -1,8 +1,8 @@
-"""Which labels are kept apart: those large enough, those the references have too, those the user wants.
+"""Which labels are kept apart: those that are large enough, that the references have too, and that the user wants.
 
-A label is never dropped, it joins another: their masks are added, so every pixel keeps what it had. Luan et
-al. 2017 (section 3) restrict the content's labels to the reference's for the same reason: without a partner
-a region has no style to take.
+A label is never dropped. It joins another, and their masks are added, so every pixel keeps what it had. Luan et al.
+2017 (section 3) restrict the labels of the content to those of the reference for the same reason: without a partner a
+region has no style to take.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,14 +17,16 @@ from photostyle.files.legends import Colour
 from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
 from photostyle.regions.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
 
-# Li et al., "A Closed-form Solution to Photorealistic Image Stylization" (ECCV 2018), released code: min_ratio
-# of self_remapping. A segment under 2 % of its picture goes to the best related one that has more.
+# A segment under 2 % of its picture joins the best related one that has more: min_ratio of self_remapping in the
+# released code of Li et al., "A Closed-form Solution to Photorealistic Image Stylization" (ECCV 2018).
 FLOOR = 0.02
 
-REST = "rest"  # the name of all that --only does not name
+REST = "rest"  # the name of the region of all that --only does not name
 GREY = (128, 128, 128)
 
-Joined = Sequence[tuple[str, str]]  # for each label of a picture the one it joins (itself: none), and why
+Joined = Sequence[
+    tuple[str, str]
+]  # for each label of a picture the one it joins (itself where none), and why
 
 
 def fit_labels(
@@ -34,22 +36,22 @@ def fit_labels(
     floor: float = FLOOR,
     pictures: Sequence[str] = (),
 ) -> tuple[list[MaskSet], tuple[str, ...]]:
-    """Unite labels until each of the content is large enough and in every reference; returns sets and notes.
+    """Unite labels until each of the content is large enough and is in every reference. Returns sets and notes.
 
-    sets: the content's regions, then those of its references, if any. photos: (3, H, W) each, sRGB in [0, 1],
-    at the masks' size. related: label → those it may join, nearest in meaning first. floor: the least share
-    of its picture, 0 to 1, that a label is kept apart with. pictures: what notes call the pictures.
+    sets: the regions of the content, then those of its references, if any. photos: (3, H, W) each, sRGB in [0, 1], at
+    the size of their masks. related: for each label those that it may join, nearest in meaning first. floor: the least
+    share of its picture, 0 to 1, with which a label is kept apart. pictures: what notes call the pictures.
 
-    * A label under the floor joins the first of its related ones in the same picture that is not; without
-      one, the nearest in colour statistics (guidance.py). Where all are under it, they join the largest.
-    * A content label that a reference lacks joins the first of its related ones that all references have,
-      else the one nearest in colour statistics there, and takes its name and colour. References without a
-      common label leave the content one region.
+    * A label under the floor joins the first of its related labels in the same picture that is not under it. Where
+      there is none, it joins the nearest in colour statistics (`guidance`). Where all are under it, they join the
+      largest.
+    * A content label that a reference lacks joins the first of its related labels that all references have, else the
+      one of them nearest in colour statistics, and takes its name and colour. Where the references have no label in
+      common, the content becomes one region.
 
-    Labels are one where their names are; its colour is the content's, else the first reference's. Labels that
-    only references have stay theirs. A picture without masks (masks.whole_picture) has no labels, and lacks
-    none. The order of labels and of references changes only that of the result, and a second time changes
-    nothing.
+    Labels of the same name are one; its colour is the content's, else the first reference's. Labels that only
+    references have stay as they are. A picture without masks (masks.whole_picture) has no labels, and lacks none. The
+    order of labels and of references changes only the order of the result, and a second time changes nothing.
     """
     if len(sets) != len(photos) or not sets:
         raise ValueError(f"{len(sets)} mask sets for {len(photos)} photos; expected one each")
@@ -73,11 +75,11 @@ def fit_labels(
 def edit_labels(
     sets: Sequence[MaskSet], merge: Sequence[str], only: Sequence[str], pictures: Sequence[str] = ()
 ) -> tuple[list[MaskSet], tuple[str, ...]]:
-    """Unite labels as the user asks, in all pictures alike; returns the sets and a note for each that joined.
+    """Unite labels as the user asks, in all pictures alike. Returns the sets and a note for each label that joined.
 
-    merge: "sky,cloud" each: the others take the name and the colour of the first, even where a picture lacks
-    it. only: names, or lists of them with commas, as they are after merging: all others become one region
-    named "rest". pictures: what notes call the pictures. One without masks (masks.whole_picture) stays so.
+    merge: lists like "sky,cloud": the others take the name and the colour of the first, even where a picture lacks it.
+    only: names, or lists of them with commas, as they are after merging: all others become one region named "rest".
+    pictures: what notes call the pictures. A picture without masks (masks.whole_picture) stays as it is.
     Raises PhotostyleError for a name that no picture has, a list of one, and a name in two lists.
     """
     called = tuple(pictures) or tuple(f"picture {k}" for k in range(1, len(sets) + 1))
@@ -100,17 +102,17 @@ def edit_labels(
 
 
 def free_colour(preferred: Colour, taken: Iterable[Colour]) -> Colour:
-    """The preferred colour, or where one like it is taken, a colour far from all that are.
+    """The preferred colour, or where one like it is taken, a colour far from all that are taken.
 
-    Like: no channel differs by more than twice LIKE_COLOURS, which keeps two colours apart in a JPEG. The
-    other colour has nine levels a channel: 0, 32, 64, … 224, 255.
+    A colour is like another if no channel differs by more than twice LIKE_COLOURS; colours farther apart stay apart in
+    a JPEG. The other colour has nine levels per channel: 0, 32, 64, … 224, 255.
     """
     taken = list(taken)
     levels = [min(32 * step, 255) for step in range(9)]
     grid = [(red, green, blue) for red in levels for green in levels for blue in levels]
 
     def distance(colour: Colour) -> int:
-        """To the nearest that is taken: levels in the channel that differs most."""
+        """To the nearest taken colour: levels in the channel that differs most."""
         return min((max(abs(a - b) for a, b in zip(colour, one, strict=True)) for one in taken), default=256)
 
     return preferred if distance(preferred) > 2 * LIKE_COLOURS else max(grid, key=distance)
@@ -118,7 +120,7 @@ def free_colour(preferred: Colour, taken: Iterable[Colour]) -> Colour:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """small: the labels that joined others in it for being small."""
+    """A picture with its regions. small: the labels that joined others in it because they were small."""
 
     name: str
     photo: Tensor
@@ -135,7 +137,7 @@ class _Picture:
 
     @cached_property
     def statistics(self) -> dict[str, Gaussian]:
-        """Each region's colours, computed only where meaning does not decide."""
+        """The colour statistics of each region, computed only where meaning does not decide."""
         return dict(zip(self.labels, colour_statistics(self.photo, self.regions.masks), strict=True))
 
 
@@ -177,7 +179,7 @@ def _most_related(
     distance: Callable[[str, str], float],
     reason: str,
 ) -> tuple[str, str]:
-    """By meaning, else by colour statistics; of two as near, the first by name."""
+    """The label to join and why: by meaning, else by colour statistics; of two as near, the first by name."""
     for other in related.get(label, ()):
         if other in others:
             return other, reason
@@ -208,12 +210,12 @@ def _shares(regions: MaskSet) -> dict[str, float]:
 
 
 def _colours(*sets: MaskSet) -> dict[str, Colour]:
-    """Of each label; of two that differ, the last."""
+    """The colour of each label; where sets differ, that of the last."""
     return {name: colour for each in sets for name, colour in zip(each.names, each.colours, strict=True)}
 
 
 def _united(regions: MaskSet, joined: Joined, colours: Mapping[str, Colour]) -> MaskSet:
-    """Add up the masks of what joined; a region stands where its first part stood."""
+    """The regions with the masks of joined labels added up; a region stands where its first part stood."""
     if all(host == label for label, (host, _) in zip(regions.names, joined, strict=True)):
         return regions
     names = tuple(dict.fromkeys(host for host, _ in joined))

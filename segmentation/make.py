@@ -11,7 +11,7 @@ from photostyle.files.images import Picture
 from photostyle.files.legends import from_hex
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize, size_of
-from photostyle.regions.guidance import FLOOR
+from photostyle.regions.guidance import TRACE
 from segmentation.cluster import cluster
 from segmentation.groups import GROUPS
 from segmentation.inference import group_probabilities
@@ -25,13 +25,14 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Making:
-    """How masks are to be made.
+class MaskOptions:
+    """How masks are made.
 
-    method: "auto" asks a pretrained segmenter and clusters where none can be had; "cluster" clusters.
-    segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. One that is named must
-    be had: only "auto" falls back. refine: let borders follow the photo's (matting). merge, only: as
-    `labels.edit_labels` takes them. download: whether weights may be fetched. seed: of the clustering.
+    method: "auto" asks a pretrained segmenter, and clusters where there is none; "cluster" clusters.
+    segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. Only "auto" falls back to
+    clustering: without a segmenter that is named, `make_masks` raises. refine: whether borders are made to follow those
+    of the photo (matting). merge, only: as `labels.edit_labels` takes them. download: whether weights may be fetched.
+    seed: of the clustering.
     """
 
     method: Literal["auto", "cluster"] = "auto"
@@ -46,41 +47,45 @@ class Making:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """sets: the regions of each picture, at its size, names that agree. origin: what made them, as JSON types."""
+class MadeMasks:
+    """Masks of pictures that belong together.
+
+    sets: the regions of each picture at its size; the names agree. origin: what made them, as JSON types.
+    """
 
     sets: tuple[MaskSet, ...]
     origin: dict[str, Any]
 
 
-def make_masks(pictures: Sequence[Picture], making: Making = Making(), say: Say = lambda note: None) -> Made:
+def make_masks(
+    pictures: Sequence[Picture], options: MaskOptions = MaskOptions(), say: Say = lambda note: None
+) -> MadeMasks:
     """The regions of a content and its references (in this order), or of one picture alone.
 
-    Regions are found on copies of at most refine.PIXELS. say is told every decision.
-    Raises PhotostyleError for a segmenter that was asked for by name and cannot be had, and for faulty names in
-    `merge` and `only`.
+    Regions are found on copies of at most refine.PIXELS. say: is told every decision. Raises PhotostyleError for a
+    segmenter that was asked for by name and cannot be loaded, and for faulty names in `merge` and `only`.
     """
     photos = [_reduced(picture.pixels) for picture in pictures]
     names = [picture.path.name for picture in pictures]
-    segmenter = None if making.method == "cluster" else _segmenter(making, say)
+    segmenter = None if options.method == "cluster" else _segmenter(options, say)
     if segmenter is None:
-        found, first = cluster(photos, making.seed)
-        origin: dict[str, Any] = {"method": "cluster", "seed": making.seed}
+        found, first = cluster(photos, options.seed)
+        origin: dict[str, Any] = {"method": "cluster", "seed": options.seed}
     else:
         found = [_groups(group_probabilities(segmenter, photo)) for photo in photos]
         first = (f"regions found by {segmenter.name}, revision {segmenter.revision[:12]}",)
         origin = {"method": "segmenter", **_identity(segmenter)}
-    # What the user unites is united before the program does, which may have no use for a name any more.
-    edited, second = edit_labels(found, making.merge, making.only, pictures=names)
+    # The user's wishes come first: after the program has united labels, a name may be gone.
+    edited, second = edit_labels(found, options.merge, options.only, pictures=names)
     related = {group.name: group.related for group in GROUPS}
     fitted, third = fit_labels(edited, photos, related, pictures=names)
     for note in (*first, *second, *third):
         say(note)
     full = (
-        replace(regions, masks=_at_full_size(picture.pixels, regions.masks, making.refine, say))
+        replace(regions, masks=_at_full_size(picture.pixels, regions.masks, options.refine, say))
         for picture, regions in zip(pictures, fitted, strict=True)
     )
-    return Made(tuple(full), origin | {"refined": making.refine})
+    return MadeMasks(tuple(full), origin | {"refined": options.refine})
 
 
 def _at_full_size(photo: Tensor, masks: Tensor, refine: bool, say: Say) -> Tensor:
@@ -88,15 +93,15 @@ def _at_full_size(photo: Tensor, masks: Tensor, refine: bool, say: Say) -> Tenso
     return refine_masks(photo, masks, say=say) if refine else masks
 
 
-def _segmenter(making: Making, say: Say) -> Segmenter | None:
-    """The network that is asked for; None where nothing was asked for by name and none can be had."""
-    named = making.segmenter != AUTO or making.revision is not None
+def _segmenter(options: MaskOptions, say: Say) -> Segmenter | None:
+    """The network that is asked for; None where none was asked for by name and the light one cannot be loaded."""
+    named = options.segmenter != AUTO or options.revision is not None
     try:
         return find_segmenter(
-            "light" if making.segmenter == AUTO else making.segmenter,
-            making.revision,
-            download=making.download,
-            device=making.device,
+            "light" if options.segmenter == AUTO else options.segmenter,
+            options.revision,
+            download=options.download,
+            device=options.device,
             say=say,
         )
     except SegmenterNotFound as error:
@@ -117,14 +122,14 @@ def _identity(segmenter: Segmenter) -> dict[str, str]:
 
 
 def _groups(probabilities: Tensor) -> MaskSet:
-    """The groups that are in a picture at all, (K, H, W): traces of a probability are given to the others."""
+    """The groups that are in a picture at all, (K, H, W), which share what the others had of the probability."""
     strongest = torch.bincount(probabilities.argmax(0).flatten(), minlength=len(GROUPS))
     present = [
-        row for row, pixels in enumerate(strongest.tolist()) if pixels >= FLOOR * probabilities[0].numel()
+        row for row, pixels in enumerate(strongest.tolist()) if pixels >= TRACE * probabilities[0].numel()
     ]
     masks = probabilities[present]
     return MaskSet(
-        # A pixel that only absent groups claim gets equal parts: its sum is never 0.
+        # Added so that no sum is 0: a pixel that only absent groups claim is divided equally.
         (masks + 1e-6) / (masks + 1e-6).sum(0),
         tuple(GROUPS[row].name for row in present),
         tuple(from_hex(GROUPS[row].colour) for row in present),
@@ -135,7 +140,7 @@ def _groups(probabilities: Tensor) -> MaskSet:
 
 
 def _reduced(photo: Tensor) -> Tensor:
-    """A copy of at most PIXELS, averaged by area where it is smaller."""
+    """A copy of at most PIXELS pixels, antialiased where it is smaller."""
     height, width = size_of(photo)
     scale = min(1.0, (PIXELS / (height * width)) ** 0.5)
     return resize(photo, max(1, round(height * scale)), max(1, round(width * scale)))

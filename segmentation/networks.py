@@ -1,4 +1,4 @@
-"""Pretrained segmenters by name: found in a cache, a folder or a file, or downloaded, and what is known of them."""
+"""Pretrained segmenters by name, from a cache, a folder, a file or a download, with what is known about them."""
 
 import re
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from segmentation.architectures import smp_model, torchvision_model
 from segmentation.hub import CONFIG, MODEL, cached, downloaded
 from segmentation.hub import SegmenterNotFound as SegmenterNotFound
 
-# smp's conversions of published weights: the cheapest and the best under a free licence that a laptop holds, and the
-# best for its cost under any. ADE20K mIoU 46.1, 53.2 and 46.5 %: mmsegmentation's tables.
+# smp's conversions of published weights: the cheapest and the best under a free licence that run on a laptop, and the
+# best for its cost under any licence. ADE20K mIoU 46.1, 53.2 and 46.5 % in mmsegmentation's tables.
 NAMES = {
     "light": "smp-hub/upernet-convnext-tiny",
     "strong": "smp-hub/upernet-convnext-large",
     "segformer": "smp-hub/segformer-b2-512x512-ade-160k",
 }
 DEEPLAB = "deeplab"
-# torchvision's DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url, as a test holds: importing it costs a second.
+# torchvision's DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.url, held to it by a test: the import takes a second.
 DEEPLAB_URL = "https://download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth"
 
 NVIDIA = "NVIDIA Source Code License (research and evaluation only, no commercial use)"
@@ -43,13 +43,13 @@ Say = Callable[[str], None]
 class Segmenter:
     """A segmentation network, ready to run, and where it came from.
 
-    name, revision: with both, `find_segmenter` gives the same network again, or an error. The revision is the
-    commit of a hub snapshot, else the SHA-256 of the weights.
-    source: "hub" where it was downloaded now, "cache" where before.
+    name, revision: with both, `find_segmenter` gives the same network again, or an error. The revision is the commit of
+    a hub snapshot, else the SHA-256 of the weights.
+    source: "hub" where it was downloaded now, "cache" where it was downloaded before, "folder" or "file".
     sha256: of the file of weights. licence: of the weights; "not stated" where they are the user's own.
     vocabulary: what its classes are, a key of groups.VOCABULARIES.
-    size: pixels of the short side that it was made for. stride: both sides of its input are multiples of this.
-    fixed: it takes pictures of size × size only. mean, std: of RGB in [0, 1], what its input is normalised with.
+    size: the short side, in pixels, that it was made for. stride: both sides of its input are multiples of it.
+    fixed: whether it takes pictures of size × size only. mean, std: of RGB in [0, 1], which normalise its input.
     network: in eval mode on `device`; (1, 3, H, W) → logits (1, classes, H, W), or a dict that has them as "out".
     """
 
@@ -70,7 +70,7 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class _Found:
-    """A file of weights. digits: what its SHA-256 starts with. commit: of the hub snapshot that it is in, or ""."""
+    """A file of weights. digits: the start of its SHA-256. commit: of the hub snapshot that it is in, or ""."""
 
     name: str
     source: Source
@@ -87,24 +87,19 @@ def find_segmenter(
     device: torch.device | str = "cpu",
     say: Say | None = None,
 ) -> Segmenter:
-    """The segmenter of a name: what is local or cached, else a download.
+    """The segmenter of a name: a local or cached one, else a download.
 
-    name: "light", "strong", "segformer" or another "smp-hub/…" model; "deeplab" (torchvision, the 21 VOC classes);
-    a folder with config.json and model.safetensors; a file with the state dict of a torchvision segmenter.
-    revision: a commit, branch or tag of a hub model ("main" by default, as cached where it is); of other weights
-    the SHA-256 that they must have, or its beginning.
-    say: is told, one line each, of a download, and of a licence that forbids commercial use.
-    Raises SegmenterNotFound where there is none (within seconds when offline), PhotostyleError for one that cannot
-    be used; each in one line.
+    name: "light", "strong", "segformer" or another "smp-hub/…" model; "deeplab" (torchvision, the 21 VOC classes); a
+    folder with config.json and model.safetensors; a file with the state dict of a torchvision segmenter.
+    revision: a commit, branch or tag of a hub model (by default "main", from the cache where it has it); of other
+    weights the SHA-256 that they must have, or its beginning.
+    say: is told, in one line each, of a download and of a licence that forbids commercial use.
+    Raises SegmenterNotFound where there is none (within seconds when offline), PhotostyleError for one that cannot be
+    used.
     """
     say = say or (lambda line: None)
     found = _find(name, revision or "", download, say)
-    digest = weights.hash_of(found.file)
-    if not digest.startswith(found.digits):
-        raise PhotostyleError(
-            f"{found.file} has the SHA-256 {digest[:16]}…, expected {found.digits[:16]}…: "
-            "it is damaged or another file; delete it and get it again"
-        )
+    digest = _checked_hash(found)
     torchvisions = found.source == "file" or found.name == DEEPLAB
     built = torchvision_model(found.file) if torchvisions else smp_model(found.file)
     licence = _licence(found, built.encoder)
@@ -127,8 +122,19 @@ def find_segmenter(
     )
 
 
+def _checked_hash(found: _Found) -> str:
+    """The SHA-256 of the weights. Raises PhotostyleError where it is not the one that they must have."""
+    digest = weights.hash_of(found.file)
+    if not digest.startswith(found.digits):
+        raise PhotostyleError(
+            f"{found.file} has the SHA-256 {digest[:16]}…, expected {found.digits[:16]}…: "
+            "it is damaged or another file; delete it and get it again"
+        )
+    return digest
+
+
 def _find(name: str, revision: str, download: bool, say: Say) -> _Found:
-    """Where the weights of a name are, after a download if need be. What exists here goes before the hub."""
+    """Where the weights of a name are, after a download if there has to be one. Local files go before the hub."""
     path = Path(name)
     if name == DEEPLAB:
         return _in_torch_hub(revision, download, say)
@@ -160,14 +166,14 @@ def _in_hub(repository: str, revision: str, download: bool, say: Say) -> _Found:
     source: Source = "cache"
     if (folder := cached(repository, revision)) is None:
         folder, source = downloaded(repository, revision, download, say), "hub"
-    # Where it can link, the cache names a large file by its SHA-256.
+    # On file systems with links the cache names a large file by its SHA-256.
     blob = (folder / MODEL).resolve().name
     digits = blob if re.fullmatch("[0-9a-f]{64}", blob) else ""
     return _Found(repository, source, folder / MODEL, digits, commit=folder.name)
 
 
 def _in_torch_hub(revision: str, download: bool, say: Say) -> _Found:
-    # The directory is asked for at every call: TORCH_HOME may change, and `torch.hub.set_dir` too.
+    # The directory is asked for at every call, because TORCH_HOME and `torch.hub.set_dir` may change it.
     file = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(DEEPLAB_URL).name
     source: Source = "cache"
     if not file.exists():
@@ -193,6 +199,6 @@ def _licence(found: _Found, encoder: str) -> str:
 
 
 def _named_size(found: _Found) -> int:
-    """The short side in a hub model's name ("…-512x1024-…"); 0 without one."""
+    """The short side that the name of a hub model gives ("…-512x1024-…"); 0 where it gives none."""
     sides = re.search(r"(\d+)x(\d+)", found.name) if found.commit else None
     return min(int(sides[1]), int(sides[2])) if sides else 0

@@ -1,8 +1,8 @@
 """A photograph as a few hundred superpixels, each with what can be said of it without any training.
 
-The descriptors are chosen to mean the same in two photographs of different light: colours are taken relative to their
-picture, and beside them stand texture, height in the picture, and how much contrast lies between a place and the
-picture's edges. The last finds skies (no contrast up to the upper edge) and backdrops (none up to any edge).
+The descriptors are chosen to mean the same in two photographs of different light: colours relative to their picture,
+texture, height in the picture, and how much contrast lies between a place and the edges of the picture. The last of
+them finds skies (no contrast up to the upper edge) and backdrops (none up to any edge).
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from photostyle.imaging.filters import fit_within, resize, size_of
+from photostyle.imaging.lightness import JND
 
-SIDE = 256  # long side in pixels at which a picture is described: regions, not details
+SIDE = 256  # long side in pixels at which a picture is described: for regions, not for details
 SUPERPIXELS = 800  # of about 8 x 8 pixels; with 400 they miss towers and roofs (experiment 006)
 COMPACTNESS = 8.0  # SLIC's weight of place against colour, scikit-image's default being 10: closer to edges
-FINE = 1.0  # std in pixels of the blur that fine texture is what is left of
-JND = 2.3  # ΔE*ab that is just noticed (Mahy, Van Eycken & Oosterlinck 1994)
-# Of the L* range: textures under these are noise of the photograph (a level of 8 bits is 0.4 L*).
+FINE = 1.0  # standard deviation in pixels of a blur: fine texture is what it removes
+# In L*: textures under these are noise of the photograph (a level of 8 bits is 0.4 L*).
 FINE_NOISE, COARSE_NOISE = 0.2, 0.5
 
-# Weights of the descriptors beside each other, chosen by hand and not searched: a colour says less in another light.
+# How much each descriptor counts. Chosen by hand, not by a search: a colour says less in another light.
 WEIGHTS = {
     "lightness": 0.5,
     "a": 0.5,
@@ -45,7 +45,7 @@ Labels = npt.NDArray[np.intp]
 class Superpixels:
     """One picture's N superpixels.
 
-    index: (h, w), the number of each pixel's superpixel, on a copy of long side SIDE. pixels: (N,) how many each has.
+    index: (h, w), the superpixel of each pixel, on a copy of long side SIDE. pixels: (N,) how many each has.
     colours: (N, 3) mean CIELAB. texture: (N,) log of the fine contrast. features: (N, F), standardised and weighted.
     neighbours: (E, 2) the pairs that touch, lower number first; lengths: (E,) how many pixel sides they share.
     """
@@ -89,10 +89,10 @@ def describe(photo: Tensor) -> Superpixels:
 
 
 def _distances(lab: Array) -> dict[str, Array]:
-    """Log of the geodesic distance to the upper edge and to the nearest edge, contrast being the cost of a step."""
+    """Log of the geodesic distance to the upper edge and to the nearest edge; a step costs its contrast."""
     smooth = ndimage.gaussian_filter(lab, (1, 1, 0))
     contrast = np.sqrt(sum((np.gradient(smooth, axis=axis) ** 2).sum(-1) for axis in (0, 1)))
-    # A strong edge costs 1, flat ground a fiftieth of it, so that a sky is near the top however far down it reaches.
+    # A strong edge costs 1, flat ground a fiftieth of that, so that a sky is near the top however far down it reaches.
     cost = contrast / max(np.percentile(contrast, 95), JND / SIDE) + 0.02
     height, width = cost.shape
     top = [(0, x) for x in range(width)]
@@ -116,13 +116,14 @@ def _neighbours(index: Labels) -> tuple[Labels, Array]:
 
 
 def _standardised(described: dict[str, Array], pixels: Array) -> Array:
-    """Each descriptor to mean 0 and spread 1 within the picture, then weighted; a flat one is not blown up."""
+    """Each descriptor with mean 0 and spread 1 within the picture, times its weight; a flat one is not enlarged."""
     share = pixels / pixels.sum()
     spreads = {name: _spread(values, share) for name, values in described.items()}
     chroma = float(np.hypot(spreads["a"], spreads["b"]) / np.sqrt(2))
     # Under two JND of colour, or a tenth of a log unit, the picture has no variation worth a region.
     least = dict.fromkeys(described, 0.1) | dict.fromkeys(("lightness", "a", "b"), 2 * JND)
-    # Both axes by one spread, or a grey picture's cast would count as its colours; height means the same anywhere.
+    # Both chroma axes by one spread, or the cast of a grey picture would count as its colours. Height means the same in
+    # any picture.
     spreads |= {"a": chroma, "b": chroma, "height": 1 / np.sqrt(3)}
     columns = [
         WEIGHTS[name] * (values - values @ share) / max(spreads[name], least[name])

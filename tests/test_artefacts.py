@@ -312,7 +312,7 @@ def test_foreign_is_the_share_far_from_every_colour_of_both(style):
     distance = np.sqrt(((lab[0][:, None] - known[None]) ** 2).sum(-1)).min(1)
     found = artefacts.foreign(beside(result, content, reference))
     # Cells of 2 ΔE move a colour by up to half their diagonal, of both ends.
-    slack = artefacts.CELL * np.sqrt(3)
+    slack = artefacts.COLOUR_CELL * np.sqrt(3)
     assert (distance > 10 + slack).mean() <= found <= (distance > 10 - slack).mean() and found > 0.2
 
 

@@ -19,8 +19,8 @@ from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet, whole_picture
 from photostyle.regions import guidance
 from photostyle.regions.guidance import (
-    FLOOR,
     REACH,
+    TRACE,
     WHOLE,
     carry_masks,
     pair_regions,
@@ -120,7 +120,7 @@ def test_a_label_too_small_in_the_style_is_an_orphan():
 
 def test_the_floor_itself_is_enough():
     share = 6 / 2000
-    assert share == FLOOR
+    assert share == TRACE
     content = picture((RED, SKY, 1 - share), (BLUE, SEA, share))
     style = picture((RED, SKY, 1 - share), (BLUE, SAND, share))
     assert partners(pair_regions(*content, *style)) == {"#ff0000": "#ff0000", "#0000ff": "#0000ff"}
@@ -352,7 +352,7 @@ def test_published_pairs_with_orphans_find_a_partner_for_every_region(shared, nu
     assert {"black": "black", "white": "white"}.items() <= partners(result).items()
     assert set(result.names) == {"black", "white"}  # every orphan of these pairs is under the floor
     assert torch.equal(result.content.sum(0), content_masks.masks.sum(0))
-    assert (result.style.mean((1, 2)) > FLOOR).all()
+    assert (result.style.mean((1, 2)) > TRACE).all()
     assert len(result.notes) >= len(orphans)
 
 

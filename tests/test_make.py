@@ -13,7 +13,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.files.images import Picture, read_image
 from segmentation import make
 from segmentation.groups import GROUPS
-from segmentation.make import Making, make_masks
+from segmentation.make import MaskOptions, make_masks
 from segmentation.networks import Segmenter, SegmenterNotFound
 
 pytestmark = pytest.mark.usefixtures("one_start")
@@ -67,7 +67,7 @@ def halves(height: int, width: int, row: int) -> tuple[Tensor, Tensor]:
 def test_probabilities_become_named_regions_of_both_pictures(pictures, monkeypatch):
     sky, ground = halves(100, 150, 40)
     oracle = Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground}})
-    made = make_masks(pictures, Making(refine=False))
+    made = make_masks(pictures, MaskOptions(refine=False))
     for regions in made.sets:
         assert set(regions.names) == {"sky", "ground"}
         found = dict(zip(regions.names, regions.masks, strict=True))
@@ -85,7 +85,7 @@ def test_probabilities_become_named_regions_of_both_pictures(pictures, monkeypat
 def test_probabilities_stay_soft(pictures, monkeypatch):
     ramp = torch.linspace(0, 1, 150).expand(100, 150)
     Oracle(monkeypatch, {(100, 150): {"sky": ramp, "ground": 1 - ramp}})
-    made = make_masks(pictures, Making(refine=False))
+    made = make_masks(pictures, MaskOptions(refine=False))
     found = dict(zip(made.sets[0].names, made.sets[0].masks, strict=True))
     torch.testing.assert_close(found["sky"], ramp, atol=1e-4, rtol=0)
 
@@ -102,7 +102,7 @@ def test_a_trace_of_a_group_is_given_to_the_others_without_a_word(pictures, monk
     }
     Oracle(monkeypatch, {(100, 150): maps})
     said = []
-    made = make_masks(pictures, Making(refine=False), said.append)
+    made = make_masks(pictures, MaskOptions(refine=False), said.append)
     assert set(made.sets[0].names) == {"sky", "ground"}
     assert said == ["regions found by oracle, revision r1"]
     torch.testing.assert_close(made.sets[0].masks.sum(0), torch.ones(100, 150))
@@ -121,7 +121,7 @@ def test_a_label_that_the_reference_lacks_joins_a_related_one_and_it_is_said(pic
     }
     Oracle(monkeypatch, answers)
     said = []
-    made = make_masks((pictures[0], read_image(photo)), Making(refine=False), said.append)
+    made = make_masks((pictures[0], read_image(photo)), MaskOptions(refine=False), said.append)
     assert set(made.sets[0].names) == {"sky", "ground"}
     _, note = said
     assert "vegetation" in note and "ground" in note and "sunset.png" in note and "coffee.png" in note
@@ -132,12 +132,12 @@ def test_labels_are_merged_and_kept_as_asked(pictures, monkeypatch):
     left[40:, :75], right[40:, 75:] = 1, 1
     sky, _ = halves(100, 150, 40)
     Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": left, "building": right}})
-    merged = make_masks(pictures, Making(refine=False, merge=("ground,building",)))
+    merged = make_masks(pictures, MaskOptions(refine=False, merge=("ground,building",)))
     assert set(merged.sets[0].names) == {"sky", "ground"}
-    only = make_masks(pictures, Making(refine=False, only=("sky",)))
+    only = make_masks(pictures, MaskOptions(refine=False, only=("sky",)))
     assert set(only.sets[1].names) == {"sky", "rest"}
     with pytest.raises(PhotostyleError, match="clouds"):
-        make_masks(pictures, Making(refine=False, only=("clouds",)))
+        make_masks(pictures, MaskOptions(refine=False, only=("clouds",)))
 
 
 def test_refinement_moves_borders_onto_the_photo_s(tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_refinement_moves_borders_onto_the_photo_s(tmp_path, monkeypatch):
     truth = torch.from_numpy(disc.astype(np.float32))
     errors = {}
     for refine in (False, True):
-        (regions,) = make_masks([photo], Making(refine=refine)).sets
+        (regions,) = make_masks([photo], MaskOptions(refine=refine)).sets
         found = dict(zip(regions.names, regions.masks, strict=True))["object"]
         errors[refine] = float((found - truth).abs().mean())
     assert errors[True] < 0.25 * errors[False]
@@ -164,7 +164,7 @@ def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch):
 
     monkeypatch.setattr(make, "find_segmenter", absent)
     said = []
-    made = make_masks(pictures, Making(refine=False), said.append)
+    made = make_masks(pictures, MaskOptions(refine=False), said.append)
     assert made.origin == {"method": "cluster", "seed": 612, "refined": False}
     assert said[0].startswith("light could not be loaded: no network; ") and "clustering" in said[0]
     assert "\n" not in said[0] and len(said) == 2
@@ -177,12 +177,12 @@ def test_a_segmenter_that_is_asked_for_must_be_had(pictures, monkeypatch, asked)
 
     monkeypatch.setattr(make, "find_segmenter", absent)
     with pytest.raises(SegmenterNotFound, match="not here"):
-        make_masks(pictures, Making(**asked))
+        make_masks(pictures, MaskOptions(**asked))
 
 
 def test_cluster_asks_no_segmenter(pictures, monkeypatch):
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: pytest.fail("asked"))
-    made = make_masks(pictures, Making(method="cluster", refine=False, seed=5))
+    made = make_masks(pictures, MaskOptions(method="cluster", refine=False, seed=5))
     assert made.origin["seed"] == 5 and made.sets[0].names == made.sets[1].names
 
 
@@ -191,7 +191,7 @@ def test_a_large_photo_is_searched_on_a_small_copy_and_comes_back_at_its_size(tm
     monkeypatch.setattr(make, "PIXELS", 15_000)
     sky, ground = halves(100, 150, 40)
     Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground}})
-    (regions,) = make_masks([read_image(tmp_path / "large.png")], Making(refine=False)).sets
+    (regions,) = make_masks([read_image(tmp_path / "large.png")], MaskOptions(refine=False)).sets
     assert regions.masks.shape == (2, 200, 300)
     found = dict(zip(regions.names, regions.masks, strict=True))["sky"]
     assert found[:78].min() == pytest.approx(1, abs=1e-4) and found[82:].max() == pytest.approx(0, abs=1e-4)
@@ -199,7 +199,7 @@ def test_a_large_photo_is_searched_on_a_small_copy_and_comes_back_at_its_size(tm
 
 def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint):
     """Random weights prove the path, not the masks."""
-    made = make_masks(pictures, Making(segmenter=str(checkpoint), refine=False))
+    made = make_masks(pictures, MaskOptions(segmenter=str(checkpoint), refine=False))
     assert made.origin["segmenter"] == str(checkpoint) and made.origin["vocabulary"] == "ade20k"
     assert set(made.sets[0].names) <= set(ROWS)
     for regions, picture in zip(made.sets, pictures, strict=True):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from photostyle.cli import progress
-from photostyle.cli.progress import LINES_A_STAGE, Progress, describe
+from photostyle.cli.progress import LINES_PER_STAGE, Progress, by_term, describe
 from photostyle.optimisers import Step
 from photostyle.scene import Stage
 
@@ -27,7 +27,7 @@ def test_without_a_terminal_there_are_a_few_lines_for_each_stage():
         for iteration in range(1, 11):
             watch(step(stage, iteration, patches=1.0))
     watch.close()
-    assert len(said) == 2 * LINES_A_STAGE
+    assert len(said) == 2 * LINES_PER_STAGE
     assert [line.split()[3] for line in said] == 2 * ["2/10", "4/10", "6/10", "8/10", "10/10"]
 
 
@@ -56,3 +56,8 @@ def test_on_a_terminal_the_bar_is_full_at_the_end(capsys: pytest.CaptureFixture[
 def test_nothing_is_shown_before_the_first_step(capsys: pytest.CaptureFixture[str]):
     Progress(STAGES, print, bar=True).close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_term_of_somebody_else_keeps_its_whole_name():
+    losses = {"edge sharpness": 1.0, "edge blur": 2.0, "grammar": 3.0}
+    assert by_term(losses) == losses

@@ -20,7 +20,7 @@ from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.regions.guidance import pair_regions
 from segmentation.files import write_masks
-from segmentation.make import Making, make_masks
+from segmentation.make import MaskOptions, make_masks
 
 PUBLISHED = {
     "published": ("final_results", "best{}_t_1000.png"),
@@ -274,7 +274,7 @@ def _free_row(
     for file, image in zip(files, pair, strict=True):
         write_image(file, image)
     photo, reference = (read_image(file) for file in files)
-    made = make_masks((photo, reference), Making(method="cluster"))
+    made = make_masks((photo, reference), MaskOptions(method="cluster"))
     masks = [file.with_suffix("") for file in files]
     for path, regions in zip(masks, made.sets, strict=True):
         write_masks(path, regions, "soft")

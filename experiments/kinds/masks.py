@@ -19,11 +19,11 @@ from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.files.masks import MaskSet, read_masks
 from segmentation.files import write_masks
-from segmentation.make import Making, make_masks
+from segmentation.make import MaskOptions, make_masks
 
-MAKINGS = {
-    "cluster": Making(method="cluster", refine=False),
-    "cluster, refined": Making(method="cluster"),
+MASK_OPTIONS = {
+    "cluster": MaskOptions(method="cluster", refine=False),
+    "cluster, refined": MaskOptions(method="cluster"),
 }
 
 
@@ -48,7 +48,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     if parameters["masks"] == "painted":
         paths = (str(pair.content_mask), str(pair.style_mask))
     elif parameters["masks"] != "none":
-        made = make_masks((pair.content, pair.style), MAKINGS[parameters["masks"]])
+        made = make_masks((pair.content, pair.style), MASK_OPTIONS[parameters["masks"]])
         paths = tuple(str(folder / name / side) for side in ("content", "style"))
         (folder / name).mkdir(parents=True, exist_ok=True)
         for path, regions in zip(paths, made.sets, strict=True):
@@ -236,7 +236,7 @@ def _free_row(
     folders = [file.with_suffix("") for file in files]
     for file, image in zip(files, pair, strict=True):
         write_image(file, image)
-    made = make_masks([read_image(file) for file in files], MAKINGS["cluster, refined"])
+    made = make_masks([read_image(file) for file in files], MASK_OPTIONS["cluster, refined"])
     for folder, regions in zip(folders, made.sets, strict=True):
         write_masks(folder, regions, "soft")
     veiled = [overlay(each, found.masks, found.colours) for each, found in zip(pair, made.sets, strict=True)]

@@ -54,12 +54,12 @@ def note(text: str) -> None:
 
 
 def line(text: str) -> None:
-    """A line beside the output proper, at once."""
+    """Write a line to standard error, at once."""
     print(text, file=sys.stderr, flush=True)
 
 
 def refuse_inputs(written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Raise PhotostyleError where a file to write is one that is read, by this or any other name."""
+    """Raise PhotostyleError where a file to write is one of those that are read, by this or any other name."""
     sources = [path for path in inputs if path is not None and path.exists()]
     sources += [file for folder in sources if folder.is_dir() for file in folder.iterdir()]
     for path in written:
@@ -68,7 +68,7 @@ def refuse_inputs(written: Iterable[Path], inputs: Iterable[Path | None]) -> Non
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none. Raises PhotostyleError for a file there, ComputationError for the disk."""
+    """Make a folder where there is none. Raises PhotostyleError for a file there, ComputationError where it fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

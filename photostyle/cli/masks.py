@@ -60,7 +60,7 @@ class SegmentCommand:
 def segment(arguments: Sequence[str]) -> int:
     """photostyle segment: masks, a preview, a table, and the command that uses them."""
     from segmentation.files import check_folder, write_masks
-    from segmentation.make import Making, make_masks
+    from segmentation.make import MaskOptions, make_masks
 
     options = parse(SegmentCommand, arguments, "photostyle segment")
     if not options.photos:
@@ -75,7 +75,7 @@ def segment(arguments: Sequence[str]) -> int:
     pictures = [read_image(photo) for photo in options.photos]
     for text in dict.fromkeys(text for picture in pictures for text in picture.notes):
         note(text)
-    making = Making(
+    how = MaskOptions(
         method=options.method,
         segmenter=options.segmenter,
         revision=options.segmenter_revision,
@@ -88,7 +88,7 @@ def segment(arguments: Sequence[str]) -> int:
     )
     batches = [[picture] for picture in pictures] if options.each else [pictures]
     with prepared(options.threads):
-        sets = [regions for batch in batches for regions in make_masks(batch, making, note).sets]
+        sets = [regions for batch in batches for regions in make_masks(batch, how, note).sets]
     make_folder(options.output)
     for folder, regions in zip(folders, sets, strict=True):
         write_masks(folder, regions, options.kind, options.depth)

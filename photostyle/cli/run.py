@@ -128,10 +128,10 @@ class _MaskMaker:
         return tuple(map(str, folders))
 
     def _making(self) -> Any:
-        from segmentation.make import Making
+        from segmentation.make import MaskOptions
 
         config = self.config
-        return Making(
+        return MaskOptions(
             method="cluster" if config.masks == ("cluster",) else "auto",
             segmenter=config.segmenter,
             revision=config.segmenter_revision,

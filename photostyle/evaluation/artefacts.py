@@ -1,11 +1,11 @@
-"""What a transfer spoils, in numbers: one detector an artefact, 0 where there is none.
+"""What a transfer spoils, in numbers: one detector per artefact, 0 where there is none.
 
-Each compares the result with the photo, so that the photo's own noise, bands, burnt lamps and haze are not held
-against it. Differences of colour are in CIELAB under D65 (ΔE*ab, CIE 1976), of which about 1 is seen between
-adjoining fields and JND between separate ones. Pictures are first brought to a long side of 700 px (by area;
-smaller ones stay), where all of these artefacts live: what vanishes there is not seen in the picture as a whole,
-and 12 MP cost no more memory than the reduction. Only what counts single pixels, `clipped` and `foreign`, takes
-every n-th of them instead, for an average hides them. Lengths are parts of the long side.
+Each detector compares the result with the photo, so that the photo's own noise, bands, burnt lamps and haze do not
+count. Differences of colour are in CIELAB under D65 (ΔE*ab, CIE 1976): a difference of about 1 is seen between
+adjoining fields, one of JND between separate ones. Pictures are first reduced by area to a long side of 700 px (smaller
+ones stay as they are). All of these artefacts are still there: what vanishes at that size is not seen in the picture as
+a whole, and 12 MP take no more memory than their reduction. `clipped` and `foreign`, which count single pixels, take
+every n-th pixel instead, because an average would hide them. Lengths are shares of the long side.
 """
 
 import math
@@ -28,35 +28,32 @@ from torch import Tensor
 from photostyle.evaluation.comparison import LEAST_SHARE, LOWER, Comparison
 from photostyle.evaluation.scores import HALF_LEVEL, lab
 from photostyle.imaging.filters import LUMA, area_average, fit_within
+from photostyle.imaging.lightness import JND
 
 SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
-JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994
 STEP = 1.2  # ΔE*ab: the least contour counted. One level of 8 bits in a channel is 1.17 at most (dark greens)
 
 DETAIL = 2  # px: detail is what a 5x5 mean removes
 FLANK = 7 / SIDE  # of a step: a band narrower than 7 px of 700 looks like texture
-GAP = 2  # px between a step's middle and its flanks: steps of published results are 1 to 3 px wide
+MIDDLE = 2  # px between the middle of a step and its flanks: steps of published results are 1 to 3 px wide
 
-EDGE = 10 * JND  # ΔE*ab across an edge that counts as strong: no texture, an outline
+EDGE = 10 * JND  # ΔE*ab across an edge that counts as strong: an outline, not texture
 REACHES = (0.01, 0.03)  # of a halo: the smoothing's radius in Luan et al. is 15 px of 700, between the two
 MOST_EDGES = 8000  # profiles, evenly taken: the mean of as many is stable to some per cent
 
-NOISE_RADIUS = 8  # px: 289 pixels a window, whose standard deviation is known to 4 %
-NOISE_MASKS = (
-    (1, -2, 1),
-    (1, 2, -1, -4, -1, 2, 1),
-)  # the second: the first, of every other pixel of (1, 2, 1)
-GAIN_RADIUS = (
-    0.04  # of the window in which the gain is taken: 28 px, over which a photo's flat area still changes
-)
+NOISE_RADIUS = 8  # px: 289 pixels per window, whose standard deviation is known to 4 %
+# The second is the first one applied to every other pixel of (1, 2, 1).
+NOISE_MASKS = ((1, -2, 1), (1, 2, -1, -4, -1, 2, 1))
+# Of the window in which the gain is taken: 28 px, over which a flat area of a photo still changes.
+GAIN_RADIUS = 0.04
 NOISE_MARGIN = 1.5  # lightness and chroma have different gains, and noise and structure another share of each
 ROUNDING = 0.39  # ΔE*ab: standard deviation of rounding to 8 bits where it is largest, in dark blues
 
 DARK_RADIUS = 0.02  # of the window of dark and light points: 15 px, the patch of He et al. 2009
-CELL = 2.0  # ΔE*ab, the side of a colour's cell: below JND
+COLOUR_CELL = 2.0  # ΔE*ab, the side of the cell that a colour is in: below JND
 RARE = 0.005  # as the outer half per cent that the colour score leaves out
 CODE = 1024  # more than cells along any axis of CIELAB, so that three numbers fit into one
-MOST_PIXELS = 1_000_000  # as in `metrics`
+MOST_PIXELS = 1_000_000  # as in `scores`
 FOREIGN = 10.0  # ΔE: colours farther apart are different colours, not shades
 LIGHTNESS = 2.0  # lightness counts half in `foreign`: k_L of CIE 116-1995 where shade matters less than hue
 
@@ -106,33 +103,33 @@ def find_artefacts(compared: Comparison) -> Artefacts:
 def banding(result: Tensor, content: Tensor) -> float:
     """Steps where the photo is smooth: ΔE climbed in them per hundredth of the long side. (3, H, W) twice -> ≥ 0.
 
-    A step at a pixel, along rows or columns: the difference of the means of the two flanks, less so much of
-    their standard deviation that a ramp of any slope has none; so noise, which hides bands, hides them here.
-    What counts of it is the excess over STEP, in the smooth area (`smooth_area`), away from where the photo
-    itself has such a step. A level of the photo's 8 bits that a steep colour map makes visible does count. As
-    CAMBI (Tandon et al., PCS 2021) it looks for flat fields that differ by little; unlike it, beside a photo.
+    The step at a pixel, along rows or columns, is the difference of the means of its two flanks, less so much of their
+    standard deviation that a ramp of any slope has no step. Noise, which hides bands from the eye, hides them here too.
+    The excess over STEP counts, in the smooth area (`smooth_area`), away from where the photo itself has such a step. A
+    level of the photo's 8 bits that a steep colour map makes visible does count. Like CAMBI (Tandon et al., PCS 2021)
+    it looks for flat fields that differ by little, but beside a photo.
     """
     ours, own = _reduced_lab(result), _reduced_lab(content)
     flank = _pixels(FLANK, own, 3) | 1
-    smooth, climbed = smooth_area(own, flank + GAP), 0.0
+    smooth, climbed = smooth_area(own, flank + MIDDLE), 0.0
     if smooth.mean() < LEAST_SHARE:
         return 0.0
     for axis in (1, 2):
-        of_photo = maximum_filter(_steps(own, axis, flank), 2 * GAP + 1)
+        of_photo = maximum_filter(_steps(own, axis, flank), 2 * MIDDLE + 1)
         excess = np.maximum(_steps(ours, axis, flank) - STEP, 0)
         climbed += float(excess[smooth & (of_photo < STEP)].sum()) / 2
-    # A sharp step is found at each of the 2 GAP places that have it between their flanks.
-    return float(climbed / (2 * GAP) / int(smooth.sum()) * max(smooth.shape) / 100)
+    # A sharp step is found at each of the 2 * MIDDLE places that have it between their flanks.
+    return float(climbed / (2 * MIDDLE) / int(smooth.sum()) * max(smooth.shape) / 100)
 
 
 def halo(result: Tensor, content: Tensor) -> float:
     """Bands along strong edges that differ from what lies behind them: mean ΔE beyond the noticeable, ≥ 0.
 
-    On each side of an edge of the photo, where the photo keeps its colour from 2 px to 3 reaches away (for a
-    reach of 1 and of 3 % of the long side), the result from 2 px to 1 reach away is compared with the result
-    from 2 to 3 reaches. Counted are lightness, either way, and chroma but for what goes towards the other
-    side's, which is `spill`; less what the photo's own difference explains under the gain of the edge or of the
-    whole picture, less two standard errors of the difference, which is noise, and less JND. (3, H, W) twice.
+    On each side of an edge of the photo, where the photo keeps its colour from 2 px to 3 reaches away (for a reach of 1
+    and of 3 % of the long side), the result from 2 px to 1 reach away is compared with the result from 2 to 3 reaches.
+    Lightness counts in either direction, and chroma but for what goes towards the chroma of the other side, which is
+    `spill`. Taken off are what the photo's own difference explains under the gain of the edge or of the whole picture,
+    two standard errors of the difference, which are noise, and JND. (3, H, W) twice.
     """
     return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[0]
 
@@ -140,8 +137,7 @@ def halo(result: Tensor, content: Tensor) -> float:
 def spill(result: Tensor, content: Tensor) -> float:
     """Chroma of one side of a strong edge on the other: mean ΔE beyond the noticeable, ≥ 0.
 
-    Measured as `halo` is; counted is how far the chroma of the band goes towards that of the other side.
-    (3, H, W) twice.
+    It is measured as `halo` is: how far the chroma of the band goes towards that of the other side. (3, H, W) twice.
     """
     return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[1]
 
@@ -149,11 +145,11 @@ def spill(result: Tensor, content: Tensor) -> float:
 def noise(result: Tensor, content: Tensor) -> float:
     """Noise in flat areas beyond the photo's own: mean standard deviation in ΔE. (3, H, W) twice -> ≥ 0.
 
-    Noise is what the mask of Immerkær ("Fast Noise Variance Estimation", CVIU 64(2), 1996) leaves, which sees no
-    ramps and no straight bands; at two octaves, of which the worse one counts, since optimisers leave grain
+    Noise is what the mask of Immerkær ("Fast Noise Variance Estimation", CVIU 64(2), 1996) leaves, which does not see
+    ramps and straight bands. It is taken at two octaves, of which the worse one counts, because optimisers leave grain
     of several pixels. Taken off are rounding to 8 bits and the photo's own noise under the gain that its coarser
-    structure has around there, at least 1, times NOISE_MARGIN. What is amplified beyond that counts: a steep
-    colour map that is affine, and so perfect by the matting energy, turns the photo's faintest grain to speckle.
+    structure has around there, at least 1, times NOISE_MARGIN. What is amplified beyond that counts: a steep colour map
+    may be affine, and so perfect by the matting energy, and turn the photo's faintest grain to speckle.
     """
     ours, own = _reduced_lab(result), _reduced_lab(content)
     smooth = smooth_area(own, NOISE_RADIUS)
@@ -169,12 +165,12 @@ def noise(result: Tensor, content: Tensor) -> float:
 
 
 def clipped(compared: Comparison) -> float:
-    """Pixels newly at 0 or 1 in a channel, beyond the style's share of such: weighted share, 0 to 1.
+    """Pixels newly at 0 or 1 in a channel, beyond the style's share of such pixels: weighted share, 0 to 1.
 
-    A pixel counts by its lightness L*/100, the larger of result and photo: a burnt lamp whole, a shadow that
-    went black little; a channel by its weight in Rec. 709 luma; a region by its share. Of each region, channel
-    and end, the reference's own share, weighted alike, is taken off: where the style is a flame on black, black
-    is no loss.
+    A pixel counts by its lightness L*/100, the larger of result and photo: a burnt lamp counts fully, a shadow that
+    went black a little. A channel counts by its weight in Rec. 709 luma, a region by its share. From each region,
+    channel and end the reference's own share, weighted in the same way, is taken off: where the style is a flame on
+    black, black is no loss.
     """
     ours, own, theirs = (_thinned(each) for each in (compared.result, compared.content, compared.style))
     masks, style_masks = _thinned(compared.content_masks), _thinned(compared.style_masks)
@@ -188,13 +184,13 @@ def clipped(compared: Comparison) -> float:
 
 
 def haze(compared: Comparison) -> float:
-    """Grey veil: mean L* by which blacks are lifted and contrast is lost against photo and style alike, ≥ 0.
+    """Grey veil: mean L* by which blacks are lifted and contrast is lost against both photo and style, ≥ 0.
 
     Around each pixel, the darkest L* and the range of L* within 2 % of the long side (after a 3x3 mean): the
-    dark channel of He, Sun & Tang ("Single Image Haze Removal Using Dark Channel Prior", CVPR 2009), on
-    lightness. What the style would have there is the value of equal rank in its region. Haze is how far the
-    result's dark point is above the higher of the two, but no more than its range is below the smaller of the
-    two; less JND. A veil is an affine map: one that a style has is no haze.
+    dark channel of He, Sun & Tang ("Single Image Haze Removal Using Dark Channel Prior", CVPR 2009), on lightness. What
+    the style would have there is the value of equal rank in its region. Haze is how far the result's dark point is
+    above the higher of the two, but no more than its range is below the smaller of the two, less JND. A veil is an
+    affine map, and one that the style has is no haze.
     """
     (dark, span), (own_dark, own_span), (style_dark, style_span) = (
         _dark_and_range(_reduced_lab(each)[0]) for each in (compared.result, compared.content, compared.style)
@@ -215,8 +211,8 @@ def haze(compared: Comparison) -> float:
 def foreign(compared: Comparison) -> float:
     """Share of the pixels whose colour neither the style's region nor the photo's has, 0 to 1.
 
-    Colours are cells of 2 ΔE in CIELAB with half of L*; one is foreign where every cell that the photo or the
-    style occupies in that region is more than 10 ΔE away. The style's rarest half per cent does not count: its
+    Colours are cells of 2 ΔE in CIELAB with half of L*. A colour is foreign where every cell that the photo or the
+    style has in that region is more than 10 ΔE away. The rarest half per cent of the style does not count, because its
     mask takes in that much of the neighbours.
     """
     pictures = (compared.result, compared.content, compared.style)
@@ -230,15 +226,15 @@ def foreign(compared: Comparison) -> float:
         known = np.union1d(own[inside], _common(theirs[there]))
         colours, counts = np.unique(ours[inside], return_counts=True)
         distances = cKDTree(_places(known)).query(_places(colours))[0]
-        far = distances > FOREIGN / CELL
+        far = distances > FOREIGN / COLOUR_CELL
         total += float(compared.weights[k] * counts[far].sum() / counts.sum())
     return total
 
 
 def smooth_area(photo: Array, radius: int) -> Mask:
-    """Where the photo has no detail to be seen: its departure from its 5x5 mean is below JND (root mean square
+    """Where the photo has no visible detail. CIELAB (3, H, W) -> (H, W).
 
-    over the window of that radius). CIELAB (3, H, W) -> (H, W).
+    There it departs from its 5x5 mean by less than JND, in the root mean square over the window of that radius.
     """
     detail = photo - _box(photo, DETAIL)
     energy: Array = _box(detail**2, radius).sum(0)
@@ -256,19 +252,21 @@ def _edge_artefacts(ours: Array, own: Array) -> tuple[float, float]:
         for reach in REACHES
         for sign in (-1, 1)
     ]
-    # Of a side's two reaches the worse one counts, where it can be measured at all.
-    halos, spills = (np.array([side[k] for side in sides]).reshape(2, 2, -1) for k in (0, 1))
+    # (reaches, sides of an edge, edges); of the two reaches the worse one counts, where it can be measured at all.
+    shape = (len(REACHES), 2, len(points))
+    halos = np.array([halo for halo, _ in sides]).reshape(shape)
+    spills = np.array([spill for _, spill in sides]).reshape(shape)
     measured = ~np.isnan(halos).all(0)
     if not measured.any():
         return 0.0, 0.0
-    worst = [np.nan_to_num(each, nan=-np.inf).max(0)[measured] for each in (halos, spills)]
-    return float(worst[0].mean()), float(worst[1].mean())
+    halo, spill = (np.nan_to_num(each, nan=-np.inf).max(0)[measured].mean() for each in (halos, spills))
+    return float(halo), float(spill)
 
 
 def _strong_edges(photo: Array) -> tuple[Array, Array]:
-    """Pixels on the crest of strong edges and unit vectors across: (n, 2) and (n, 2), both as (y, x)."""
+    """Pixels on the crest of strong edges, and unit vectors across them: (n, 2) twice, as (y, x)."""
     smooth = gaussian_filter(photo, (0, 1, 1))
-    # Sobel's mask sums to 4 per side of a pixel pair two apart: an eighth is ΔE a pixel.
+    # The two halves of Sobel's mask sum to 4 and are 2 pixels apart, so an eighth of it is ΔE per pixel.
     slopes = np.stack([sobel(smooth, axis) for axis in (1, 2)]) / 8
     strongest = np.abs(slopes).sum(0).argmax(0)
     slope = np.take_along_axis(slopes, strongest[None, None], 1)[:, 0]
@@ -288,48 +286,61 @@ def _strong_edges(photo: Array) -> tuple[Array, Array]:
 def _beside_edges(
     ours: Array, own: Array, points: Array, normals: Array, reach: int, gain: float
 ) -> tuple[Array, Array]:
-    """Halo and spill on one side of each edge in ΔE, not a number where the photo does not keep its colour there."""
-    offsets = np.unique(np.linspace(GAP, 3 * reach, 3 * 7).round())
+    """Halo and spill in ΔE on that side of each edge to which its normal points. CIELAB (3, H, W) twice -> (n,) twice.
+
+    They are not a number where the photo does not keep its colour on that side.
+    """
+    offsets = np.unique(np.linspace(MIDDLE, 3 * reach, 3 * 7).round())
     near, far = offsets <= reach, offsets >= 2 * reach
-    there, behind = (
-        [_sampled(each, points[:, None] + sign * offsets[:, None] * normals[:, None]) for each in (ours, own)]
-        for sign in (1, -1)
-    )
+
+    def profile(picture: Array, sign: int) -> Array:
+        """The picture along the normals, on this side of the edges or on the other: (3, n, offsets)."""
+        return _sampled(picture, points[:, None] + sign * offsets[:, None] * normals[:, None])
+
+    result, photo = profile(ours, 1), profile(own, 1)
+    behind, photo_behind = result[..., far].mean(-1), photo[..., far].mean(-1)
+    # The colour of the other side is taken far from the edge for the result, where a stain across the edge does not
+    # reach, and near it for the photo.
+    other, photo_other = profile(ours, -1)[..., far].mean(-1), profile(own, -1)[..., near].mean(-1)
+    height = _length(photo_behind - photo_other)
     end = points + 3 * reach * normals
     inside = ((end >= 0) & (end <= np.array(own.shape[1:]) - 1)).all(1)
-    photo, photo_far = there[1], there[1][..., far].mean(-1)
-    calm = np.sqrt(((photo - photo_far[..., None]) ** 2).sum(0).mean(-1)) < JND
-    # The other side's colour is taken in its depth: near the edge a stain across it looks the same on both sides.
-    other, other_photo = behind[0][..., far].mean(-1), behind[1][..., near].mean(-1)
-    height = _length(photo_far - other_photo)
-    valid = inside & calm & (height > EDGE)
-    back = there[0][..., far].mean(-1)
-    change, own_change = there[0][..., near].mean(-1) - back, photo[..., near].mean(-1) - photo_far
-    edge_gain = _length(back - other) / np.maximum(height, EDGE)
+    calm = np.sqrt(((photo - photo_behind[..., None]) ** 2).sum(0).mean(-1)) < JND
+    measured = inside & calm & (height > EDGE)
+    edge_gain = _length(behind - other) / np.maximum(height, EDGE)
+    photo_change = _length(photo[..., near].mean(-1) - photo_behind)
     # From neighbours' differences (von Neumann), and their median: neither a halo's slope nor its end is noise.
-    grain = np.median((np.diff(there[0], axis=-1) ** 2).sum(0), axis=-1) / 2
+    grain = np.median((np.diff(result, axis=-1) ** 2).sum(0), axis=-1) / 2
     error = np.sqrt(grain * (1 / near.sum() + 1 / far.sum()))
-    explained = np.maximum(gain, edge_gain) * _length(own_change) + JND + 2 * error
-    towards = (other - back)[1:] / np.maximum(_length((other - back)[1:]), 1e-12)
-    spilt = np.maximum((change[1:] * towards).sum(0), 0)
-    halo_vector = change.copy()
-    halo_vector[1:] -= spilt * towards
-    values = (np.maximum(each - explained, 0) for each in (_length(halo_vector), spilt))
-    halos, spills = (np.where(valid, each, np.nan) for each in values)
+    explained = np.maximum(gain, edge_gain) * photo_change + JND + 2 * error
+    parts = _halo_and_spill(result[..., near].mean(-1) - behind, other - behind)
+    halos, spills = (np.where(measured, np.maximum(part - explained, 0), np.nan) for part in parts)
     return halos, spills
 
 
-def _steps(picture: Array, axis: int, flank: int) -> Array:
-    """Height of the step at each pixel along an axis, in ΔE, less what a ramp or noise has. (3, H, W) -> (H, W).
+def _halo_and_spill(change: Array, across: Array) -> tuple[Array, Array]:
+    """The length of a change of colour without, and of, its chroma towards the other side. (3, n) twice -> (n,) twice.
 
-    flank: odd.
+    across: from this side's colour to that of the other side.
+    """
+    towards = across[1:] / np.maximum(_length(across[1:]), 1e-12)
+    spilt = np.maximum((change[1:] * towards).sum(0), 0)
+    rest = change.copy()
+    rest[1:] -= spilt * towards
+    return _length(rest), spilt
+
+
+def _steps(picture: Array, axis: int, flank: int) -> Array:
+    """Height of the step at each pixel along an axis, in ΔE, less that of a ramp or noise. (3, H, W) -> (H, W).
+
+    flank: its length in pixels, odd.
     """
     # Centred first: E[x²] − E[x]² of lightness near 100 leaves 1e-12 of a flat picture, 1e-6 under the root.
     picture = picture - picture.mean((1, 2), keepdims=True)
     mean = uniform_filter1d(picture, flank, axis, mode="nearest")
     square = uniform_filter1d(picture**2, flank, axis, mode="nearest")
     deviation = np.sqrt(np.maximum(square - mean**2, 0).sum(0))
-    distance = GAP + flank // 2  # from the step to the middle of a flank
+    distance = MIDDLE + flank // 2  # from the step to the middle of a flank
     places = np.arange(picture.shape[axis])
     before, after = (np.clip(places + d, 0, len(places) - 1) for d in (-distance, distance))
     change = _length(mean.take(after, axis) - mean.take(before, axis))
@@ -341,7 +352,7 @@ def _steps(picture: Array, axis: int, flank: int) -> Array:
 
 
 def _rough(picture: Array, mask: tuple[int, ...]) -> Array:
-    """The picture through a mask along both axes, over its norm: white noise keeps its variance. (C, H, W)."""
+    """The picture through a mask along both axes, over its norm, so that white noise keeps its variance. (C, H, W)."""
     for axis in (1, 2):
         picture = convolve1d(picture, np.array(mask, float), axis, mode="mirror")
     rough: Array = picture / np.square(mask).sum()
@@ -349,7 +360,7 @@ def _rough(picture: Array, mask: tuple[int, ...]) -> Array:
 
 
 def _coarse_variance(picture: Array, radius: int) -> Array:
-    """Variance of the 5x5 means around each pixel, and of rounding, so that it is not zero. (3, H, W) -> (H, W)."""
+    """Variance of the 5x5 means around each pixel, plus that of rounding, so it is not 0. (3, H, W) -> (H, W)."""
     coarse = _box(picture, DETAIL)
     variance: Array = (_box(coarse**2, radius) - _box(coarse, radius) ** 2).sum(0)
     variance = np.maximum(variance, 0) + ROUNDING**2
@@ -365,7 +376,7 @@ def _dark_and_range(lightness: Array) -> tuple[Array, Array]:
 
 
 def _transported(values: Array, target: Array) -> Array:
-    """Each value's equal in rank among the target's: the optimal transport of one distribution to the other."""
+    """The value of equal rank among the target's, for each: the optimal transport of one distribution to the other."""
     ranks = np.searchsorted(np.sort(values), values, side="right") / len(values)
     moved: Array = np.quantile(target, ranks)
     return moved
@@ -373,14 +384,14 @@ def _transported(values: Array, target: Array) -> Array:
 
 def _cells(image: Tensor) -> NDArray[np.int64]:
     """Each pixel's cell of colour, as one number. (3, H, W) sRGB -> (H W,)."""
-    colours = lab(image).reshape(3, -1) / np.array([[LIGHTNESS], [1], [1]]) / CELL
+    colours = lab(image).reshape(3, -1) / np.array([[LIGHTNESS], [1], [1]]) / COLOUR_CELL
     lightness, a, b = np.round(colours).astype(np.int64) + CODE // 2
     cells: NDArray[np.int64] = (lightness * CODE + a) * CODE + b
     return cells
 
 
 def _common(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The cells taken without the rarest, which together hold RARE of the pixels."""
+    """The different cells but for the rarest, which together hold RARE of the pixels."""
     values, counts = np.unique(cells, return_counts=True)
     order = counts.argsort(kind="stable")
     kept: NDArray[np.int64] = values[order[counts[order].cumsum() > RARE * len(cells)]]
@@ -409,7 +420,7 @@ def _region_means(values: NDArray[np.floating], masks: Tensor) -> Array:
 
 
 def _sampled(picture: Array, places: Array) -> Array:
-    """The nearest pixels, at the border the last. (C, H, W), places (..., 2) as (y, x) -> (C, ...)."""
+    """The nearest pixels; outside the picture those of its border. (C, H, W), places (..., 2) as (y, x) -> (C, ...)."""
     height, width = picture.shape[1:]
     nearest = np.round(places).astype(np.intp)
     y, x = np.clip(nearest[..., 0], 0, height - 1), np.clip(nearest[..., 1], 0, width - 1)
@@ -428,9 +439,9 @@ def _box(picture: Array, radius: int) -> Array:
     return mean
 
 
-def _pixels(part: float, picture: Array, least: int) -> int:
-    """A part of the long side in pixels."""
-    return max(least, round(part * float(max(picture.shape[1:]))))
+def _pixels(share: float, picture: Array, least: int) -> int:
+    """A share of the long side in pixels, at least `least`."""
+    return max(least, round(share * float(max(picture.shape[1:]))))
 
 
 def _reduced_lab(image: Tensor) -> Array:

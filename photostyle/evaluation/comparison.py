@@ -54,7 +54,7 @@ class Comparison:
 
 
 def region_weights(content_masks: Tensor, style_masks: Tensor) -> Array:
-    """Weight of each region in a score: its share of the content, 0 where it is not counted, summing to 1.
+    """Weight of each region in a score: its share of the content, 0 where it is not counted. They sum to 1.
 
     Masks (K, H, W) and (K, h, w) -> (K,). The regions above 1 % of both pictures are counted; where there is none
     (masks that cover only small things), every region that both pictures have. Raises PhotostyleError where there

@@ -1,6 +1,6 @@
 """Pictures and text for people: contact sheets, loss curves, region overlays, tables.
 
-Every function returns what it made or writes the one file it is given, atomically.
+Every function returns what it made, or writes the one file that it is given, atomically.
 """
 
 import io
@@ -28,14 +28,14 @@ from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.regions.guidance import Guidance
 
-CELL = 420  # pixels: four columns fill a 1680 px page, and a face in a 700 px photo stays recognisable
+CELL = 420  # pixels: four columns fill a page of 1680 px, and a face in a photo of 700 px stays recognisable
 GAP = 12  # pixels between cells and around the sheet
 FONT_SIZE = 16  # pixels, legible when the sheet is seen at half size
-LINE_HEIGHT = 21  # pixels: 1.3 font sizes hold ascenders and descenders
+LINE_HEIGHT = 21  # pixels: 1.3 font sizes have room for ascenders and descenders
 PAPER, INK = "white", "black"
 
 DPI = 120  # of a 9 x 5 inch plot: 1080 x 600 px, a README's width
-VEIL = 0.5  # opacity of a region's colour: photo and colour weigh the same
+VEIL = 0.5  # opacity of the colour of a region: photo and colour weigh the same
 BORDER = 300  # a border line is 1/300 of the long side: 2 px at 700, visible when the picture is shown small
 
 # Which way each score and each artefact is better.
@@ -68,8 +68,8 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: Path, cel
 def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write a PNG of every loss term and their total against the evaluation, on a log axis, stages marked.
 
-    trace: one entry an evaluation, {"stage", "iteration", "seconds", term: weighted value, ...}; a stage may
-    lack a term. A term that is never positive has no place on a log axis and is named as 0 in the legend.
+    trace: one entry per evaluation, {"stage", "iteration", "seconds", term: weighted value, ...}; a stage may lack a
+    term. A term that is never positive has no place on a log axis and is named as 0 in the legend.
     """
     if not trace:
         raise PhotostyleError(f"{path}: nothing was optimised, so there are no losses to plot")
@@ -100,9 +100,8 @@ def write_figure(figure: Figure, path: Path) -> None:
 def overlay(image: Tensor, masks: Tensor, colours: Sequence[tuple[int, int, int]]) -> Tensor:
     """The picture under a half-transparent veil of its regions' colours, borders drawn.
 
-    image (3, H, W) in [0, 1], masks (K, H, W), colours: K of (r, g, b), 0 to 255 -> (3, H, W) in [0, 1].
-    Borders are white inside black, so that they show between any two colours; pixels of no region keep the
-    photo's.
+    image (3, H, W) in [0, 1], masks (K, H, W), colours: K of (r, g, b), 0 to 255 -> (3, H, W) in [0, 1]. Borders are
+    white inside black, so that they show between any two colours. Pixels of no region keep the photo's colour.
     """
     veils = torch.tensor(colours, dtype=image.dtype, device=image.device) / 255
     veiled = image * (1 - VEIL * masks.sum(0)) + VEIL * torch.einsum("khw,kc->chw", masks, veils)
@@ -125,7 +124,7 @@ def mask_sheet(
 
 
 def legend(regions: MaskSet, width: int = CELL) -> np.ndarray:
-    """A line a region: a patch of its colour, its share of the picture, its name. -> (h, width, 3) uint8."""
+    """A line per region: a patch of its colour, its share of the picture, its name. -> (h, width, 3) uint8."""
     page = Image.new("RGB", (width, LINE_HEIGHT * len(regions.names)), PAPER)
     draw, font = ImageDraw.Draw(page), _font()
     for line, (name, colour, share) in enumerate(
@@ -138,13 +137,13 @@ def legend(regions: MaskSet, width: int = CELL) -> np.ndarray:
 
 
 def shares(regions: MaskSet) -> list[float]:
-    """The part of the picture that each region covers, 0 to 1."""
+    """The share of the picture that each region covers, 0 to 1."""
     covered: list[float] = regions.masks.mean((1, 2), dtype=torch.float64).tolist()
     return covered
 
 
 def share_table(sets: Sequence[MaskSet], captions: Sequence[str]) -> str:
-    """One line a region: colour, name, its share of each picture, "-" where a picture lacks it. Plain text."""
+    """One line per region: colour, name, its share of each picture, "-" where a picture lacks it. Plain text."""
     colours = {
         name: each for regions in sets for name, each in zip(regions.names, regions.colours, strict=True)
     }
@@ -161,7 +160,7 @@ def share_table(sets: Sequence[MaskSet], captions: Sequence[str]) -> str:
 
 
 def region_table(guidance: Guidance) -> str:
-    """One line a content region: colour, name, share of both pictures, partner and a remark. Plain text."""
+    """One line per content region: colour, name, share of both pictures, partner and a remark. Plain text."""
     rows = [
         (
             hex_name(pair.colour),
@@ -177,7 +176,7 @@ def region_table(guidance: Guidance) -> str:
 
 
 def score_table(named_scores: Mapping[str, Mapping[str, float | str]]) -> str:
-    """Scores by name as aligned text, one line each; arrows tell which way is better, "-" what is missing."""
+    """Scores by name as aligned text, one line each. Arrows tell which way is better, "-" marks what is missing."""
     columns = list(dict.fromkeys(key for scores in named_scores.values() for key in scores))
     header = ("", *(f"{key} {BETTER[key]}" if key in BETTER else key for key in columns))
     rows = [(name, *(_shown(scores.get(key)) for key in columns)) for name, scores in named_scores.items()]
@@ -191,7 +190,7 @@ def _shown(value: float | str | None) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest entry; those of numbers flush right."""
+    """Columns are as wide as their widest entry; those of numbers are flush right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     numeric = [bool(column) and all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     numeric = numeric or [False] * len(header)
@@ -214,7 +213,7 @@ def _is_number(entry: str) -> bool:
 
 
 def _strip(row: Sequence[tuple[str, Picture]], width: int) -> list[Image.Image]:
-    """A row's cells, captions above pictures, all pictures beginning at the height of the longest caption."""
+    """The cells of a row: captions above pictures, which all begin below the longest caption."""
     font = _font()
     captions = [_wrap(caption, width, font) for caption, _ in row]
     lines = max(map(len, captions), default=0)
@@ -235,7 +234,7 @@ def _cell(
 
 
 def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """Break at spaces so that each line fits the width; a longer word stays whole and is cut by the cell."""
+    """Break at spaces so that each line fits the width. A longer word stays whole and is cut by the cell."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
@@ -250,7 +249,7 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    # Matplotlib ships it: Pillow's own default font has no Greek and no arrows.
+    # It comes with Matplotlib. Pillow's own default font has no Greek letters and no arrows.
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
 
 

@@ -1,11 +1,10 @@
 """What a result is worth, in numbers: how much style and colour it took, how much of the photo it kept.
 
-All scores are of the result at the content's own size, in sRGB values as they stand in the file. Region
-scores count the regions above 1 % of both pictures, weighted by their share of the content. Nothing here
-depends on how the result was made: every random direction is drawn from its own fixed seed, so scores of
-different methods and runs compare.
+All scores are of the result at the content's own size, in sRGB values as they stand in the file. Scores of regions
+count those above 1 % of both pictures, weighted by their share of the content. Nothing here depends on how the result
+was made, and every random direction is drawn from its own fixed seed, so scores of different methods and runs compare.
 
-Style and colour are ratios to the untouched photo: 1 is nothing done, 0 is the reference's statistics
+Style and colour are ratios to the untouched photo: at 1 nothing was done, at 0 the statistics of the reference are
 reached.
 """
 
@@ -33,23 +32,23 @@ from photostyle.losses.weights import Weights
 from photostyle.regions.guidance import carry_masks
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # Luan et al. 2017, section 4
-HALF_LEVEL = 1 / 510  # half an 8-bit level: a smaller difference is the file format's, not the picture's
+HALF_LEVEL = 1 / 510  # half an 8-bit level: smaller differences are of the file format, not of the picture
 HALF_LEVEL_LAB = 100 / 510  # the same of L*, whose 100 units span the levels
 
-# Random directions of a sliced distance. Other draws of as many move a score by 4 to 9 % (standard deviation over
+# Random directions of a sliced distance. Other draws of as many change a score by 4 to 9 % (standard deviation over
 # four published pairs), so they are drawn once and for all.
 DIRECTIONS, COLOUR_SEED, PATCH_SEED = 32, 0, 0
 QUANTILES = np.linspace(0.005, 0.995, 200)  # the outer half per cent is noise and clipping
 BINS = 4096  # of the histogram behind the quantiles: finer than 8-bit levels along any direction
-PATCH = 7  # pixels: not the 5 that the method matches by default, so its own loss is not its judge
+PATCH = 7  # pixels: not the 5 that the method matches by default, so that no method is scored by its own loss
 PATCH_LEVELS = 4  # with halving, patches of 7 to 56 pixels
-LEAST_SIDE = 32  # pixels of a pyramid level; also the smallest photo accepted
+LEAST_LEVEL = 32  # pixels of the short side of a pyramid level; also of the smallest photo accepted
 FEATURE_PIXELS, FEATURE_SIDE = 1_000_000, 700  # 700 px: the long side of the published pictures
 COLOUR_PIXELS = 1_000_000  # 5000 between neighbouring quantiles
 
 SSIM_SIGMA = 1.5  # Wang et al. 2004, section III-B
-EDGE_QUANTILE = 0.99  # not the maximum: one highlight would dim every other edge
-STRIP = 512  # rows of the matting energy at a time: memory of a strip, not of the picture
+EDGE_QUANTILE = 0.99  # not the maximum, with which one highlight would dim every other edge
+STRIP = 512  # rows of the matting energy at a time, so that its memory does not grow with the picture
 DRIFT_SIDE, DRIFT_RIDGE = 256, 1e-4  # ridge (0.01)^2: colour differences below 1 % explain nothing
 
 Array = NDArray[np.float64]
@@ -139,9 +138,9 @@ def gram_ratio(compared: Comparison, encoder: Features, layers: Sequence[str] = 
 def patch_ratio(compared: Comparison) -> float:
     """Distance of 7x7 patch distributions to the style's over the content's own: geometric mean over levels.
 
-    d(X) = sum_k w_k W1(X_k, S_k), sliced over 32 fixed random unit filters, patches weighted by the mask at
-    their centre (Elnekave & Weiss, ECCV 2022, by region); up to four levels, each half the one before. The
-    stand-in for `gram_ratio` where there is no encoder; pictures above 1 MP are reduced as there.
+    d(X) = sum_k w_k W1(X_k, S_k), sliced over 32 fixed random unit filters, patches weighted by the mask at their
+    centre (Elnekave & Weiss, ECCV 2022, by region), on up to four levels, each half the one before. It stands in for
+    `gram_ratio` where there is no encoder. Pictures above 1 MP are reduced as there.
     """
     weights = compared.weights
     filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
@@ -157,8 +156,8 @@ def colour_ratio(compared: Comparison) -> float:
 
     d(X) = sum_k w_k mean_v mean_q |Q_q(v . Lab(X_k)) - Q_q(v . Lab(S_k))| over 32 fixed unit directions v and
     200 quantiles q from 0.005 to 0.995, in CIELAB under D65 (Rabin et al., "Wasserstein Barycenter and its
-    Application to Texture Mixing", SSVM 2011). Of a picture above 1 MP every n-th row and column counts: that
-    keeps the distribution, where averaging would narrow it.
+    Application to Texture Mixing", SSVM 2011). Of a picture above 1 MP every n-th row and column counts, which keeps
+    the distribution; averaging would narrow it.
     """
     weights = compared.weights
     rays = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
@@ -182,8 +181,8 @@ def grey_similarity(result: Tensor, content: Tensor) -> float:
 def edges(grey: Tensor) -> Array:
     """Sobel gradient magnitude over its own 99 % quantile, clipped to 1. (H, W) in [0, 1] -> the same.
 
-    Over its own quantile, so that contrast may change and the place of edges may not. Where that quantile is
-    under half an 8-bit level the picture is flat, and half a level stands for it.
+    It is taken over its own quantile so that contrast may change but not the place of edges. Where that quantile is
+    under half an 8-bit level the picture is flat, and half a level is taken instead.
     """
     magnitude = sobel(_array(grey))  # type: ignore[no-untyped-call]
     scale = max(float(np.quantile(magnitude, EDGE_QUANTILE)), HALF_LEVEL)
@@ -194,10 +193,9 @@ def edges(grey: Tensor) -> Array:
 def matting_score(result: Tensor, content: Tensor) -> float:
     """Matting energy over variance, in thousandths: 1e3 sum_c v_c^T L v_c / sum_c ||v_c - mean v_c||^2.
 
-    L is the Laplacian of the content at eps 1e-7 (Levin et al. 2008; `matting.matting_laplacian`), v the
-    result's channels in [0, 1]. v^T L v is summed over 3x3 windows as 9 `affine_residual` (Levin's eq. 3
-    minimised, before L is written down), in float64 and in strips, so that 12 MP need no matrix. (3, H, W)
-    twice.
+    L is the Laplacian of the content at eps 1e-7 (Levin et al. 2008; `matting.matting_laplacian`), v are the result's
+    channels in [0, 1]. v^T L v is summed over 3x3 windows as 9 `affine_residual` (Levin's eq. 3, minimised), in float64
+    and in strips, so that 12 MP need no matrix. (3, H, W) twice.
     """
     guide, target = _double(content), _double(result)
     energy = 0.0
@@ -212,9 +210,10 @@ def matting_score(result: Tensor, content: Tensor) -> float:
 def drift(result: Tensor, content: Tensor, radius: int) -> float:
     """Share of the chroma variance that no affine map of the content explains within (2r+1)^2 windows.
 
-    It sees the slow coloured stains to which the 3x3 matting energy is blind. Both pictures at 256 px long
-    side (area); the mean over all windows, clipped at the border, of `affine_residual` of CIELAB a, b on the
-    content's RGB with ridge 1e-4, over the variance of a, b in the whole picture. (3, H, W) twice -> 0 to 1.
+    It sees the slow coloured stains to which the 3x3 matting energy is blind. Both pictures are reduced by area to a
+    long side of 256 px. The drift is the mean over all windows, clipped at the border, of the `affine_residual` of
+    CIELAB a, b on the content's RGB with ridge 1e-4, over the variance of a, b in the whole picture. (3, H, W) twice ->
+    0 to 1.
     """
     height, width = fit_within(content.shape[1], content.shape[2], DRIFT_SIDE)
     guide = area_average(_double(content), height, width)
@@ -227,10 +226,10 @@ def drift(result: Tensor, content: Tensor, radius: int) -> float:
 def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
     """What the best affine map of the guide's colours leaves of the target in the window around each pixel.
 
-    guide (3, H, W), target (C, H, W), both float64 -> (H, W), summed over the target's channels: min over a,
-    b of mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of
-    the guide and c that of guide and target: Levin et al. 2008, eq. 3, with any window; windows clipped at
-    the border. ridge is in squared units of the guide.
+    guide (3, H, W), target (C, H, W), both float64 -> (H, W), summed over the target's channels: min over a, b of
+    mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of the guide and
+    c that of guide and target: Levin et al. 2008, eq. 3, for windows of any size, clipped at the border. ridge is in
+    squared units of the guide.
     """
     g = guide - guide.mean((1, 2), keepdim=True)
     t = target - target.mean((1, 2), keepdim=True)
@@ -238,16 +237,16 @@ def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) ->
     s = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
     s += ridge * torch.eye(3, dtype=g.dtype, device=g.device)[:, :, None, None]
     c = _box_products(g, t, radius) - mean_g[:, None] * mean_t[None]
-    # A pivoted solve: a grey photo's S is singular but for a ridge of 1e-8, where an adjugate has no digits.
+    # A pivoted solve: the S of a grey photo is singular but for a ridge of 1e-8, where an adjugate has no digits left.
     a = torch.linalg.solve(s.permute(2, 3, 0, 1), c.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
     variance = box_mean(t * t, radius) - mean_t * mean_t
     explained: Tensor = (c * a).sum((0, 1))
-    # Below zero is rounding.
+    # What is below zero is rounding.
     return (variance.sum(0) - explained).clamp(min=0)
 
 
 def _ratio(distance: float, untouched: float, least: float) -> float:
-    """Where the content is nearer to the style than 8-bit rounding (`least`), rounding stands for it."""
+    """A distance over that of the untouched photo, or over 8-bit rounding (`least`) where the photo is nearer."""
     return distance / max(untouched, least)
 
 
@@ -257,7 +256,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 @torch.no_grad()
 def _grams(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str]) -> dict[str, Tensor]:
-    """One (K, C, C) stack of Gram matrices a layer."""
+    """The Gram matrices of the regions at each layer: (K, C, C)."""
     image, masks = _at_feature_size(image), _at_feature_size(masks)
     features, carried = encoder(image), carry_masks(masks, encoder.plan)
     if missing := [layer for layer in layers if layer not in features]:
@@ -270,7 +269,7 @@ def _grams(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str
 def _gram_distance(grams: Tensor, targets: Tensor, weights: Array) -> float:
     total = 0.0
     for k in np.flatnonzero(weights):
-        # A region that excites no channel has a Gram matrix of zero; in the ratio the least norm cancels.
+        # A region that excites no channel has a Gram matrix of zero. In the ratio the least norm cancels.
         norm = targets[k].norm().clamp(min=1e-12)
         total += float(weights[k]) * float((grams[k] - targets[k]).norm() / norm)
     return total
@@ -283,11 +282,11 @@ def _at_feature_size(stack: Tensor) -> Tensor:
 
 
 def _patch_quantiles(image: Tensor, masks: Tensor, weights: Array, filters: Tensor) -> list[Array]:
-    """Region quantiles of the filters' responses, one array a pyramid level, fine to coarse."""
+    """Region quantiles of the filters' responses, one array per pyramid level, from fine to coarse."""
     image, masks = _at_feature_size(image).cpu(), _at_feature_size(masks).cpu()
     quantiles: list[Array] = []
-    while len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_SIDE:
-        # Repeating the border lets every pixel be a centre, so no thin region at the border is lost.
+    while len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_LEVEL:
+        # With the border repeated every pixel is the centre of a patch, so no thin region at the border is lost.
         padded = F.pad(image[None], (PATCH // 2,) * 4, mode="replicate")
         responses = F.conv2d(padded, filters)[0].flatten(1).numpy()
         quantiles.append(_region_quantiles(responses, masks.flatten(1).numpy(), weights))
@@ -312,13 +311,13 @@ def _region_quantiles(samples: np.ndarray, masks: np.ndarray, weights: Array) ->
 def _quantiles(samples: np.ndarray, weights: np.ndarray) -> Array:
     """Weighted quantiles of each row, to within a 4096th of its range. (P, n), (n,) -> (P, 200).
 
-    From a histogram: a tenth of a sort's time, and weights cost nothing.
+    From a histogram, which takes a tenth of the time of sorting and has weights for nothing.
     """
     quantiles = np.empty((len(samples), len(QUANTILES)))
-    # Row by row: a row stays in the cache where the whole array does not.
+    # Row by row, because a row stays in the cache and the whole array does not.
     for row, values in enumerate(samples):
         low = values.min()
-        # The least width keeps a constant row at its value without a division by zero.
+        # With this least width a constant row keeps its value without a division by zero.
         width = max((values.max() - low) / BINS, np.finfo(np.float32).tiny)
         bins = np.minimum(((values - low) / width).astype(np.intp), BINS - 1)
         mass = np.bincount(bins, weights, BINS)

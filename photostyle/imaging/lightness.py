@@ -7,22 +7,24 @@ import torch
 from skimage.color.colorconv import rgb_from_xyz, xyz_from_rgb
 from torch import Tensor
 
-STRIP = 256  # rows at a time, so that memory follows the strip and not the photo
-EPSILON = (6 / 29) ** 3  # CIE 15:2004, 8.2.1: below it the cube root goes on as a line
-# Halvings of the chroma's interval. The greatest CIELAB chroma in sRGB is 134 (blue): 0.002 of it is left open.
+from photostyle.imaging.filters import STRIP
+
+JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994
+LINE_END = (6 / 29) ** 3  # CIE 15:2004, 8.2.1: below it the cube root goes on as a line
+# Halvings of the interval of the chroma. The greatest CIELAB chroma in sRGB is 134 (blue): 0.002 of it is left open.
 HALVINGS = 16
-ROUNDING = (
-    2e-6  # of float32 on its way to CIELAB and back: at most 0.002 in L*, where 8 bits have steps of 0.3
-)
+# Of float32 on its way to CIELAB and back: at most 0.002 in L*, where 8 bits have steps of 0.3.
+ROUNDING = 2e-6
 
 
 def keep_lightness(photo: Tensor, picture: Tensor) -> Tensor:
     """The photo's L* with the picture's a* and b*. (3, H, W) twice, sRGB in [0, 1] -> the same.
 
-    A colour that sRGB does not have at that lightness keeps L* and hue and gives up as much chroma as it must: gamut
-    mapping by chroma reduction (CSS Color Module Level 4, section 13.2, with CIELAB for OKLCh and no clipping). Its
-    chroma is found by bisection along the ray from grey, which is in the gamut, so L* is kept in every pixel. Hue is
-    CIELAB's, whose lines bend in the blue: a night's blue in a day's white sky is lavender (Hung & Berns 1995).
+    A colour that sRGB does not have at that lightness keeps L* and hue and loses as much chroma as it must: gamut
+    mapping by chroma reduction (CSS Color Module Level 4, section 13.2, with CIELAB for OKLCh and no clipping). The
+    chroma is found by bisection along the ray from grey. Grey is in the gamut, so L* is kept in every pixel. The hue
+    is CIELAB's, whose lines bend in the blue: the blue of a night in the white sky of a day becomes lavender (Hung &
+    Berns 1995).
     """
     result = torch.empty_like(photo)
     for top in range(0, photo.shape[1], STRIP):
@@ -52,7 +54,7 @@ def _mix(rays: Tensor, share: Tensor) -> Tensor:
 
 
 def _greatest_share(rays: Tensor) -> Tensor:
-    """How much of each ray's chroma sRGB has at its lightness and hue, 0 to 1. (4, n) -> (n,)."""
+    """How much of the chroma of each ray sRGB has at its lightness and hue, 0 to 1. (4, n) -> (n,)."""
     low, high = torch.zeros_like(rays[0]), torch.ones_like(rays[0])
     for _ in range(HALVINGS):
         middle = (low + high) / 2
@@ -76,7 +78,7 @@ def encode_light(linear: Tensor) -> Tensor:
 
 
 def _relative_xyz(linear: Tensor) -> Tensor:
-    """XYZ over that of white (1, 1, 1), so that grey has no chroma to the last digit."""
+    """XYZ relative to white (1, 1, 1), so that grey has no chroma to the last digit."""
     matrix = _matrix(xyz_from_rgb, linear)
     return torch.einsum("ck,k...->c...", matrix / matrix.sum(1, keepdim=True), linear)
 
@@ -84,7 +86,7 @@ def _relative_xyz(linear: Tensor) -> Tensor:
 def _root(relative: Tensor) -> Tensor:
     """f of CIE 15:2004, 8.2.1: L* = 116 f(Y) - 16, a* = 500 (f(X) - f(Y)), b* = 200 (f(Y) - f(Z))."""
     line = relative * (29 / 6) ** 2 / 3 + 4 / 29
-    return torch.where(relative > EPSILON, relative.clamp(min=EPSILON) ** (1 / 3), line)
+    return torch.where(relative > LINE_END, relative.clamp(min=LINE_END) ** (1 / 3), line)
 
 
 def _cube(root: Tensor) -> Tensor:

@@ -29,14 +29,14 @@ def matting_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
 
 
 def _stencil(image: np.ndarray, epsilon: float) -> np.ndarray:
-    """L as 25 numbers a pixel: (5, 5, H, W), entry [dy+2, dx+2, y, x] couples (y, x) with (y+dy, x+dx)."""
+    """L as 25 numbers per pixel: (5, 5, H, W), entry [dy+2, dx+2, y, x] couples (y, x) with (y+dy, x+dx)."""
     height, width = image.shape[:2]
     inner = (height - 2, width - 2)
     corners = [(dy, dx) for dy in range(3) for dx in range(3)]
     window = np.stack(
         [image[dy : dy + inner[0], dx : dx + inner[1]].transpose(2, 0, 1) for dy, dx in corners]
     )
-    # Centred before squaring: E[II] - mu mu loses the 1e-8 ridge to rounding and makes L indefinite.
+    # Centred before squaring: in E[II] - mu mu the ridge of 1e-8 is lost to rounding, and L becomes indefinite.
     window -= window.mean(0)
     covariance = np.einsum("nihw,njhw->hwij", window, window) / WINDOW
     inverse = np.linalg.inv(covariance + epsilon / WINDOW * np.eye(3))
@@ -67,9 +67,9 @@ def _stencil_to_csr(stencil: np.ndarray) -> csr_array:
 
 
 class MattingOperator:
-    """The same Laplacian on the torch device, float32, built from the float64 matrix.
+    """The same Laplacian on a torch device, in float32, built from the float64 matrix.
 
-    CSR with int32 indices: the layout with a fast product on CPU (MKL) and CUDA (cuSPARSE) alike.
+    CSR with int32 indices, the layout that has a fast product both on the CPU (MKL) and on CUDA (cuSPARSE).
     """
 
     def __init__(
@@ -105,12 +105,12 @@ class MattingOperator:
 class _Energy(torch.autograd.Function):
     """x^T L x with one sparse product forward and none backward: L is symmetric, so the gradient is 2 L x.
 
-    Differentiating through the sparse product instead transposes the matrix at every step (25 times the cost).
+    Autograd would differentiate the sparse product by transposing the matrix at every step, at 25 times the cost.
     """
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, operator: MattingOperator) -> Tensor:
-        # L 1 = 0, so the mean may go before the product: near an affine recolouring float32 cancels less.
+        # L 1 = 0, so the mean may be taken off before the product: float32 then cancels less.
         centred = image - image.mean((1, 2), keepdim=True)
         product = operator(centred)
         ctx.save_for_backward(product)

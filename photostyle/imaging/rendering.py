@@ -1,8 +1,8 @@
-"""The solved small picture to the photo at its own size, through local affine maps of colour.
+"""From the small picture that was solved to one of the photo's own size, through local affine maps of colour.
 
 A photorealistic result is, nearly everywhere, a locally affine function of the photo's colours. So the solved picture
 is read as maps (three slopes and an offset for each channel at each pixel), the maps are enlarged, and the photo
-itself goes through them: its own detail comes back at any size.
+itself goes through them. Its own detail comes back at any size.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.imaging.filters import apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.filters import STRIP, apply_affine_maps, box_mean, local_affine_maps, resize
 from photostyle.imaging.lightness import keep_lightness
 
-# Pixels of the solved picture. Wide windows hold enough contrast to find the slopes of calm ones too; the narrow ones
-# (25 pixels for the 4 unknowns of a map) add what the wide ones leave.
+# In pixels of the solved picture. Wide windows have enough contrast to find the slopes of calm areas too. The narrow
+# ones (25 pixels for the 4 unknowns of a map) add what the wide ones leave.
 MAP_RADII = (16, 2)
 MAP_RIDGE = 1e-4  # squared image units: slopes are trusted where a window varies by more than 0.01
-STRIP = 256  # rows of the full picture at a time, so that memory follows the strip and not the photo
 AFFINE_RIDGE = 1e-3  # on the normal matrix's colour diagonal: the released smoothing kernel
 
 
@@ -45,11 +44,11 @@ def render(
     smooth_edge: float,
     preserve_luminance: bool = False,
 ) -> Tensor:
-    """The picture to write: solved (3, h, w) at the photo's size, smoothed if asked, at the given strength.
+    """The picture to write: the solved one (3, h, w) at the photo's size, smoothed if asked, at the given strength.
 
-    Where the solved picture has the photo's size its pixels are used as they are. The strength, one or one a pixel
+    Where the solved picture has the photo's size its pixels are used as they are. The strength, one or one per pixel
     (H, W), blends maps, C + s (A - I) [C; 1]; as A [C; 1] is the result, that is C + s (result - C).
-    preserve_luminance comes last, so that it holds for the picture that is written: its L* is the photo's, see
+    preserve_luminance comes last, so that the picture that is written has the photo's L*: see
     `lightness.keep_lightness`.
     """
     if smooth_radius:
@@ -62,7 +61,7 @@ def render(
 
 
 def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float) -> Tensor:
-    """The released post-filter: every pixel's affine map averaged with those of alike neighbours. (3, H, W) twice.
+    """The released post-filter: each pixel's affine map averaged with those of similar neighbours. (3, H, W) twice.
 
     Maps by least squares over clipped 3x3 windows with 1e-3 on the colour diagonal of the normal matrix, smoothed by a
     joint bilateral filter of the photo: sigma radius / 3 in space, `edge` (image units) in the root mean square of
@@ -95,7 +94,7 @@ def _maps(small: Tensor, solved: Tensor) -> Tensor:
 
 
 def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where (y, x) and (y+dy, x+dx) both lie inside: slices for the one and the other."""
+    """Where (y, x) and (y+dy, x+dx) both lie inside the picture: slices for the one and for the other."""
 
     def cut(step: int, size: int) -> tuple[slice, slice]:
         return slice(max(0, -step), size - max(0, step)), slice(max(0, step), size - max(0, -step))
@@ -105,7 +104,7 @@ def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ..
 
 
 def _enlarged_strips(maps: Tensor, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
-    """Rows of the maps at (height, width), a strip at a time: bilinear with pixel centres aligned, as torch resizes."""
+    """Rows of the maps at (height, width), STRIP at a time: bilinear with pixel centres aligned, as torch resizes."""
     flat = maps.flatten(0, 1)
     for top in range(0, height, STRIP):
         rows = torch.arange(top, min(top + STRIP, height), device=maps.device)

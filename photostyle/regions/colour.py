@@ -1,6 +1,6 @@
 """The Monge-Kantorovich colour map: the closed-form optimal transport between two colour Gaussians.
 
-The map is the start of the optimisation, the preset `instant` by itself, and the baseline every result has to beat.
+The map is where the optimisation starts, what the preset `instant` gives, and the baseline of every result.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from photostyle.regions.mixture import Moments, Reference, alone, mixed_moments
 
-# Added to both covariances: (2/255)^2, the scale below which an 8-bit picture's variation is noise. It bounds the
-# gain of a flat region (a clipped sky) and leaves ordinary regions alone.
+# Added to both covariances: (2/255)^2, below which the variation of an 8-bit picture is noise. It bounds the gain of a
+# flat region (a clipped sky) and hardly changes ordinary ones.
 RIDGE = (2 / 255) ** 2
 
 
@@ -29,7 +29,7 @@ def region_moments(image: Tensor, mask: Tensor) -> Moments:
 
 
 def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
-    """The linear map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
+    """The affine map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
 
     T = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, offset so that the means meet:
     Pitie & Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping" (CVMP 2007), eq. 8.
@@ -43,7 +43,7 @@ def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
 
 
 def region_colour_maps(content: Tensor, content_masks: Tensor, style: Tensor, style_masks: Tensor) -> Tensor:
-    """One Monge-Kantorovich map a region. Images (3, H, W), masks (K, H, W) -> (K, 3, 4) on the content's device."""
+    """One Monge-Kantorovich map per region. Images (3, H, W), masks (K, H, W) -> (K, 3, 4) on the content's device."""
     return mixture_colour_maps(content, content_masks, alone(style, style_masks))
 
 

@@ -1,7 +1,8 @@
 """Which region takes its style from which, and the regions at the size of every layer.
 
-Labels pair by name. A label without a partner (an orphan; Luan et al. 2017 restrict the content's labels to
-the style's) goes to the nearest by colour statistics: 2-Wasserstein distance of Gaussians in CIELAB, in ΔE.
+Labels pair by name. A label without a partner is an orphan (Luan et al. 2017 restrict the content's labels to the
+style's). It pairs with the label nearest in colour statistics: by the 2-Wasserstein distance of Gaussians in CIELAB,
+in ΔE.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,19 +22,19 @@ from photostyle.imaging.filters import area_average, fit_within
 from photostyle.regions.colour import symmetric_root
 from photostyle.regions.mixture import Moments, mixed_moments, only
 
-# A region under this share of its picture has no statistics of its own. In the published pairs the labels
-# that only the content has cover 0.1 to 0.4 %: traces of a brush, not regions.
-FLOOR = 0.003
+# A region under this share of its picture is the trace of a brush, and has no statistics of its own. In the published
+# pairs the labels that only the content has cover 0.1 to 0.4 %.
+TRACE = 0.003
 
-# How far apart two colours of compressed masks are still one label, in 8-bit RGB. In each mask JPEG moves a
-# flat colour by up to 7.2 (nine published mask colours and thirty random ones, quality 20 and up), a
-# histogram of 5 bits a channel by up to 7; the published colours are 221 apart.
+# The distance in 8-bit RGB up to which two colours of compressed masks are one label. In each mask JPEG moves a flat
+# colour by up to 7.2 (nine published mask colours and thirty random ones, quality 20 and up), and a histogram of 5 bits
+# per channel by up to 7. The published colours are 221 apart.
 REACH = 30.0
 
-# Long side in pixels at which colour statistics are taken: the default size of a transfer.
+# Long side, in pixels, at which colour statistics are taken: the default size of a transfer.
 STATISTICS_SIDE = 512
 
-WHOLE = ("all",)  # the one name in masks.whole_picture: no mask was given
+WHOLE = ("all",)  # the names of masks.whole_picture, which stands for a mask that was not given
 
 Gaussian = Moments  # of colours in CIELAB
 
@@ -55,11 +56,11 @@ class Pair:
 class Guidance:
     """The regions of the pictures side by side: content[k] takes its style from row k of the references.
 
-    content: (K, H, W), styles: (K, h, w) for each of R references, float32, the content's regions of sum ≤ 1 a pixel;
-    a style region that serves two content regions occurs twice, one that a reference does not give is zero. weights:
-    (R, K) float64, each reference's weight in the mixture that a region takes; they sum to 1 over the references.
-    names, colours: the K content labels. pairs: one for every label of the content's mask, in its order, also for those
-    too small for a row of their own. notes: what was decided for the user, a line each.
+    content: (K, H, W) float32, of sum at most 1 in each pixel. styles: (K, h, w) float32 for each of R references. A
+    style region that serves two content regions stands there twice; one that a reference does not give is zero.
+    weights: (R, K) float64, the weight of each reference in the mixture that a region takes; over the references they
+    sum to 1. names, colours: of the K content labels. pairs: one for every label of the content's mask, in its order,
+    also for those too small for a row of their own. notes: what was decided for the user, one line each.
     """
 
     content: Tensor
@@ -89,13 +90,14 @@ def pair_with_references(
 ) -> Guidance:
     """Pair the regions of content (3, H, W) with those of references (3, h, w), sRGB in [0, 1], masks at their sizes.
 
-    * A content label under FLOOR of its picture joins the content region nearest in colour statistics.
-    * One that the style lacks, or has under FLOOR, takes the style region nearest in them.
-    * No style mask: every region takes the whole style. No content mask: the content takes all regions of the
-      style together. Style regions that nobody takes are unused.
-    * Where colours were clustered (`exact` is False), labels within REACH pair that are each other's nearest.
-    * Of several references, all that have a label give it, in a mixture by their weights; those that lack it, or have
-      it under FLOOR, give nothing of it. A label that none has takes the mixture of the label nearest in statistics.
+    * A content label that covers less than TRACE of its picture joins the content region nearest in colour statistics.
+    * A content label that the style lacks, or has in less than TRACE, takes the style region nearest in them.
+    * Without a style mask every region takes the whole style. Without a content mask the content takes all regions of
+      the style together. Style regions that no content region takes are unused.
+    * Where colours were clustered (`exact` is False), two labels within REACH pair if each is the other's nearest.
+    * Of several references, all that have a label give it, in a mixture by their weights. Those that lack it, or have
+      it in less than TRACE, give nothing of it. A label that none has takes the mixture of the label nearest in
+      statistics.
 
     Pixels outside every region stay outside. The order of labels changes nothing but the order of rows.
     """
@@ -119,9 +121,9 @@ def pair_with_references(
 def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Regions (K, H, W) at every layer of an encoder's plan (encoders.Encoder.plan), by layer name.
 
-    As the released code walks the network (neuralstyle_seg.lua): at a convolution a 3×3 mean with zeros
-    around the picture, so that a mask reaches as far as the features do and darkens at the border; at a pool
-    the area average on ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1".
+    As the released code does it (neuralstyle_seg.lua). At a convolution: a 3×3 mean with zeros around the picture, so
+    that a mask reaches as far as the features do and darkens at the border. At a pool: the area average on
+    ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1".
     """
     carried = {}
     for step, name in plan:
@@ -144,8 +146,8 @@ class _Side:
 
     @cached_property
     def usable(self) -> list[int]:
-        """Regions with statistics of their own; the largest alone where all are under FLOOR."""
-        above = [k for k, share in enumerate(self.shares) if share >= FLOOR]
+        """Regions with statistics of their own; where all are under TRACE, the largest alone."""
+        above = [k for k, share in enumerate(self.shares) if share >= TRACE]
         return above or [max(range(len(self.names)), key=lambda k: (self.shares[k], self.names[k]))]
 
     @cached_property
@@ -154,7 +156,7 @@ class _Side:
         return colour_statistics(self.image, self.masks)
 
     def nearest(self, gaussian: Gaussian) -> int:
-        """The usable region nearest in colour statistics; of two as near, the first by name."""
+        """The usable region nearest in colour statistics; of two at the same distance, the first by name."""
         return min(self.usable, key=lambda k: (wasserstein(self.gaussians[k], gaussian), self.names[k]))
 
 
@@ -162,7 +164,7 @@ Rows = dict[int, int]  # reference → its region: what one content region takes
 
 
 class _Styles:
-    """The regions of the references, told apart by label: one label of several references is one mixture."""
+    """The regions of the references by label: a label that several references have is one mixture."""
 
     def __init__(
         self, references: Sequence[tuple[Tensor, MaskSet]], weights: Sequence[float], content_masks: MaskSet
@@ -182,7 +184,7 @@ class _Styles:
         return {r: labels[k] for r, labels in enumerate(self.labels) if k in labels}
 
     def nearest(self, gaussian: Gaussian) -> Rows:
-        """The label whose mixture is nearest in colour statistics; of two as near, the first by name."""
+        """The label whose mixture is nearest in colour statistics; of two at the same distance, the first by name."""
         return min(
             self._by_name.values(),
             key=lambda rows: (wasserstein(self._gaussian(rows), gaussian), self.name(rows)),
@@ -206,23 +208,24 @@ class _Styles:
         return [self.weights[r] / total if r in rows else 0.0 for r in range(len(self.sides))]
 
     def share(self, rows: Rows) -> float:
-        """The part of their pictures that the regions cover, weighted as their mixture is."""
+        """The share of their pictures that the regions cover, weighted as in their mixture."""
         shares = self.mixture(rows)
         return sum(shares[r] * self.sides[r].shares[row] for r, row in rows.items())
 
     def name(self, rows: Rows) -> str:
-        """One name, or those that clustered masks and whole pictures have for it."""
+        """Their name, or all their names where clustered masks and whole pictures have different ones."""
         return " + ".join(dict.fromkeys(self.sides[r].names[row] for r, row in rows.items()))
 
     def masks(self, r: int, rows: Sequence[Rows]) -> Tensor:
-        """The regions of reference r, one a content region: (K, h, w), zero where it gives none."""
+        """The regions of reference r, one per content region: (K, h, w), zero where it gives none."""
         side = self.sides[r]
         empty = torch.zeros_like(side.masks[0])
         return torch.stack([side.masks[each[r]] if r in each else empty for each in rows])
 
 
 def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
-    total = max(weight.sum(), np.finfo(np.float64).tiny)  # an empty region changes nothing wherever it goes
+    # An empty region may have any statistics: it changes nothing wherever it goes.
+    total = max(weight.sum(), np.finfo(np.float64).tiny)
     mean = lab @ weight / total
     centred = lab - mean[:, None]
     return mean, (centred * weight) @ centred.T / total
@@ -246,13 +249,13 @@ def wasserstein(one: Gaussian, other: Gaussian) -> float:
 
 
 def _union(regions: MaskSet) -> MaskSet:
-    """All regions as the one of a picture without a mask."""
+    """All regions as one, as if there were no mask."""
     masks, colours = regions.masks.sum(0, keepdim=True), regions.colours[:1]
     return replace(regions, masks=masks, names=WHOLE, colours=colours)
 
 
 def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
-    """Content region → style region, for labels that are the same in both masks."""
+    """From content region to style region, for the labels that both masks have."""
     if style.names == WHOLE:
         return dict.fromkeys(range(len(content.names)), 0)
     same = {k: style.names.index(name) for k, name in enumerate(content.names) if name in style.names}

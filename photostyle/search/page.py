@@ -14,7 +14,7 @@ from photostyle.files.images import read_image
 from photostyle.search.pareto import heading, roles
 from photostyle.search.trials import Trial
 
-QUALITY = 90  # of thumbnails as JPEG: a tenth of the PNG's bytes, and no blocks to be seen
+QUALITY = 90  # of thumbnails as JPEG: a tenth of the bytes of PNG, and no visible blocks
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1200px; padding: 0 1em; color: #222 }
@@ -30,8 +30,8 @@ SORTABLE_STYLE = """
 th button { all: unset; cursor: pointer } th button:focus-visible { outline: 2px solid }
 th[aria-sort=ascending] button::after { content: " ▲" } th[aria-sort=descending] button::after { content: " ▼" }
 """
-# A table of class sortable whose heads hold buttons and whose cells have data-key sorts by a click, a second one turns
-# it. Numbers sort as numbers, what is empty goes last in either direction.
+# A click on a button in the head of a table of class "sortable" sorts it by the data-key of the cells, a second click
+# turns the order. Numbers sort as numbers, and empty cells go last in either direction.
 SORTING = """
 function sortRows(table, column, down) {
   const key = row => row.cells[column].dataset.key, body = table.tBodies[0];
@@ -62,9 +62,10 @@ def write_page(
     trials: Sequence[Trial],
     pictures: Mapping[int, Path],
 ) -> None:
-    """Write the page of a search: two photographs (3, h, w) by caption, the plot, every trial, the front in pictures.
+    """Write the page of a search: the photographs, the plot, a table of all trials, pictures of those on the front.
 
-    remarks: lines above it all. pictures: where they are, by number.
+    remarks: lines above all that. inputs: the photographs (3, h, w) in [0, 1] by caption. plot: a PNG.
+    pictures: the files of the trials' pictures, by the trials' numbers.
     """
     figures = "".join(
         f"<figure>{thumbnail(picture, caption)}<br>{escape(caption)}</figure>"
@@ -119,14 +120,14 @@ def _cell(text: str) -> str:
 
 
 def sort_button(text: str) -> str:
-    """What the head of a sortable table's column holds: see SORTING."""
+    """The head of a column in a sortable table: see SORTING."""
     return f'<button type="button">{escape(text)}</button>'
 
 
 def thumbnail(picture: Tensor, caption: str, quality: int = QUALITY, attributes: str = "") -> str:
-    """An <img> of a picture (3, H, W) in [0, 1] at its own size, as JPEG of that quality inside the page.
+    """An <img> of a picture (3, H, W) in [0, 1] at its own size, as a JPEG of that quality inside the page.
 
-    attributes: more of the element's, as HTML.
+    attributes: more attributes of the element, as HTML.
     """
     buffer, levels = io.BytesIO(), (picture.cpu() * 255).round().byte()
     Image.fromarray(levels.permute(1, 2, 0).numpy()).save(
@@ -137,5 +138,5 @@ def thumbnail(picture: Tensor, caption: str, quality: int = QUALITY, attributes:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A file of that media type as an address that holds it."""
+    """The content of a file as an address; kind: its media type."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

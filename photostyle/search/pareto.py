@@ -1,4 +1,4 @@
-"""Which trials of a search are worth keeping: the Pareto front, the chosen one; as a table and as a picture."""
+"""Which trials of a search are worth keeping, the Pareto front and the chosen one, as a table and as a plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from photostyle.evaluation.reports import score_table, write_figure
 from photostyle.files.images import read_image
 from photostyle.search.trials import Trial
 
-ROW = 6  # pictures below the plot, each about as wide as it was computed
+ROW = 6  # pictures below the plot, each of about the width that it was computed at
 
 
 def complete(trials: Sequence[Trial]) -> list[Trial]:
@@ -20,17 +20,18 @@ def complete(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other equals in one score and beats in the other, or beats in both; by style."""
+    """The complete trials that no other trial beats in one score without losing in the other, sorted by style."""
     front: list[Trial] = []
     for trial in sorted(complete(trials), key=lambda each: (each.style, -each.edge, each.number)):
-        # Of those before, which have no more style left to take, the last of the front has the most edges.
+        # No trial before this one has a greater distance of style; the last one on the front has the best edges of
+        # them.
         if not front or trial.edge > front[-1].edge or _scores(trial) == _scores(front[-1]):
             front.append(trial)
     return front
 
 
 def choose(trials: Sequence[Trial]) -> Trial | None:
-    """The complete trial of the least distance, the first of equal ones; None where none is complete."""
+    """The complete trial of the least distance, of equal ones the first; None where no trial is complete."""
     return min(complete(trials), key=lambda trial: (trial.distance, trial.number), default=None)
 
 
@@ -40,7 +41,7 @@ def preset_trial(trials: Sequence[Trial]) -> Trial | None:
 
 
 def roles(trials: Sequence[Trial]) -> dict[int, tuple[str, ...]]:
-    """What is to be said of a trial, by its number: chosen, preset, front."""
+    """The roles of trials by their number: chosen, preset, front."""
     named: dict[int, tuple[str, ...]] = {}
     for role, those in (
         ("chosen", [choose(trials)]),
@@ -68,7 +69,7 @@ def front_table(trials: Sequence[Trial]) -> str:
 
 
 def heading(field: str) -> str:
-    """A dimension's name as a column shows it; the coarse scales have a common factor, not a weight."""
+    """The head of a dimension's column. The coarse scales have a common factor and not a weight."""
     return field.removesuffix("_weight").replace("_", " ")
 
 
@@ -77,8 +78,8 @@ def plot_front(
 ) -> None:
     """Write a PNG of all complete trials, style against edges, above some pictures of the front.
 
-    pictures: where they are, by number; a trial without one is a point only. Raises ValueError where no trial is
-    complete.
+    pictures: the files of the trials' pictures, by the trials' numbers; a trial without one is a point only.
+    style_features: what style was measured in. Raises ValueError where no trial is complete.
     """
     shown = [trial for trial in _telling(trials) if trial.number in pictures]
     figure = Figure(figsize=(9, 7 if shown else 5), layout="constrained")
@@ -113,7 +114,7 @@ def _scatter(axes: Any, trials: Sequence[Trial], style_features: str) -> None:
 
 
 def _arc(axes: Any, distance: float) -> None:
-    """All points as far from (0, 1) as the chosen one: no trial lies above it. It does not move the axes."""
+    """All points as far from (0, 1) as the chosen one. No trial lies above it. It does not change the axes."""
     limits = axes.get_xlim(), axes.get_ylim()
     angle = np.linspace(0, np.pi / 2, 200)
     arc = distance * np.sin(angle), 1 - distance * np.cos(angle)
@@ -126,7 +127,7 @@ def _points(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:
 
 
 def _telling(trials: Sequence[Trial]) -> list[Trial]:
-    """The chosen trial, the preset's and as many of the front, evenly along it, as a row holds; by style."""
+    """The chosen trial, the preset's, and as many of the front as a row has room for, evenly along it; by style."""
     front, special = pareto_front(trials), [choose(trials), preset_trial(trials)]
     told = {trial.number: trial for trial in special if trial is not None}
     room = max(0, ROW - len(told))

@@ -1,4 +1,4 @@
-"""Where the trials of a study are kept: Optuna's journal file, or any database that it knows; and who works on them."""
+"""Where the trials of a study are kept, Optuna's journal file or any database that it knows, and who works on them."""
 
 import os
 import platform
@@ -17,9 +17,10 @@ if TYPE_CHECKING:  # imported where it is used: only a search needs it
 
 
 def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
-    """The study of this name in a journal file, or where an Optuna URL says; begun where there is none.
+    """The study of this name in a journal file, or where an Optuna URL says. It is begun where there is none.
 
-    Two objectives: style, which is to fall, and edge similarity, which is to rise. Raises PhotostyleError.
+    It has two objectives: style, which is to fall, and edge similarity, which is to rise. Raises PhotostyleError where
+    the file or database cannot be opened.
     """
     import optuna
     from optuna.storages import BaseStorage, JournalStorage
@@ -29,7 +30,7 @@ def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
     try:
         with experimental(), _silent():
             if url is None:
-                # Absolute, and not the lock by symbolic link: of a relative path that one waits for ever.
+                # An absolute path and this lock: the lock by symbolic link would wait for ever for a relative one.
                 path = str(journal.absolute())
                 lock = JournalFileOpenLock(path)
                 _mend(journal, lock)
@@ -50,7 +51,7 @@ def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
 
 @contextmanager
 def working(where: str) -> Iterator[None]:
-    """Turns what a storage says when it fails (a full disk, a lost connection) into one line: ComputationError."""
+    """Turn what a storage raises when it fails (a full disk, a lost connection) into a ComputationError of one line."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -78,7 +79,7 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def experimental() -> Iterator[None]:
-    """Without Optuna's warnings of parts that may change: the tests hold those used here to what they do now."""
+    """Silence Optuna's warnings about parts that may change. Tests hold the parts used here to what they do now."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
@@ -100,15 +101,14 @@ def shown(journal: Path, url: str | None) -> str:
 
 
 def this_process() -> dict[str, Any]:
-    """Who tries a trial, and since when (seconds of the epoch), as JSON types."""
+    """Who works on a trial, and since when (seconds of the epoch), as JSON types."""
     return {"host": platform.node(), "pid": os.getpid(), "began": time.time()}
 
 
 def is_gone(process: dict[str, Any]) -> bool:
-    """Whether `this_process` of some process is known to have ended: only on its own machine that can be seen."""
-    if (
-        process.get("host") != platform.node() or os.name != "posix"
-    ):  # elsewhere signal 0 is one like any other
+    """Whether a process, as `this_process` describes it, is known to have ended. Only its own machine can tell."""
+    # Elsewhere than on POSIX systems signal 0 is a signal like any other.
+    if process.get("host") != platform.node() or os.name != "posix":
         return False
     try:
         os.kill(process["pid"], 0)
@@ -120,7 +120,7 @@ def is_gone(process: dict[str, Any]) -> bool:
 
 
 def _mend(journal: Path, lock: "JournalFileOpenLock") -> None:
-    """Cut off a last line that a full disk left unfinished: Optuna would write on in it, and then read neither."""
+    """Cut off a last line that a full disk left unfinished. Optuna would append to it, and then read neither line."""
     if not journal.is_file():
         return
     lock.acquire()
