@@ -152,7 +152,10 @@ def activity(image: Tensor) -> Tensor:
 
 
 def inside(masks: Tensor) -> Tensor:
-    """The least value of each mask in the window around a pixel, so that a region's border does not count as its texture. (K, H, W) -> same."""
+    """The least value of each mask in the window around a pixel, so that a region's border is not taken for its texture.
+
+    (K, H, W) -> the same.
+    """
     return -F.max_pool2d(-masks[None], 2 * WINDOW_RADIUS + 1, 1, WINDOW_RADIUS)[0]
 
 
