@@ -152,7 +152,7 @@ def activity(image: Tensor) -> Tensor:
 
 
 def inside(masks: Tensor) -> Tensor:
-    """The least value of each mask in the window around a pixel, so that a region's border is not taken for its texture.
+    """The least value of each mask in the window around a pixel, so that no region's border counts as its texture.
 
     (K, H, W) -> the same.
     """
