@@ -44,23 +44,21 @@ class LBFGS:
         )
         self.refused = 0
 
-    def step(self, gradient: Tensor) -> Tensor:
-        """What to add to the variable for a gradient at it. Any shape -> the same."""
+    def step(self, variable: Tensor, gradient: Tensor) -> None:
+        """Move the variable, in place, by the gradient at it; both have the same shape."""
         if self._crawls():
             self._start_afresh()
         if self.gain is None:
             self.gain = _gain(gradient)
         scaled = (gradient if self.gain == 1 else gradient * self.gain).flatten()
         if self.last is None:
-            direction = -scaled
-            length = torch.clamp(1 / scaled.abs().sum(), max=1.0) * (scaled.numel() * FIRST_GRADIENT)
-            move = direction.mul(length)
+            direction, length = -scaled, float(_first_length(scaled))
         else:
             before, earlier = self.last
             self._remember(before, scaled - earlier)
-            move = self._direction(scaled)
-        self.last = move, scaled.clone()
-        return move.view_as(gradient)
+            direction, length = self._direction(scaled), 1.0
+        self.last = direction * length, scaled.clone()
+        variable.add_(direction.view_as(variable), alpha=length)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         product = change.dot(step)
@@ -90,6 +88,11 @@ class LBFGS:
         if self.refused < REFUSALS or self.last is None:
             return False
         return bool(self.last[1].abs().mean() > CONVERGED * FIRST_GRADIENT)
+
+
+def _first_length(gradient: Tensor) -> Tensor:
+    """So that the step is in the mean FIRST_GRADIENT in each entry, or the gradient itself where that is shorter."""
+    return torch.clamp(1 / gradient.abs().sum(), max=1.0) * (gradient.numel() * FIRST_GRADIENT)
 
 
 def _gain(gradient: Tensor) -> float:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
-from photostyle.config import TERMS, Recipe
+from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.losses.encoders import Features
+from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.features import SharedFeatures
 from photostyle.losses.term import Term, Terms
+from photostyle.losses.weights import Weights, find
 from photostyle.scene import Scene, Stage
 
 
@@ -55,3 +57,25 @@ def feature_layers(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> tuple
     """The layers whose features the terms compare, none where no term needs an encoder; it is cut after the deepest."""
     layers = [layer for term in terms if term.weighed(recipe) for layer in term.layers(recipe)]
     return tuple(dict.fromkeys(layers))
+
+
+def encoder_for(
+    recipe: Recipe,
+    loaded: Weights | None,
+    terms: Sequence[type[Term]] = TERMS,
+    device: torch.device | str = "cpu",
+) -> Encoder | None:
+    """The encoder with the layers that the terms compare; None where none of them compares any."""
+    layers = feature_layers(recipe, terms)
+    if loaded is None or not layers:
+        return None
+    return Encoder(loaded.state, recipe.encoder, layers=layers, pooling=recipe.pooling).to(device)
+
+
+def weights_for(
+    config: Config, terms: Sequence[type[Term]] = TERMS, say: Callable[[str], None] = lambda line: None
+) -> Weights | None:
+    """The weights of that encoder, found or downloaded; None where no term compares features. Errors as `find`."""
+    if not feature_layers(config, terms):
+        return None
+    return find(config.weights, config.encoder, download=config.download, progress=say)

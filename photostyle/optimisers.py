@@ -105,7 +105,7 @@ def _lbfgs(leaf: Tensor, recipe: Recipe) -> Callable[[int], None]:
     def move(_: int) -> None:
         assert leaf.grad is not None
         with torch.no_grad():
-            leaf.add_(steps.step(leaf.grad))
+            steps.step(leaf, leaf.grad)
 
     return move
 

@@ -1,4 +1,4 @@
-"""The state of a process: threads, determinism and environment, as the command line and workers set them.
+"""The state of a process: threads, determinism and environment, as the command line and workers set them; its device.
 
 The library itself sets none of it: who calls it from Python keeps their own, or takes `prepared`. This module imports
 torch only when it is asked to set it up, since one of its settings is read when torch is imported.
@@ -7,6 +7,12 @@ torch only when it is asked to set it up, since one of its settings is read when
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from photostyle.errors import PhotostyleError
+
+if TYPE_CHECKING:
+    import torch
 
 # What the threads of OpenMP do while they wait. Spinning, its default, makes two busy processes on the same cores ten
 # times slower: the tests of this project took 541 CPU seconds beside another process, and 80 with sleeping threads.
@@ -58,3 +64,16 @@ def _set(threads: int, deterministic: bool) -> None:
     # Asked first, because setting it imports torch's compiler: 1.5 s of a run that may take 0.3.
     if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
+
+
+def device_named(name: str) -> "torch.device":
+    """The device to compute on: "cpu", "cuda", or "auto", which takes CUDA where there is one.
+
+    Raises PhotostyleError where CUDA is asked for and absent.
+    """
+    import torch
+
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise PhotostyleError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
+    return torch.device("cuda" if name != "cpu" and found else "cpu")

@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("shared")
         if fixtures & WORKERS:
             item.add_marker(pytest.mark.xdist_group("workers"))
+        if "loaded" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("loaded"))
 
 
 @pytest.fixture(scope="session")

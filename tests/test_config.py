@@ -97,6 +97,11 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "metrics": ({}, False, True, "record"),
     "quiet": ({}, False, True, "console"),
 }
+# A weight that is not told above: with it and without it.
+for _term in TERMS:
+    for _name in _term.weights:
+        _context = {"weights": "narrow.pth"} if _term.compares_features else {}
+        CASES.setdefault(_name, (_context, 0.0, 1.0, "picture"))
 PATHS = ("content", "output", "weights", "start_file")
 
 

@@ -159,7 +159,7 @@ def run_command(command: str) -> None:
 
 def test_every_command_in_the_readme_works_in_turn(folder):
     commands = commands_of([README])
-    assert len(commands) > 10
+    assert len(commands) > 5
     for command in commands:
         run_command(command)
     assert not (folder / "torch").exists(), "nothing was downloaded"
@@ -188,7 +188,8 @@ def test_the_loop_over_a_folder_works(folder):
     assert [path.name for path in sorted((folder / target).glob("*.jpg"))] == ["harbour.jpg"]
 
 
-def test_the_python_example_runs(folder, capsys):
+def test_the_python_example_runs(folder, monkeypatch, capsys):
+    monkeypatch.setitem(PRESETS["patches"], "iterations", (2,))  # what is tested is that it runs
     (example,) = blocks(README, "python")
     exec(compile(example, "README.md", "exec"), {})
     assert (folder / "out.png").is_file()
@@ -230,6 +231,7 @@ def test_every_option_that_is_mentioned_exists():
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
+    known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))
         assert set(mentioned) <= known, document.name
@@ -294,6 +296,12 @@ def test_the_method_names_its_functions_and_every_term():
     named = names_in(ROOT / "docs/method.md")
     assert len(named) > 50  # one for each row of its tables
     assert {(term.__module__.rpartition(".")[2], term.__name__) for term in TERMS} <= named
+
+
+def test_the_drawing_of_the_flow_names_modules():
+    shown = re.findall(r'<text class="code"[^>]*>([^<]+)<', text_of(ROOT / "docs/images/flow.svg"))
+    assert {name for names in shown for name in names.split(", ")} <= modules().keys()
+    assert len(shown) > 5
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import on_workers.twice
 import pytest
 import torch
+from waiting import until
 
 from experiments import command, framework
 from experiments.framework import (
@@ -148,11 +148,9 @@ def test_a_faulty_config_is_one_line(tmp_path, text, said):
     assert "\n" not in str(error.value)
 
 
-def test_the_script_ends_with_2_and_one_line(tmp_path):
-    script = [sys.executable, str(ROOT / "scripts/experiment.py"), str(tmp_path)]
-    ended = subprocess.run(script, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines() == [
+def test_the_script_ends_with_2_and_one_line(tmp_path, capsys):
+    assert command.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
         f"experiment: {tmp_path}/config.toml does not exist; give the folder of an experiment"
     ]
 
@@ -259,6 +257,7 @@ def test_workers_leave_what_one_process_leaves(numbered, workers):
     assert there["machine"]["threads"] == 1 and "other machines" not in there
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_a_run_loses_and_doubles_nothing(numbered, all_workers, kill_first):
     experiment, data, watched = numbered
     folder = experiment(numbers=[1, 2, 3, 4, 5, 6], watched=str(watched), victim=3)
@@ -287,6 +286,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_goes_on_from_its_records(numbered, tmp_path):
     """Killed when it waits for the last run; its workers end with it."""
     experiment, data, watched = numbered
@@ -294,10 +294,14 @@ def test_a_driver_that_is_killed_goes_on_from_its_records(numbered, tmp_path):
     (tmp_path / "driver.py").write_text(DRIVER, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     driver = subprocess.Popen([sys.executable, tmp_path / "driver.py", folder, data], env=environment)
-    deadline = time.monotonic() + 120
-    while len(list((folder / "runs").glob("*.json"))) < 3 or "4" not in began(watched):
-        assert driver.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    until(
+        lambda: (
+            (len(list((folder / "runs").glob("*.json"))) == 3 and "4" in began(watched))
+            or driver.poll() is not None
+        ),
+        "the last run",
+    )
+    assert driver.poll() is None
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert not (folder / "result.json").exists()
@@ -305,9 +309,7 @@ def test_a_driver_that_is_killed_goes_on_from_its_records(numbered, tmp_path):
     assert run_experiment(folder, data, said.append)["figures"] == {"sum": 20}
     assert said[0] == "3 of 4 runs were done before" and began(watched) == ["1", "2", "3", "4", "4"]
     waiting = int(min(watched.glob("4-*"), key=lambda path: path.name.split("-")[2]).name.split("-")[1])
-    while Path(f"/proc/{waiting}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{waiting}").exists()
+    until(lambda: not Path(f"/proc/{waiting}").exists(), "the end of the worker")
 
 
 def test_an_input_that_is_missing_is_said_before_anything_runs(numbered):

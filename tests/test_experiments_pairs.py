@@ -198,6 +198,7 @@ def test_low_resolution_ranks_settings_and_judges_a_search_at_full_size(experime
     assert (folder / "runs" / "sheet.jpg").exists()
 
 
+@pytest.mark.slow
 def test_cost_is_of_a_process_of_its_own(experiment):
     held = np.ones(1200 * 2**17)  # 1200 MiB of eight bytes each, which are no peak of the process
     quick = QUICK.removesuffix(", threads = 1")

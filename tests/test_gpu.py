@@ -10,7 +10,7 @@ from vgg import narrow_vgg
 
 from photostyle.cli import program as cli
 from photostyle.cli.console import DONE
-from photostyle.config import Config
+from photostyle.config import Recipe
 from photostyle.files.images import write_image
 from photostyle.imaging.filters import halve, luma, resize
 from photostyle.imaging.matting import MattingOperator
@@ -24,6 +24,7 @@ from photostyle.losses.structure import structure_loss
 from photostyle.losses.variation import variation_loss
 from photostyle.objective import Objective
 from photostyle.optimisers import optimise
+from photostyle.presets import recipe
 from photostyle.regions.mixture import alone
 from photostyle.scene import Scene, Stage
 
@@ -153,9 +154,7 @@ def test_rendering_is_the_cpus(photo: Tensor, image: Tensor):
 def test_ten_steps_of_adam_are_the_cpus(
     state: dict[str, Tensor], image: Tensor, photo: Tensor, style: Tensor
 ):
-    settings = Config(
-        Path("photo"),
-        (Path("style"),),
+    settings = Recipe(
         gram_weight=0.05,
         content_weight=0.005,
         content_layer="relu2_2",
@@ -183,7 +182,7 @@ def test_ten_steps_of_lbfgs_are_the_cpus():
     # over all of them, near 128), and the second step, made from that, is another one on every device.
     curvature = torch.linspace(1, 10, 60).view(3, 4, 5)
     target = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
-    settings, runs = Config(Path("photo"), (Path("style"),), optimiser="lbfgs"), {}
+    settings, runs = recipe("patches", optimiser="lbfgs"), {}
     for device in ("cpu", "cuda"):
 
         def bowl(image: Tensor) -> dict[str, Tensor]:

@@ -22,15 +22,8 @@ from photostyle.regions.mixture import alone
 from photostyle.scene import Scene, Stage
 
 LAYERS = ("relu1_1", "relu2_1")
-NOTHING = {
-    "content_weight": 0.0,
-    "gram_weight": 0.0,
-    "patch_weight": 0.0,
-    "texture_weight": 0.0,
-    "structure_weight": 0.0,
-    "variation_weight": 0.0,
-    "photorealism_weight": 0.0,
-    "photorealism_coarse": (),
+WEIGHTS = [(term, name) for term in TERMS for name in term.weights]
+NOTHING = {name: () if isinstance(getattr(Recipe, name), tuple) else 0.0 for _, name in WEIGHTS} | {
     "content_layer": "relu2_2",
     "style_layers": LAYERS,
 }
@@ -62,9 +55,6 @@ def encoder() -> Encoder:
 
 def terms(scene: Scene, image: Tensor, encoder: Encoder | None = None, stage: Stage = STAGE, **settings):
     return Objective(recipe(**settings), stage, scene, encoder)(image)
-
-
-WEIGHTS = [(term, name) for term in TERMS for name in term.weights]
 
 
 def one(value: float, name: str) -> float | tuple[float, ...]:

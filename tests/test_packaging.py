@@ -129,13 +129,13 @@ def test_the_check_and_the_continuous_integration_install_what_they_need_and_che
 def test_all_is_everything_but_what_needs_a_gpu_and_the_lowest_versions_too(command):
     code, said = command("scripts/check", "--all")
     assert code == 0
-    lowest = (
+    with_old = (
         ".venv-lowest python -m pip install --quiet --editable .[dev] --constraint",
         ".venv-lowest python -m pytest",
     )
-    assert_in_turn(said, (INSTALL + ".[dev,cluster]", *CHECKS, ".venv python -m pytest", *lowest))
+    assert_in_turn(said, (INSTALL + ".[dev,cluster]", *CHECKS, ".venv python -m pytest", *with_old))
     assert said[5].endswith("-m not gpu")
-    assert_in_turn(command("scripts/check", "--lowest")[1], lowest[1:])
+    assert_in_turn(command("scripts/check", "--lowest")[1], with_old[1:])
     # What the cluster needs comes with what the check needs.
     assert_in_turn(command("scripts/check")[1], (*CHECKS, ".venv python -m pytest"))
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from skimage.transform import resize
 from torch import Tensor
 from vgg import narrow_vgg
 
-from photostyle import pipeline, solver
+from photostyle import solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import write_image
+from photostyle.losses.term import Terms
 from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
 from photostyle.pipeline import Result, stages_of, transfer
@@ -440,53 +442,47 @@ def test_an_interrupt_before_the_first_step_leaves_the_recoloured_photo(
     torch.testing.assert_close(result.image, whole.image)
 
 
-def broken_after(good_evaluations: int, value: float) -> type:
-    """An objective whose value is finite so many times, and then is not."""
+def broken_after(good_evaluations: int, value: float) -> Callable[..., Callable[[Tensor], Terms]]:
+    """Makes an objective whose value is finite so many times, and then is not."""
+    calls = count(1)
 
-    class Broken:
-        def __init__(self, *arguments: Any) -> None:
-            self.calls = 0
+    def broken(image: Tensor) -> Terms:
+        return {"patches": (image * (value if next(calls) > good_evaluations else 1.0)).sum()}
 
-        def __call__(self, image: Tensor) -> dict[str, Tensor]:
-            self.calls += 1
-            return {"patches": (image * (value if self.calls > good_evaluations else 1.0)).sum()}
-
-    return Broken
+    return lambda stage, scene: broken
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
-    make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, value: float
+    make: Callable[..., Config], value: float
 ) -> None:
-    monkeypatch.setattr(pipeline, "Objective", broken_after(2, value))
     steps: list[Tensor] = []
-    result = transfer(make(size=128, coarsest=128), lambda step: steps.append(step.image.clone()))
+    result = transfer(
+        make(size=128, coarsest=128),
+        lambda step: steps.append(step.image.clone()),
+        objective=broken_after(2, value),
+    )
     assert "patches is not finite at evaluation 3 of stage 1 (128x96)" in result.ended
     assert "lower --learning-rate" in result.ended
     assert len(result.trace) == 2
     torch.testing.assert_close(result.image, steps[-1])
 
 
-def test_a_run_that_breaks_at_once_gives_its_start(
-    make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline, "Objective", broken_after(0, math.nan))
-    result = transfer(make(size=128, coarsest=128, start="content"))
+def test_a_run_that_breaks_at_once_gives_its_start(make: Callable[..., Config]) -> None:
+    config = make(size=128, coarsest=128, start="content")
+    result = transfer(config, objective=broken_after(0, math.nan))
     assert "evaluation 1" in result.ended
     torch.testing.assert_close(result.image, result.photo.pixels)
 
 
-def test_a_full_memory_is_one_line_with_a_remedy(
-    make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_memory_is_one_line_with_a_remedy(make: Callable[..., Config]) -> None:
     def exhaust(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nSee documentation")
 
-    monkeypatch.setattr(pipeline, "Objective", exhaust)
     with pytest.raises(
         ComputationError, match=r"^out of memory at --size 64; try a smaller --size \(.*GiB\.\)$"
     ):
-        transfer(make())
+        transfer(make(), objective=exhaust)
 
 
 # Bytes

@@ -80,6 +80,7 @@ def test_a_killed_worker_s_task_is_done_by_another(
     assert said == [f"task 2: its worker was lost; attempt 2 of {ATTEMPTS}"]
 
 
+@pytest.mark.slow
 def test_a_task_that_ends_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
     with (
         workers() as pool,
@@ -124,6 +125,7 @@ def test_leaving_it_ends_what_is_running(all_workers: Workers, tmp_path: Path) -
     until(lambda: not is_alive(process), "the end of the worker")
 
 
+@pytest.mark.slow
 def test_a_worker_lost_while_idle_is_noticed(kept_processes: Processes) -> None:
     """Its next task is sent to nobody, and then to another."""
     with kept_processes as pool:

@@ -1,46 +1,63 @@
-"""What is said while a run goes on: the stage, the evaluation and the terms, each once."""
+"""How far a run is: work counted in pixels, a handful of lines, one number for each term."""
 
 import pytest
 import torch
 
+from photostyle.cli import progress
 from photostyle.cli.progress import LINES_PER_STAGE, Progress, by_term, describe
 from photostyle.optimisers import Step
 from photostyle.scene import Stage
 
-STAGE = Stage(0, long_side=40, height=30, width=40, iterations=20, photorealism=True)
+STAGES = (Stage(0, 32, 24, 32, 10, True), Stage(1, 64, 48, 64, 10, True))
 
 
-def step(iteration: int, **losses: float) -> Step:
-    return Step(stage=STAGE, iteration=iteration, losses=losses, image=torch.zeros(3, 30, 40), seconds=0.1)
+def step(stage: Stage, iteration: int, seconds: float = 0.0, **losses: float) -> Step:
+    return Step(stage, iteration, losses, torch.zeros(3, stage.height, stage.width), seconds)
 
 
-def test_the_layers_of_the_gram_term_are_one_number():
-    losses = {"content": 1.0, "gram relu1_1": 0.25, "gram relu2_1": 0.5, "variation": 2.0}
-    assert by_term(losses) == {"content": 1.0, "gram": 0.75, "variation": 2.0}
+def test_layers_of_one_term_are_shown_as_their_sum():
+    losses = {"gram relu1_1": 1.0, "gram relu2_1": 2.5, "content": 0.25}
+    assert describe(step(STAGES[1], 3, **losses), 2) == "stage 2/2 64x48  3/10  gram 3.5  content 0.25"
+
+
+def test_without_a_terminal_there_are_a_few_lines_for_each_stage():
+    said: list[str] = []
+    watch = Progress(STAGES, said.append, bar=False)
+    for stage in STAGES:
+        for iteration in range(1, 11):
+            watch(step(stage, iteration, patches=1.0))
+    watch.close()
+    assert len(said) == 2 * LINES_PER_STAGE
+    assert [line.split()[3] for line in said] == 2 * ["2/10", "4/10", "6/10", "8/10", "10/10"]
+
+
+def test_the_time_left_counts_the_pixels_that_are_left(monkeypatch: pytest.MonkeyPatch):
+    """The second stage has four times the pixels of the first: after the first a fifth of the work is done."""
+    clock, said = 100.0, list[str]()
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock)
+    watch = Progress(STAGES, said.append, bar=False)
+    for iteration in range(1, 11):
+        watch(step(STAGES[0], iteration, seconds=1.0, patches=1.0))
+        clock += 1
+    # Begun a second before the first step was seen, at 100; the tenth was seen at 109.
+    assert said[-1].endswith("  40 s left")
+
+
+def test_on_a_terminal_the_bar_is_full_at_the_end(capsys: pytest.CaptureFixture[str]):
+    watch = Progress(STAGES, lambda line: pytest.fail(line), bar=True)
+    for stage in STAGES:
+        for iteration in range(1, 11):
+            watch(step(stage, iteration, patches=1.0))
+    watch.close()
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "stage 2/2 64x48  10/10  patches 1" in shown
+
+
+def test_nothing_is_shown_before_the_first_step(capsys: pytest.CaptureFixture[str]):
+    Progress(STAGES, print, bar=True).close()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_term_of_somebody_else_keeps_its_whole_name():
     losses = {"edge sharpness": 1.0, "edge blur": 2.0, "grammar": 3.0}
     assert by_term(losses) == losses
-
-
-def test_a_line_says_where_the_run_is():
-    text = describe(step(7, content=1.5), stages=2)
-    assert text == "stage 1/2 40x30  7/20  content 1.5"
-
-
-def test_without_a_terminal_a_stage_is_a_few_lines():
-    lines: list[str] = []
-    progress = Progress([STAGE], lines.append, bar=False)
-    for iteration in range(1, STAGE.iterations + 1):
-        progress(step(iteration, content=1.0))
-    progress.close()
-    assert len(lines) == LINES_PER_STAGE
-    assert lines[-1].endswith("0 s left") and all("s left" in line for line in lines)
-
-
-@pytest.mark.parametrize("bar", [True, False])
-def test_a_run_without_steps_says_nothing(bar, capsys):
-    Progress([STAGE], print, bar).close()
-    said = capsys.readouterr()
-    assert said.out == said.err == ""

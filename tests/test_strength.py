@@ -7,8 +7,8 @@ from torch import Tensor
 from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.files.masks import MaskSet
+from photostyle.finish import strengths_of
 from photostyle.imaging.filters import resize
-from photostyle.pipeline import strengths_of
 from photostyle.regions.canvas import feather
 from photostyle.regions.strength import region_strengths
 

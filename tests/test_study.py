@@ -16,10 +16,11 @@ import pytest
 import torch
 from on_workers.trial import part_of_a_study, watched
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 from skimage import data
 from skimage.transform import resize
+from waiting import until
 
 from photostyle.cli.arguments import parse_config
 from photostyle.config import Config
@@ -93,6 +94,10 @@ def record(trial: Trial | int) -> dict[str, Any]:
     number = trial if isinstance(trial, int) else trial.number
     found: dict[str, Any] = json.loads(Path(f"search/trials/{number:04d}.json").read_text(encoding="utf-8"))
     return found
+
+
+def running(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.study.trials if trial.state == TrialState.RUNNING]
 
 
 def states(study: Study) -> list[str]:
@@ -496,6 +501,7 @@ def test_workers_find_what_one_process_finds(study: Callable[..., Study], all_wo
     assert study().trials() == together and study().missing(4) == 0
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_a_trial_loses_and_doubles_nothing(
     study: Callable[..., Study],
     all_workers: Workers,
@@ -571,10 +577,10 @@ def test_a_killed_driver_s_trials_are_tried_again(study: Callable[..., Study], p
         for _ in range(3):
             assert driver.stdout.readline()
         # Whose a trial is, is not known in the moment in which it is begun: not then, but while it is tried.
-        time.sleep(0.3)
+        again = study(iterations=(200,))
+        until(lambda: running(again) and all("process" in each.user_attrs for each in running(again)))
         driver.kill()
-    again = study(iterations=(200,))
-    left = [trial.number for trial in again.study.trials if trial.state == TrialState.RUNNING]
+    left = running(again)
     done = sum(trial.state == "complete" for trial in again.trials())
     assert 1 <= len(left) <= 2 and done >= 3
     assert len(list(again.run(done + 2))) == 2

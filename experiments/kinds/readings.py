@@ -15,12 +15,12 @@ from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.reports import contact_sheet
 from photostyle.evaluation.scores import SCORES, score
 from photostyle.files.images import read_image, write_image
+from photostyle.finish import rendered
 from photostyle.imaging.matting import MattingOperator
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.term import Terms
 from photostyle.losses.weights import find
 from photostyle.objective import Objective, feature_layers
-from photostyle.pipeline import rendered
 from photostyle.presets import recipe
 from photostyle.regions.guidance import pair_regions
 from photostyle.regions.mixture import alone

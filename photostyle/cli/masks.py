@@ -11,14 +11,12 @@ from torch import Tensor
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, make_folder, note, refuse_inputs
-from photostyle.config import RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.files.images import check_output, read_image
 from photostyle.files.masks import mask_size, read_masks
 from photostyle.imaging.filters import size_of
-from photostyle.pipeline import device_of
-from photostyle.process import prepared
+from photostyle.process import device_named, prepared
 from photostyle.regions.guidance import pair_regions
 
 
@@ -86,7 +84,7 @@ def segment(arguments: Sequence[str]) -> int:
         only=options.only,
         download=options.download,
         seed=options.seed,
-        device=device_of(RunOptions(device=options.device)),
+        device=device_named(options.device),
     )
     batches = [[picture] for picture in pictures] if options.each else [pictures]
     with prepared(options.threads):

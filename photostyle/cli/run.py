@@ -39,9 +39,10 @@ from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, write_image
 from photostyle.losses.weights import locate
+from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
-from photostyle.pipeline import TO_BE_MADE, MaskMaker, Result, device_of, transfer
-from photostyle.process import prepared
+from photostyle.pipeline import MaskMaker, Result, transfer
+from photostyle.process import device_named, prepared
 from photostyle.stages import schedule
 from photostyle.validate import check
 
@@ -137,7 +138,7 @@ class _MaskMaker:
             refine=config.refine_masks,
             download=config.download,
             seed=config.seed,
-            device=device_of(config),
+            device=device_named(config.device),
         )
 
     def _check(self) -> None:

@@ -19,7 +19,7 @@ from photostyle.evaluation.records import read_record
 from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.images import read_image
 from photostyle.losses.weights import find, locate
-from photostyle.pipeline import read_all_masks
+from photostyle.materials import read_all_masks
 from photostyle.regions.canvas import feather, recolour
 from photostyle.regions.colour import region_colour_maps
 from photostyle.regions.guidance import Guidance, pair_regions

@@ -14,7 +14,7 @@ from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.pipeline import TO_BE_MADE
+from photostyle.materials import TO_BE_MADE
 from photostyle.presets import PRESETS, configure
 from photostyle.process import prepared
 from photostyle.search.page import write_page

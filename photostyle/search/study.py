@@ -21,8 +21,8 @@ from photostyle.evaluation.records import commit, config_to_json, environment, w
 from photostyle.files.arrays import path_of
 from photostyle.files.images import write_image
 from photostyle.optimisers import Diverged
-from photostyle.pipeline import device_of
 from photostyle.presets import PRESETS
+from photostyle.process import device_named
 from photostyle.search.space import default_values, settings_of
 from photostyle.search.storage import experimental, is_gone, open_study, shown, this_process, working
 from photostyle.search.trials import Problem, Solution, Trial, placed, solve_with
@@ -55,7 +55,7 @@ def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
 
     Raises PhotostyleError where that device is CUDA and there is none.
     """
-    device = device_of(problem.config)
+    device = device_named(problem.config.device)
     problem = placed(problem, device)
     began, solution, failure = time.perf_counter(), None, ""
     try:

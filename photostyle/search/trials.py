@@ -25,20 +25,13 @@ from photostyle.evaluation.scores import (
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.masks import MaskSet
+from photostyle.finish import rendered, strengths_of
 from photostyle.imaging.filters import area_average, size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
-from photostyle.objective import feature_layers
-from photostyle.pipeline import (
-    device_of,
-    encoder_for,
-    full_scene,
-    notes_of,
-    paired,
-    read_all_masks,
-    rendered,
-    strengths_of,
-)
+from photostyle.materials import full_scene, notes_of, paired, read_all_masks
+from photostyle.objective import encoder_for, feature_layers
+from photostyle.process import device_named
 from photostyle.scene import Scene, Stage
 from photostyle.search.space import SPACE, Dimension, space_of
 from photostyle.solver import colour_maps, recolouring, solve, staged, starting
@@ -120,7 +113,7 @@ def prepare(
     PhotostyleError for bad input or options.
     """
     check(config)
-    device = device_of(config)
+    device = device_named(config.device)
     if len(config.style) > 1:
         raise PhotostyleError(
             f"a search scores against one reference, {len(config.style)} are given; give one"
