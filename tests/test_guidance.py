@@ -262,7 +262,7 @@ def blurred(mask: np.ndarray, times: int) -> np.ndarray:
     return mask
 
 
-def test_masks_are_blurred_once_a_convolution_and_halved_once_a_pool():
+def test_masks_are_blurred_once_per_convolution_and_halved_once_per_pool():
     mask = np.random.default_rng(3).random((64, 48))
     carried = carry_masks(torch.from_numpy(mask)[None], PLAN)
     expected = mask
