@@ -212,13 +212,17 @@ def test_twelve_megapixels_take_no_more_memory_than_their_own(photo, style):
 # Against independent computations
 
 
-@pytest.mark.parametrize("slope", [0.0002, 0.001, 0.004, 0.012])
-def test_a_ramp_has_no_step_whatever_its_slope(slope: float):
-    # Up to a CIELAB lightness of 1.2 a pixel, which is 12 between the middles of two flanks: far above STEP.
-    flat = torch.full((3, 70, 70), 0.5)
-    ramp = flat + slope * (torch.arange(70) - 35).expand(3, 70, 70)
-    assert artefacts.banding(ramp, flat) == 0
-    assert artefacts.banding(ramp.transpose(1, 2), flat) == 0
+def test_a_ramp_has_no_step_whatever_its_slope():
+    ramp = np.broadcast_to(np.linspace(0, 90, 40)[None, None], (3, 12, 40)).copy()
+    assert artefacts.step_heights(ramp, 2, 7)[:, 8:-8] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_step_has_its_height_at_the_four_places_around_it():
+    step = np.zeros((3, 12, 40))
+    step[0, :, 20:], step[1, :, 20:] = 3, 4
+    heights = artefacts.step_heights(step, 2, 7)
+    assert heights[:, 18:22] == pytest.approx(5, abs=1e-6)
+    assert heights[:, :18] == pytest.approx(0, abs=1e-6) and heights[:, 22:] == pytest.approx(0, abs=1e-6)
 
 
 def test_banding_is_the_excess_of_the_steps_on_a_walk_of_a_hundredth():
@@ -240,6 +244,9 @@ def test_noise_is_the_standard_deviation_of_white_noise_in_lab():
     deviation = np.sqrt(lab.var((0, 1)).sum())
     # The worse of two octaves in each window of 289 pixels is a little above their mean.
     assert artefacts.noise(result, content) == pytest.approx(deviation, rel=0.08)
+    for mask in artefacts.NOISE_MASKS:
+        rough = artefacts.roughness(lab.transpose(2, 0, 1), mask)
+        assert np.sqrt(rough.var((1, 2)).sum()) == pytest.approx(deviation, rel=0.05)
 
 
 def test_amplified_grain_is_noise_where_structure_is_not_amplified_alike(photo):
