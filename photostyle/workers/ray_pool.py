@@ -22,7 +22,7 @@ from photostyle.process import WAITING, environment
 from photostyle.workers.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer, cores_here
 
 INSTALL = "pip install 'photostyle[cluster]'"
-CODE = ("*.py", "*.toml")  # what a package's code consists of
+CODE = ("*.py", "*.pyi", "*.toml")  # what a package's code consists of; its stub says what it exports
 PATIENCE = 10.0  # seconds for a connection: ten times what the farthest takes
 # Ray would report to its makers that it was used.
 UNREPORTED = {"RAY_USAGE_STATS_ENABLED": "0"}
