@@ -50,7 +50,7 @@ class Diverged(ComputationError):
 def optimise(
     start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
 ) -> Iterator[Step]:
-    """Minimise the sum of the objective's terms from a start (3, H, W) in [0, 1]; yields one Step an evaluation.
+    """Minimise the sum of the objective's terms from a start (3, H, W) in [0, 1]; yields one Step per evaluation.
 
     Raises Diverged with the last good picture when a term is not finite.
     """

@@ -1,4 +1,4 @@
-"""The state of a process: threads, determinism and environment, as the command line and workers set them; its device.
+"""The state of a process: its device, and the threads, determinism and environment that commands and workers set.
 
 The library itself sets none of it: who calls it from Python keeps their own, or takes `prepared`. This module imports
 torch only when it is asked to set it up, since one of its settings is read when torch is imported.

@@ -83,7 +83,7 @@ LAMP_RADIUS = 24  # pixels: a flare with most of its rays
 
 
 def paint(shapes: tuple[Shape, ...], height: int, width: int) -> np.ndarray:
-    """A colour mask: flat colours, one a region. Returns (height, width, 3) uint8."""
+    """A colour mask: one flat colour per region. Returns (height, width, 3) uint8."""
     mask = np.zeros((height, width, 3), np.uint8)
     for colour, corners in shapes:
         x, y = zip(*corners, strict=True)

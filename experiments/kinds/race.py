@@ -39,7 +39,7 @@ STRATEGIES = {
 def race(
     strategy: Strategy, objective: SlidesObjective, evaluations: int, targets: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """So many evaluations a size -> the last picture; seconds until the clamped picture's total is at most each target.
+    """So many evaluations at each size -> the last picture; seconds until its clamped total is at most each target.
 
     Everything is counted but the objective at full size, which both sides have; None: never reached.
     """

@@ -44,7 +44,7 @@ class SegmentCommand:
     only: tuple[str, ...] = ()
     """labels to keep; all others become one region, "rest": --only sky"""
     kind: Literal["soft", "colours"] = "soft"
-    """soft: a grey picture a region; colours: one picture of flat colours, the easier to repaint"""
+    """soft: one grey picture per region; colours: one picture of flat colours, the easier to repaint"""
     depth: Literal[8, 16] = 8
     """bits of the grey pictures"""
     download: bool = True

@@ -11,7 +11,7 @@ class EnergySettings:
     """The unit of energies."""
 
     energies: Literal["mean", "sum"] = "mean"
-    """photorealism and variation a pixel, or summed over the picture as the released code does"""
+    """photorealism and variation per pixel, or summed over the picture as the released code does"""
 
 
 def pixels(recipe: EnergySettings, photo: Tensor) -> int:

@@ -1,7 +1,7 @@
 """Style without a network: the distributions of small patches, region by region, compared by sliced Wasserstein.
 
-A patch distribution is seen through random unit filters, a projection a filter (Elnekave & Weiss, "Generating Natural
-Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
+A patch distribution is seen through random unit filters, each of which gives one projection (Elnekave & Weiss,
+"Generating Natural Images with Direct Patch Distributions Matching", ECCV 2022; regions and soft weights are ours).
 """
 
 from collections.abc import Mapping, Sequence

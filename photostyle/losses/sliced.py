@@ -17,9 +17,11 @@ from photostyle.bounds import AtLeast, Between
 from photostyle.imaging.filters import halve
 from photostyle.regions.mixture import Reference, mixed_samples
 
-BINS = 2048  # of the histogram that ranks projections: a bin is 1/2048 of their range, below an 8-bit level
+# Of the histogram that ranks projections: one bin is 1/2048 of their range, less than an 8-bit level.
+BINS = 2048
 KNOTS = 2048  # of a style region's stored quantile function
-LEAST_WEIGHT = 0.05  # a pixel with less of a region than this says nothing about it at that level
+# A pixel that belongs less than this to a region says nothing about it at that level.
+LEAST_WEIGHT = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class SlicedSettings:
     patch_levels: Annotated[int, AtLeast(1)] = 5
     """most pyramid levels of patches and texture, each half the one before"""
     patch_bank: int = 96
-    """random filters a level, and directions that texture is seen along"""
+    """random filters of each level, and directions along which texture is seen"""
     optimiser: Literal["adam", "lbfgs"] = "adam"
     """Adam (clamped to [0, 1] after each step) or L-BFGS without line search, as released"""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 612
@@ -59,9 +61,9 @@ class Samples:
 class SlicedRegions:
     """Mean over drawn directions of sum_k share_k W2^2(region k of the picture, region k of the references).
 
-    weights (K, h, w): what each pixel counts for in each region. shares: K numbers. care (K, h, w) in [0, 1]: the
-    part of a pixel's way to its goal that is asked for; it keeps its rank among the others, so goals do not depend on
-    it. A region that has no pixel in the picture, or in no reference, is left out.
+    weights (K, h, w): how much each pixel counts in each region. shares: K numbers. care (K, h, w) in [0, 1]: how much
+    the distance of each pixel from its goal counts. It does not move the goals: a pixel of little care keeps its rank
+    among the others. A region without pixels, in the picture or in all references, is left out.
     """
 
     def __init__(

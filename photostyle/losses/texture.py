@@ -29,20 +29,22 @@ from photostyle.losses.term import Term
 from photostyle.regions.mixture import Reference
 from photostyle.scene import Scene, Stage
 
-FILTERS = (
-    16  # random zero-mean 3x3 filters, whose space has 8 dimensions; 8 filters are not enough, 32 gain little
-)
+# Random zero-mean 3x3 filters, whose space has 8 dimensions; 8 filters are not enough, 32 gain little.
+FILTERS = 16
 SIDE = 3  # pixels of a filter; 5 are no better, the pyramid sees to larger ones
-POOL = 2  # pixels a side of the mean that makes a modulus of several neighbouring responses
-BEND = 0.01  # image units: sqrt(r^2 + BEND^2) - BEND is smooth where the modulus is not, and leaves 8-bit noise be
+POOL = 2  # pixels on a side of the mean that makes one modulus of neighbouring responses
+# In image units: sqrt(r^2 + BEND^2) - BEND is smooth where the modulus is not, and hardly sees 8-bit noise.
+BEND = 0.01
 LEAST_TEXTURE_SIDE = (
     32  # pixels of the shorter side of a level: on fewer, moduli are of objects and not of texture
 )
 # Contrast at which a window counts half: six 8-bit levels.
 FAINT = 6 / 255
 WINDOW_RADIUS = 2  # pixels of the 5x5 window in which activity is measured
-DRAWS = 6  # directions a step and level: twelve make the same picture, if each step draws others
-FIXED_DRAWS = 2 * FILTERS  # where all steps have to share them: enough to span the moduli
+# Directions for each step and level: twelve make the same picture, as long as each step draws others.
+DRAWS = 6
+# Where all steps share them: enough to span the moduli.
+FIXED_DRAWS = 2 * FILTERS
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,10 @@ def activity(image: Tensor) -> Tensor:
 
 
 def inside(masks: Tensor) -> Tensor:
-    """The least of each mask in the window around a pixel: a region's border is no texture of it. (K, H, W) -> same."""
+    """The least value of each mask in the window around a pixel, so that no region's border counts as its texture.
+
+    (K, H, W) -> the same.
+    """
     return -F.max_pool2d(-masks[None], 2 * WINDOW_RADIUS + 1, 1, WINDOW_RADIUS)[0]
 
 

@@ -58,7 +58,7 @@ def open_pool(
 
     None: this process. "local": processes of this machine. "auto": Ray, the cluster at RAY_ADDRESS or one that is
     started on this machine for as long as the pool lasts; processes where Ray is not installed, which is said.
-    "ray://HOST:PORT": the cluster that answers there. packages: those the tasks' functions are from.
+    "ray://HOST:PORT": the cluster that answers there. packages: those that the tasks' functions come from.
     Raises PhotostyleError for anything else, and for a cluster that cannot be had.
     """
     check_cluster(cluster, cores)
@@ -183,7 +183,7 @@ def _connect(address: str, packages: Sequence[str]) -> None:
         _reach(address)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), environment(UNREPORTED):
             warnings.simplefilter("ignore", UserWarning)  # of a client that waits in vain: the error says it
-            # Sent to workers of this machine too: of the modules found here they would find some, or others.
+            # Sent even to workers of this machine, which would otherwise find some of these modules, or older ones.
             code = [str(_copied(name, Path(folder))) for name in packages]
             ray.init(address, runtime_env={"py_modules": code, "env_vars": waiting}, **options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
