@@ -1,9 +1,9 @@
-"""Colour transfers that anybody can have in a second, region by region: what a slow method has to beat.
+"""Colour transfers that take a second, region by region: what a slow method has to beat.
 
-A third, the Monge-Kantorovich map, is the library's own (`colour.region_colour_maps`, preset `instant`). All take what
-`score` takes: content (3, H, W) and style (3, h, w), sRGB in [0, 1], and masks (K, H, W) and (K, h, w), of which region
-k of one is to look like region k of the other. Regions are blended by the content's masks; what no region covers keeps
-the photo's colours.
+A third one, the Monge-Kantorovich map, is the library's own (`colour.region_colour_maps`, preset `instant`). All take
+content (3, H, W) and style (3, h, w), sRGB in [0, 1], and masks (K, H, W) and (K, h, w): region k of one is to look
+like region k of the other. Regions are blended by the content's masks, and what no region covers keeps the colours of
+the photo.
 """
 
 from collections.abc import Callable
@@ -25,19 +25,19 @@ Transfer = Callable[[Array, Array, Array, Array], Array]
 LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 OPPONENT = np.diag(np.sqrt([1 / 3, 1 / 6, 1 / 2])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 
-# A spread below that of rounding to 8 bits at white says nothing: it neither divides nor is reached.
+# A spread below that of rounding to 8 bits at white says nothing, so this stands for it.
 LEAST_SPREAD = np.log10(1 + HALF_LEVEL)
-LARGEST_POWER = 300.0  # of ten; float64 ends at 308, and two infinities would leave no number
+LARGEST_POWER = 300.0  # of ten: float64 ends at 308, and the difference of two infinities is no number
 
 
 def reinhard(content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor) -> Tensor:
     """Means and standard deviations of every region in lαβ (Reinhard et al., IEEE CG&A 21(5), 2001). -> (3, H, W).
 
     On each axis x' = mean_s + (x - mean_c) sd_s / sd_c (eqs. 10 and 11), weighted by the masks. The matrices are
-    applied to the values as they stand in the file, as is customary, and undone by their exact inverses where the paper
-    prints four digits (eqs. 8 and 9). L, M and S below half an 8-bit level count as that, for zero has no logarithm
-    (eq. 5); colours outside [0, 1] are clipped. Raises PhotostyleError where shapes disagree or a region is empty in
-    either picture.
+    applied to the values as they stand in the file, as is customary, and undone by their exact inverses, of which the
+    paper prints four digits (eqs. 8 and 9). L, M and S below half an 8-bit level count as half a level, because zero
+    has no logarithm (eq. 5). Colours outside [0, 1] are clipped. Raises PhotostyleError where shapes disagree or a
+    region is empty in either picture.
     """
     return _by_region(_ruderman_statistics, content, style, content_masks, style_masks)
 
@@ -46,7 +46,8 @@ def histogram_matching(content: Tensor, style: Tensor, content_masks: Tensor, st
     """The histogram of every region and channel becomes the style's (scikit-image's match_histograms). -> (3, H, W).
 
     Each of R, G and B by itself: x' = F_s^-1(F_c(x)) with F the cumulative histograms (Gonzalez & Woods, Digital Image
-    Processing, section 3.3). Whatever a soft mask touches counts in full, at either side. Errors as for `reinhard`.
+    Processing, section 3.3). Every pixel that a soft mask touches counts fully, in both pictures. Errors as for
+    `reinhard`.
     """
     return _by_region(_histograms, content, style, content_masks, style_masks)
 
@@ -85,7 +86,7 @@ def _histograms(ours: Array, weights: Array, theirs: Array, their_weights: Array
 def _by_region(
     transfer: Transfer, content: Tensor, style: Tensor, content_masks: Tensor, style_masks: Tensor
 ) -> Tensor:
-    """What the transfer makes of each region's colours, (3, n) and weights (n,), blended by the masks."""
+    """Apply the transfer to the colours (3, n) and weights (n,) of each region, and blend the results by the masks."""
     _check(content, style, content_masks, style_masks)
     photo, reference = _array(content), _array(style)
     regions, references = _array(content_masks), _array(style_masks)

@@ -1,23 +1,24 @@
 """An experiment is a folder: config.toml asks, result.json answers, README.md is generated from both.
 
 config.toml has the question, what was expected before the first run, the cost, the command, the kind (a module of
-experiments/kinds) and that kind's [settings]. A table [full] there, if any, replaces some of them where an experiment
-is run in full: its runs are kept in runs-full/ and its result is result-full.json; the README is of the other. A kind
-is five functions:
+experiments/kinds) and the [settings] of that kind. A table [full], if there is one, replaces some of them where an
+experiment is run in full: its runs are kept in runs-full/ and its result is result-full.json, and the README stays that
+of the ordinary run. A kind is five functions:
 
-* runs(settings, data) -> {key: parameters}, everything to be computed, as JSON types
+* runs(settings, data) -> {key: parameters}, everything that is to be computed, as JSON types
 * inputs(parameters) -> the files that a run reads, relative to the data folder
 * execute(parameters, data, folder) -> figures of one run, as JSON types; pictures go into the folder
 * summarise(settings, records) -> figures of the experiment, as JSON types; records: {key: {"parameters", "figures"}}
 * tables(figures) -> Markdown for the README
 
-and may have sheet(settings, data, folder), which draws folder/sheet.jpg from photographs that may be shown, and
-whatever else a person should look at into folder/runs; and headline(figures), a table for the main README. Every
+A kind may also have sheet(settings, data, folder), which draws folder/sheet.jpg from photographs that may be shown and
+puts whatever else a person should look at into folder/runs, and headline(figures), a table for the main README. Every
 finished run is a file in runs/ (not under version control) that holds its parameters: an interrupted experiment goes on
-with the runs that have none, and a changed setting repeats only the runs that it changes.
+with the runs that have no such file, and a changed setting repeats only the runs that it changes.
 
-A run is a pure function of bytes, `run_task`: execute sees a data folder with its inputs alone, and every file that it
-writes comes back. So a run may be computed anywhere (photostyle.pool); only who asked for it reads and writes files.
+A run is a pure function from bytes to bytes, `run_task`: execute sees a data folder with its inputs alone, and every
+file that it writes is handed back. So a run may be computed anywhere (photostyle.workers.pool), and only the process
+that asked for it reads and writes files.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ from photostyle.workers.pool import Pool, Task, ThisProcess
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "settings"}
 OPTIONAL = {"full"}
-KINDS = "experiments.kinds"  # the package of what config.toml calls a kind
+KIND_PACKAGE = "experiments.kinds"  # of the modules that config.toml calls kinds
 PACKAGES = ("photostyle", "segmentation", "experiments")  # the code that a run needs
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
 RESULTS_BEGIN, RESULTS_END = "<!-- results: written by scripts/experiment.py -->", "<!-- /results -->"
@@ -53,9 +54,9 @@ Say = Callable[[str], None]
 
 
 def read_config(folder: Path, full: bool = False) -> dict[str, Any]:
-    """The config.toml of an experiment; full: with the entries of [full] in the place of those in [settings].
+    """The config.toml of an experiment. full: with the entries of [full] in place of those in [settings].
 
-    Raises PhotostyleError where it is none.
+    Raises PhotostyleError where the file is missing or is no such configuration.
     """
     path = folder / "config.toml"
     try:
@@ -78,7 +79,7 @@ def read_config(folder: Path, full: bool = False) -> dict[str, Any]:
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """SHA-256 of what the result depends on: the kind and its settings, not the words around them."""
+    """SHA-256 of what the result depends on: the kind and its settings, not the texts beside them."""
     text = json.dumps({"kind": config["kind"], "settings": config["settings"]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,14 +93,14 @@ def run_experiment(
     full: bool = False,
     pool: Pool | None = None,
 ) -> dict[str, Any] | None:
-    """Do what is not done yet, write result.json, sheet.jpg and README.md; returns the result.
+    """Do what is not done yet and write result.json, sheet.jpg and README.md. Returns the result.
 
     data: the folder with dpst/ and encoders/. part: (k, n) does every n-th run from the k-th on, so that n processes
-    share the work; None is returned, and nothing but runs written, while runs of other parts are missing. full: with
-    the settings of [full]; result-full.json alone is written. pool: where runs are computed, default this process.
+    share the work. While runs of other parts are missing, only runs are written and None is returned. full: use the
+    settings of [full] and write result-full.json alone. pool: where runs are computed; by default in this process.
     """
     config = read_config(folder, full)
-    kind = importlib.import_module(f"{KINDS}.{config['kind']}")
+    kind = importlib.import_module(f"{KIND_PACKAGE}.{config['kind']}")
     try:
         wanted = kind.runs(config["settings"], data)
     except KeyError as error:
@@ -169,13 +170,13 @@ def _do(
     for number, (key, run) in enumerate(done, 1):
         _write(runs, run.pop("files"))
         record = {"parameters": wanted[key], "commit": commit(), **run}
-        # The last file of a run, whole or not at all: what has a record is done.
+        # Written last, whole or not at all: a run that has a record is done.
         write_bytes_atomically(_record_path(runs, key), (json.dumps(record, indent=1) + "\n").encode())
         say(f"{number}/{len(left)}  {key}  {record['seconds']:.0f} s")
 
 
 def _tasks(kind: ModuleType, left: Mapping[str, Any], data: Path, pool: Pool) -> Iterator[Task]:
-    """The runs as tasks. A file is read when the first run that needs it begins, and let go after the last."""
+    """The runs as tasks. A file is read when the first run that needs it begins, and released after the last."""
     names = {key: kind.inputs(parameters) for key, parameters in left.items()}
     last = {name: key for key, each in names.items() for name in each}
     for name in last:
@@ -196,7 +197,7 @@ def _tasks(kind: ModuleType, left: Mapping[str, Any], data: Path, pool: Pool) ->
 def _run_named(
     kind: str, parameters: Mapping[str, Any], names: list[str], *contents: bytes
 ) -> dict[str, Any]:
-    """`run_task` with its inputs as arguments of their own: what a pool shares is given so."""
+    """`run_task` with the contents of its inputs as separate arguments, because a pool shares whole arguments."""
     return run_task(kind, parameters, dict(zip(names, contents, strict=True)))
 
 
@@ -221,7 +222,7 @@ def _record_path(runs: Path, key: str) -> Path:
 
 
 def _commits(records: Mapping[str, Any]) -> list[str]:
-    """What computed the runs: parameters name a preset, and what it stands for may change from commit to commit."""
+    """The commits that computed the runs. Parameters name a preset, whose settings may change between commits."""
     return sorted({str(record.get("commit")) for record in records.values()})
 
 
@@ -233,7 +234,7 @@ def _machines(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What is computed on here."""
+    """This machine and its libraries, as JSON types."""
     return {
         "machine": platform.machine(),
         "cores": os.cpu_count(),
@@ -246,7 +247,7 @@ def machine() -> dict[str, Any]:
 def readme(folder: Path) -> str:
     """The README of an experiment, from its config and result."""
     config, result = read_config(folder), read_result(folder)
-    kind = importlib.import_module(f"{KINDS}.{config['kind']}")
+    kind = importlib.import_module(f"{KIND_PACKAGE}.{config['kind']}")
     parts = [
         f"# {config['question']}",
         f"**Answer.** {config['answer']}",
@@ -285,7 +286,7 @@ def experiments(folder: Path) -> Iterator[Path]:
 
 
 def index(folder: Path) -> str:
-    """A line an experiment: its question and its answer."""
+    """One line per experiment: its question and its answer."""
     lines = ["| | question | answer |", "|---|---|---|"]
     for path in experiments(folder):
         config = read_config(path)
@@ -295,7 +296,7 @@ def index(folder: Path) -> str:
 
 def headline(folder: Path) -> str | None:
     """What the main README shows of an experiment; None where its kind has nothing for it."""
-    kind = importlib.import_module(f"{KINDS}.{read_config(folder)['kind']}")
+    kind = importlib.import_module(f"{KIND_PACKAGE}.{read_config(folder)['kind']}")
     if not hasattr(kind, "headline"):
         return None
     text: str = kind.headline(read_result(folder)["figures"])

@@ -1,7 +1,7 @@
 """Methods side by side in one HTML file: their scores with intervals, every pair, every picture under a slider.
 
-The page (gallery.css, gallery.js) fetches nothing, says so to the browser in a content security policy, and works from
-a file. Without scripts the means and the first two methods' pictures are still there.
+The page (gallery.html, gallery.css, gallery.js) fetches nothing, tells the browser so in a content security policy, and
+works from a file. Without scripts the means and the pictures of the first two methods are still shown.
 """
 
 import base64
@@ -23,7 +23,7 @@ from photostyle.imaging.filters import fit_within, resize
 from photostyle.search.page import QUALITY, SORTABLE_STYLE, SORTING, sort_button, thumbnail
 
 SIDE = 512  # pixels of an embedded picture's long side: the size that the default transfer is computed at
-PHOTO, REFERENCE = "photo", "reference"  # the inputs' names among a pair's pictures
+PHOTO, REFERENCE = "photo", "reference"  # the names of the inputs among the pictures of a pair
 DISTANCE = "distance"
 ARROWS = {**BETTER, DISTANCE: "↓"}
 
@@ -32,7 +32,7 @@ Pictures = Mapping[str, Mapping[str, Path]]
 
 
 def distance(scores: Mapping[str, float]) -> float:
-    """To what cannot be had, all of the style and every edge: sqrt(style^2 + (1 - edge)^2), as `Trial.distance`."""
+    """From the unreachable, all of the style and every edge: sqrt(style^2 + (1 - edge)^2), as `Trial.distance`."""
     return math.hypot(scores["style"], 1 - scores["edge"])
 
 
@@ -82,9 +82,9 @@ def write_gallery(
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a table as UTF-8, floats with every digit; columns stand in the order of their first occurrence.
+    """Write a table as UTF-8, floats with every digit, columns in the order in which they first occur.
 
-    A cell is empty where a row lacks the column. Raises ComputationError where the disk does not take it.
+    A cell is empty where a row lacks the column. Raises ComputationError where the disk fails.
     """
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for row in rows for key in row)), restval="")
@@ -109,7 +109,7 @@ def _check(pairs: Sequence[str], methods: Sequence[str], scores: Scores, picture
 
 
 def _summary(pairs: Sequence[str], methods: Sequence[str], names: Sequence[str], scores: Scores) -> str:
-    """The table of means, a row a method, a column a score."""
+    """The table of means: one row per method, one column per score."""
     columns = [
         _column(name, [[scores[pair][method].get(name) for pair in pairs] for method in methods])
         for name in names
@@ -123,7 +123,7 @@ def _summary(pairs: Sequence[str], methods: Sequence[str], names: Sequence[str],
 
 
 def _column(name: str, values: Sequence[Sequence[float | None]]) -> list[str]:
-    """A cell a method: mean, interval, on how many pairs the first is better; "–" where a pair lacks the score."""
+    """One cell per method: mean, interval, on how many pairs the first is better; "–" where a pair lacks the score."""
     known = [[each for each in row if each is not None] for row in values]
     complete = [own if len(own) == len(row) else [] for own, row in zip(known, values, strict=True)]
     means = [sum(own) / len(own) if own else None for own in complete]
@@ -188,7 +188,7 @@ def _attributes(method: int, sides: tuple[int, int]) -> str:
 
 
 def _image(path: Path, caption: str, embedded: dict[Path, str], attributes: str) -> str:
-    """An <img>; of a file that the card holds already, one without a source that names the one with it."""
+    """An <img>. For a file that the card holds already, one without a source that names the one that has it."""
     whole = path.resolve()
     if whole in embedded:
         return f'<img {attributes} alt="{escape(caption)}" data-same="{embedded[whole]}">'
@@ -216,7 +216,7 @@ def _data(pairs: Sequence[str], methods: Sequence[str], names: Sequence[str], sc
         ensure_ascii=False,
         allow_nan=False,
     )
-    return text.replace("<", "\\u003c")  # or a name could end the element
+    return text.replace("<", "\\u003c")  # otherwise a name could end the element
 
 
 def _with_arrow(name: str) -> str:
@@ -236,7 +236,7 @@ def _script() -> str:
 
 
 def _policy() -> str:
-    """Nothing but what is in the file: its own script and style by their hashes, pictures as data."""
+    """Only what is in the file is allowed: its own script and style by their hashes, and pictures as data."""
     script, style = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (_script(), _style())
     )

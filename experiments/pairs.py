@@ -1,4 +1,4 @@
-"""The published pairs by path, in the layout of their repository: dpst/input/inN.png, dpst/style/tarN.png, …"""
+"""The published pairs, in the layout of their repository: dpst/input/inN.png, dpst/style/tarN.png, …"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def read_pair(data: Path, number: int) -> PublishedPair:
 
 
 def configured(pair: PublishedPair, settings: Mapping[str, Any], data: Path) -> Config:
-    """What an experiment's settings mean for a pair, on the CPU.
+    """The configuration that an experiment's settings mean for a pair, on the CPU.
 
     settings: as `configure` takes them, with TOML's lists for tuples, weights as a path inside the data folder, and
     masks = "none" where the painted ones are not to be used.
@@ -78,7 +78,7 @@ def slim_encoder(data: Path, more_layers: Sequence[str] = ()) -> Encoder:
 
 
 def free_pairs() -> dict[str, tuple[Tensor, Tensor]]:
-    """Pairs of photographs, (3, H, W), that come with the packages and may be shown: what sheet.jpg is drawn from.
+    """Pairs of photographs, (3, H, W), that come with the packages and may be shown: for sheet.jpg.
 
     china and flower: CC BY 2.0, danielbuechele and vultilion; coffee: CC0; the rest: public domain.
     """

@@ -1,4 +1,4 @@
-"""What a picture of a published pair is worth: the scores, each on the painted regions, and two held-out ones."""
+"""The scores of a picture of a published pair on the painted regions, and two held-out scores."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.scores import gram_ratio, patch_ratio, score
 from photostyle.regions.guidance import pair_regions
 
-# Features that no preset optimises: the last layer of each of the first four blocks, where the Gram term has the first.
+# Features that no preset optimises: the last layer of each of the first four blocks; the Gram term has the first ones.
 HELD_OUT_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4")
 HELD_OUT = ("style, other layers", "style, patches")
 

@@ -158,9 +158,8 @@ def _smp_network(config: Mapping[str, Any], file: Path) -> Any:
     # As saved, these would download an encoder, hide the logits and compute a head that nobody reads.
     options |= {"encoder_weights": None, "activation": None, "aux_params": None}
     try:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # random weights first; the caller's random numbers stay as they are
+        # It begins with random weights; the random numbers of the caller stay as they are.
+        with torch.random.fork_rng(devices=[]):
             network = classes[kind](**options)
     except Exception as error:  # smp and timm raise whatever comes for options that they do not take
         raise PhotostyleError(f"{file} describes no {kind} ({one_line(error)}): get it again") from error

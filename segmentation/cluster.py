@@ -32,9 +32,8 @@ TEXTURE = 10.0  # ΔE that a factor e in fine texture counts for in a border: ab
 ADDED_VARIANCE = 0.2
 VOTES = 8  # rounds: a border can move by as many superpixels
 ALIKE = 4 * JND  # ΔE at which the vote of a neighbour counts a third: 5 and 10 gave the same borders
-STARTS = (
-    15  # of the mixture, of which the likeliest is kept: with 5 one pair in six still ended in a worse one
-)
+# Of the mixture; the likeliest is kept. With 5 one pair in six still ended in a worse one.
+STARTS = 15
 
 
 def cluster(photos: Sequence[Tensor], seed: int) -> tuple[list[MaskSet], tuple[str, ...]]:
@@ -47,8 +46,8 @@ def cluster(photos: Sequence[Tensor], seed: int) -> tuple[list[MaskSet], tuple[s
     """
     pictures = [describe(photo) for photo in photos]
     mixtures = (_mixture(pictures, count, seed) for count in range(2, MOST + 1))
-    candidates = [_merged(_voted(_merged(labels, pictures), pictures), pictures) for labels in mixtures]
-    labels = _from_the_top(_best(candidates, pictures), pictures)
+    candidates = [merge(vote(merge(labels, pictures), pictures), pictures) for labels in mixtures]
+    labels = _from_the_top(best(candidates, pictures), pictures)
     count = int(labels.max()) + 1
     names = tuple(f"region {number}" for number in range(1, count + 1))
     parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
@@ -98,7 +97,7 @@ def _mixture(pictures: Sequence[Superpixels], count: int, seed: int) -> Labels:
     return labels
 
 
-def _merged(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
+def merge(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
     """Join clusters, one at a time: the smallest under FLOOR to its nearest, then the two of the faintest border."""
     while True:
         labels = np.unique(labels, return_inverse=True)[1]
@@ -117,7 +116,7 @@ def _merged(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
         labels = np.where(labels == lost, host, labels)
 
 
-def _voted(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
+def vote(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
     """Each superpixel takes the label of most of its neighbours, VOTES times; those that look like it count most.
 
     A superpixel beside an edge has the texture of the edge and is clustered with the object, but it looks like the
@@ -179,7 +178,7 @@ def _borders(labels: Labels, count: int, picture: Superpixels) -> Array:
     return borders
 
 
-def _best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Labels:
+def best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Labels:
     """The clustering of the best silhouette. A single region has none and is the last resort."""
     features = _features(pictures)
     return max(

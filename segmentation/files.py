@@ -29,7 +29,6 @@ from segmentation.labels import free_colour
 
 PAINTING = "masks.png"
 BLACK = (0, 0, 0)
-# The first line of a legend that is written here. The number is of the lines after it and the masks they name.
 _HEADER = "# written by photostyle; the SHA-256 of all it wrote is "
 _HELP = f"# Each region is one flat colour in {PAINTING}: repaint it in any program and save it as PNG."
 # What Windows keeps for devices, whatever the suffix (Microsoft, "Naming Files, Paths, and Namespaces").
@@ -68,7 +67,7 @@ def write_masks(
             raise PhotostyleError(
                 f"{folder / name} exists and is no mask that photostyle wrote: choose another --output or move it"
             )
-    legend = f"{_HEADER}{_digest(body, files.values())}\n{body}".encode()
+    legend = f"{legend_header(body, files.values())}\n{body}".encode()
     _put(folder, stale, files | {LEGEND: legend})
     return [folder / name for name in (*files, LEGEND)]
 
@@ -92,7 +91,7 @@ def check_folder(folder: Path) -> tuple[str, ...]:
     try:
         header, _, body = path.read_bytes().decode().partition("\n")
         names = tuple(file.name for file in parse_legend(path, body).files)
-        whole = header == _HEADER + _digest(body, [(folder / name).read_bytes() for name in names])
+        whole = header == legend_header(body, [(folder / name).read_bytes() for name in names])
     except (OSError, UnicodeDecodeError, PhotostyleError):
         whole = False
     if not whole:
@@ -103,9 +102,10 @@ def check_folder(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _digest(body: str, files: Iterable[bytes]) -> str:
+def legend_header(body: str, files: Iterable[bytes]) -> str:
+    """The first line of a legend that was written here: with a SHA-256 of the lines below it and of the masks."""
     parts = [hashlib.sha256(part).hexdigest() for part in (body.encode(), *files)]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    return _HEADER + hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None:
@@ -127,14 +127,14 @@ def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None
 
 def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[str, bytes]]:
     """The legend's lines after the kind, and the files they name."""
-    levels = _levels(regions.masks.cpu().numpy(), 2**depth - 1)
+    levels = round_together(regions.masks.cpu().numpy(), 2**depth - 1)
     if not levels.any():
         raise PhotostyleError(
             f"the regions are all fainter than a level of {depth} bits: write them as colours"
         )
     names = _file_names(regions.names)
     lines = [
-        f"{_quoted(name)} = {{ file = {_quoted(file)}, colour = {_quoted(hex_name(colour))} }}"
+        f"{toml_string(name)} = {{ file = {toml_string(file)}, colour = {toml_string(hex_name(colour))} }}"
         for name, file, colour in zip(regions.names, names, regions.colours, strict=True)
     ]
     kind = np.uint8 if depth == 8 else np.uint16
@@ -142,7 +142,7 @@ def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[
     return ["", "[regions]", *lines], files
 
 
-def _levels(masks: Array, top: int) -> Array:
+def round_together(masks: Array, top: int) -> Array:
     """Masks (K, H, W) in [0, 1] → uint16 levels of 0…top, rounded by largest remainders in each pixel.
 
     Of two equal remainders that of the first region is rounded up. It is done row by row, because a whole photo in
@@ -167,12 +167,12 @@ def _painting(regions: MaskSet) -> tuple[list[str], dict[str, bytes]]:
     colours = np.array([*regions.colours, void], np.uint8)
     index = np.where(outside, len(regions.names), regions.masks.argmax(0).cpu().numpy())
     lines = [
-        f"{_quoted(name)} = {{ colour = {_quoted(hex_name(colour))} }}"
+        f"{toml_string(name)} = {{ colour = {toml_string(hex_name(colour))} }}"
         for name, colour in zip(regions.names, regions.colours, strict=True)
     ]
-    head = [f"file = {_quoted(PAINTING)}", _HELP]
+    head = [f"file = {toml_string(PAINTING)}", _HELP]
     if outside.any():
-        head.insert(1, f"void = {_quoted(hex_name(void))}")
+        head.insert(1, f"void = {toml_string(hex_name(void))}")
     return [*head, "", "[regions]", *lines], {PAINTING: _png(colours[index])}
 
 
@@ -182,7 +182,7 @@ def _png(samples: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _quoted(text: str) -> str:
+def toml_string(text: str) -> str:
     """A TOML basic string: JSON's escapes are among its own, but JSON leaves U+007F as it is."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -24,9 +24,8 @@ FLOOR = 0.02
 REST = "rest"  # the name of the region of all that --only does not name
 GREY = (128, 128, 128)
 
-Joined = Sequence[
-    tuple[str, str]
-]  # for each label of a picture the one it joins (itself where none), and why
+# For each label of a picture the one that it joins, itself where it joins none, and why.
+Joined = Sequence[tuple[str, str]]
 
 
 def fit_labels(

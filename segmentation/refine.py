@@ -79,7 +79,7 @@ def _reduced(masks: Tensor) -> tuple[Array, Array]:
         size = max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
         # One region at a time: for ten of 12 megapixels the work space would be as large as they are.
         shares = _covering(torch.cat([resize(mask[None], *size) for mask in masks]).double().cpu().numpy())
-        weight = _weight(shares)
+        weight = prior_weight(shares)
         unknown = int(np.isfinite(weight).sum())
         if unknown <= UNKNOWNS:
             return shares, weight
@@ -97,7 +97,7 @@ def _covering(masks: Array) -> Array:
     return shares
 
 
-def _weight(shares: Array) -> Array:
+def prior_weight(shares: Array) -> Array:
     """(h, w): infinite where the region of a pixel is beyond doubt, else PRIOR (depth / thickness)^2.
 
     depth: distance to the border of the region with the largest share. thickness: the largest depth that the region

@@ -214,13 +214,13 @@ def test_twelve_megapixels_take_no_more_memory_than_their_own(photo, style):
 
 def test_a_ramp_has_no_step_whatever_its_slope():
     ramp = np.broadcast_to(np.linspace(0, 90, 40)[None, None], (3, 12, 40)).copy()
-    assert artefacts._steps(ramp, 2, 7)[:, 8:-8] == pytest.approx(0, abs=1e-6)
+    assert artefacts.step_heights(ramp, 2, 7)[:, 8:-8] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_step_has_its_height_at_the_four_places_around_it():
     step = np.zeros((3, 12, 40))
     step[0, :, 20:], step[1, :, 20:] = 3, 4
-    heights = artefacts._steps(step, 2, 7)
+    heights = artefacts.step_heights(step, 2, 7)
     assert heights[:, 18:22] == pytest.approx(5, abs=1e-6)
     assert heights[:, :18] == pytest.approx(0, abs=1e-6) and heights[:, 22:] == pytest.approx(0, abs=1e-6)
 
@@ -245,7 +245,7 @@ def test_noise_is_the_standard_deviation_of_white_noise_in_lab():
     # The worse of two octaves in each window of 289 pixels is a little above their mean.
     assert artefacts.noise(result, content) == pytest.approx(deviation, rel=0.08)
     for mask in artefacts.NOISE_MASKS:
-        rough = artefacts._rough(lab.transpose(2, 0, 1), mask)
+        rough = artefacts.roughness(lab.transpose(2, 0, 1), mask)
         assert np.sqrt(rough.var((1, 2)).sum()) == pytest.approx(deviation, rel=0.05)
 
 

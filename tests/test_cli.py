@@ -696,7 +696,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
     "unknown command": (nothing, ["paint"], '"paint"', "run, segment, search, masks, score, rerun"),
     # the other commands
-    "masks with one": (nothing, ["masks", "mask.png"], "'files'. Expected 2 values", "--help"),
+    "masks with one": (nothing, ["masks", "mask.png"], "Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),
     "score one of two": (masks_of_two, ["score", "both.png", "--style", "style.png"], "masks of 2 refer", "of one"),
     "score of two": (two_references, ["score", "both.png"], "both.png is of 2 references", "of one"),

@@ -143,7 +143,7 @@ def test_a_small_cluster_joins_its_nearest():
     start = np.zeros(len(tone), int)
     start[tone[len(tone) // 2 :]] = 1
     start[tone[-3:]] = 2  # three of some 800 superpixels
-    merged = module._merged(start, [picture])
+    merged = module.merge(start, [picture])
     assert merged.max() == 1
     assert (merged[tone[-3:]] == merged[tone[-10]]).all()
 
@@ -153,8 +153,8 @@ def test_the_clustering_of_the_best_silhouette_is_taken(monkeypatch):
     monkeypatch.setattr(module, "silhouette_score", lambda _, found: scores[found.max()])
     picture = describe(landscape(DAY, 70))
     candidates = [np.arange(len(picture.pixels)) % (k + 1) for k in (0, 1, 2, 3)]
-    assert module._best(candidates, [picture]).max() == 2
-    assert module._best(candidates[:1], [picture]).max() == 0
+    assert module.best(candidates, [picture]).max() == 2
+    assert module.best(candidates[:1], [picture]).max() == 0
 
 
 def test_colours_are_told_apart():
@@ -208,7 +208,7 @@ def test_what_looks_like_the_backdrop_joins_it():
     ring = np.zeros(len(red), bool)
     ring[first[red[second]]] = ring[second[red[first]]] = True
     ring &= ~red
-    voted = module._voted((red | ring).astype(int), [picture])
+    voted = module.vote((red | ring).astype(int), [picture])
     assert ring.sum() > 20 and voted[red].all()
     # One in a concave corner may keep more of the ring beside it than of the backdrop.
     assert voted[ring].mean() < 0.1 and not voted[~(red | ring)].any()
@@ -218,4 +218,4 @@ def test_a_superpixel_with_no_neighbour_keeps_its_label():
     picture = describe(torch.full((3, 32, 32), 0.5))
     alone = replace(picture, neighbours=picture.neighbours[:0], lengths=picture.lengths[:0])
     labels = np.arange(len(alone.pixels)) % 3
-    np.testing.assert_array_equal(module._voted(labels, [alone]), labels)
+    np.testing.assert_array_equal(module.vote(labels, [alone]), labels)

@@ -81,7 +81,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path, monkeypatch, one_start) -> Path:
     """Where the README's files lie: two photographs, their masks, a network of two channels; and no cached weights."""
     for name, photo in (("photo", data.coffee()), ("sunset", data.chelsea()), ("harbour", data.rocket())):
         small = Image.fromarray(photo).resize((72, 48))

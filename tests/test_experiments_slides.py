@@ -231,9 +231,9 @@ def test_an_experiment_on_readings_runs_from_its_inputs_to_its_tables(data: Path
 def test_caffe_weights_bring_their_own_units_and_are_an_input(data: Path):
     parameters = readings.runs(READING | {"caffe": str(SLIM)}, data)["released"]
     assert readings.inputs(parameters).count(str(SLIM)) == 2
-    config = readings._config(parameters, data)
-    assert (config.content_weight, config.gram_weight) == (5.0, 100.0)
-    ours = readings._config(readings.runs(READING, data)["released"], data)
+    theirs = readings.recipe_of(parameters)
+    assert (theirs.content_weight, theirs.gram_weight) == (5.0, 100.0)
+    ours = readings.recipe_of(readings.runs(READING, data)["released"])
     assert (ours.content_weight, ours.gram_weight) == (10.0, 300.0)
 
 

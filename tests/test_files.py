@@ -74,11 +74,11 @@ def test_soft_masks_come_back_within_a_level_and_fill_each_pixel(
 def test_levels_are_rounded_by_largest_remainders() -> None:
     # Of 10 levels, by hand: 3.4 2.3 4.3 -> one is missing and goes to 3.4; 3.34 3.33 3.33; 0.5 0.5 9 -> the first.
     pixels = np.array([[0.34, 0.23, 0.43], [0.334, 0.333, 0.333], [0.05, 0.05, 0.9], [0.26, 0.26, 0.26]])
-    levels = files._levels(pixels.T[:, None], 10)[:, 0].T
+    levels = files.round_together(pixels.T[:, None], 10)[:, 0].T
     # The last sums to 7.8 -> 8: two are missing of 2 2 2, and go to the first two.
     assert levels.tolist() == [[4, 2, 4], [4, 3, 3], [1, 0, 9], [3, 3, 2]]
     # Of 24 regions with 0.5 and 0.25 levels in turn, 9 in sum, the first nine with 0.5.
-    many = files._levels(np.tile([0.05, 0.025], 12)[:, None, None], 10).ravel()
+    many = files.round_together(np.tile([0.05, 0.025], 12)[:, None, None], 10).ravel()
     assert many.nonzero()[0].tolist() == list(range(0, 18, 2)) and many.max() == 1
 
 
@@ -92,7 +92,7 @@ def test_levels_are_rounded_by_largest_remainders() -> None:
 def test_levels_are_near_and_sum_to_the_rounded_sum(count: int, seed: int, top: int, covered: float) -> None:
     masks = (soft(count, 5, 7, seed) * covered).numpy()
     masks[:, 0] = np.eye(count)[0][:, None]  # a row that is all in the first region
-    levels = files._levels(masks, top).astype(int)
+    levels = files.round_together(masks, top).astype(int)
     exact = masks.astype(float) * top
     assert (np.abs(levels - exact) < 1).all() and (levels[exact == 0] == 0).all()
     np.testing.assert_array_equal(levels.sum(0), np.rint(exact.sum(0)))
@@ -113,10 +113,10 @@ def test_writing_again_what_was_read_changes_no_pixel(tmp_path: Path, depth: Dep
 def test_masks_a_little_over_one_stay_within_the_scale(tmp_path: Path) -> None:
     over = torch.tensor([1.0001, 0.6, 0.0])[:, None, None].repeat(1, 4, 4)
     over[1, 2:] = 0
-    levels = files._levels(over.numpy(), 65535)
+    levels = files.round_together(over.numpy(), 65535)
     assert levels[0].min() == 65535 and levels[2].max() == 0
     halves = np.array([0.50001, 0.5, 0.0])[:, None, None]  # 32768.2 + 32767.5 of 65535
-    assert files._levels(halves, 65535).ravel().tolist() == [32768, 32767, 0]
+    assert files.round_together(halves, 65535).ravel().tolist() == [32768, 32767, 0]
 
 
 @pytest.mark.parametrize("kind", ["soft", "colours"])
@@ -234,7 +234,7 @@ def test_a_painting_refuses_two_regions_of_one_colour(tmp_path: Path) -> None:
 
 @given(name=st.text())
 def test_any_name_is_quoted_so_that_toml_reads_it_back(name: str) -> None:
-    text = f"{files._quoted(name)} = {files._quoted(name)}\n"
+    text = f"{files.toml_string(name)} = {files.toml_string(name)}\n"
     assert tomllib.loads(text) == {name: name} and text.count("\n") == 1
 
 
@@ -367,7 +367,7 @@ def test_a_legend_names_only_files_of_its_own_folder_to_remove(tmp_path: Path) -
     folder.mkdir()
     (tmp_path / "mine.png").write_bytes(b"mine")
     body = 'kind = "soft"\n[regions]\nsky = { file = "../mine.png", colour = "#000000" }\n'
-    (folder / LEGEND).write_text(files._HEADER + files._digest(body, [b"mine"]) + "\n" + body)
+    (folder / LEGEND).write_text(files.legend_header(body, [b"mine"]) + "\n" + body)
     with pytest.raises(PhotostyleError, match="did not write"):
         write_masks(folder, regions(hard(2)), "soft")
     assert (tmp_path / "mine.png").read_bytes() == b"mine"

@@ -147,7 +147,7 @@ def test_symmetric_inverses_are_lapacks():
 
 
 @pytest.mark.parametrize("radius", [1, 2])
-@pytest.mark.parametrize("ridge", ["number", "one a pixel"])
+@pytest.mark.parametrize("ridge", ["number", "one per pixel"])
 def test_local_maps_are_the_ridge_regression_of_every_window(radius: int, ridge: str):
     guide, target = noise(3, 8, 9).double(), noise(2, 8, 9, seed=1).double()
     weights = (

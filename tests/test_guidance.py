@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.linalg import sqrtm
 from scipy.ndimage import uniform_filter
+from skimage.color import rgb2lab
 from skimage.transform import downscale_local_mean
 from torch import Tensor
 
@@ -224,10 +225,12 @@ def test_compressed_colours_beyond_reach_or_claimed_by_a_nearer_one_are_orphans(
 
 def test_colour_statistics_are_the_weighted_mean_and_covariance():
     generator = np.random.default_rng(0)
-    lab, weight = generator.normal(size=(3, 50)), generator.random(50)
-    mean, covariance = guidance._gaussian(lab, weight)
-    np.testing.assert_allclose(mean, np.average(lab, axis=1, weights=weight))
-    np.testing.assert_allclose(covariance, np.cov(lab, aweights=weight, ddof=0))
+    image, masks = generator.random((3, 5, 10)), generator.random((2, 5, 10))
+    found = guidance.colour_statistics(torch.from_numpy(image), torch.from_numpy(masks))
+    lab = rgb2lab(image, channel_axis=0).reshape(3, -1)
+    for (mean, covariance), mask in zip(found, masks, strict=True):
+        np.testing.assert_allclose(mean, np.average(lab, axis=1, weights=mask.ravel()))
+        np.testing.assert_allclose(covariance, np.cov(lab, aweights=mask.ravel(), ddof=0))
 
 
 def random_gaussian(seed: int):
@@ -259,7 +262,7 @@ def blurred(mask: np.ndarray, times: int) -> np.ndarray:
     return mask
 
 
-def test_masks_are_blurred_once_a_convolution_and_halved_once_a_pool():
+def test_masks_are_blurred_once_per_convolution_and_halved_once_per_pool():
     mask = np.random.default_rng(3).random((64, 48))
     carried = carry_masks(torch.from_numpy(mask)[None], PLAN)
     expected = mask

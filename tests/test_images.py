@@ -458,7 +458,7 @@ def test_the_same_pixels_give_the_same_bytes(
 ) -> None:
     first = write_image(tmp_path / name, pixels(), depth=16)
     stamp = struct.pack(">6H", 1999, 9, 9, 9, 9, 9)
-    later = icc._dated(SRGB_PROFILE[:24] + stamp + SRGB_PROFILE[36:])
+    later = icc.with_fixed_date(SRGB_PROFILE[:24] + stamp + SRGB_PROFILE[36:])
     monkeypatch.setattr(images, "SRGB_PROFILE", later)  # as if imported at another time
     assert write_image(tmp_path / name, pixels(), depth=16) == first
 

@@ -214,7 +214,7 @@ def test_a_cache_without_links_is_read_too(cache, old):
 def test_offline_is_said_in_one_line(cache, refusing):
     """At the first refusal: whatever the probe raises is the answer, and nothing is tried again."""
     line = refusal("light", kind=SegmenterNotFound)
-    said = re.fullmatch(r"(.+) \((.+)\); (.+)", line)
+    said = re.fullmatch(r"(.+?) \((.+)\); (.+)", line)
     assert said and said[1] == (
         f"{LIGHT} could not be loaded: {cache} holds no complete copy of it and {refusing} cannot be reached"
     )
@@ -281,7 +281,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.asked.append(self.path)
         if self.path.startswith(f"/api/models/{LIGHT}/revision/"):
-            self.answer(json.dumps({"id": LIGHT, "sha": NEW}).encode())
+            siblings = [{"rfilename": name} for name in self.files]
+            self.answer(json.dumps({"id": LIGHT, "sha": NEW, "siblings": siblings}).encode())
         elif self.path.startswith(f"/api/models/{LIGHT}/tree/{NEW}"):
             self.answer(json.dumps([self.entry(name) for name in self.files]).encode())
         elif self.path.startswith(f"/{LIGHT}/resolve/{NEW}/"):

@@ -11,13 +11,14 @@ import torch
 from photostyle import process
 from photostyle.workers.pool import Processes
 
-# Says what the variable is when torch is imported: a finder sees the import before it happens.
+# Says what the variable is when torch is imported, and ends: a finder sees the import before it happens.
 WATCHED = """
 import os, runpy, sys
 class Watch:
     def find_spec(self, name, path, target=None):
         if name == "torch":
-            print("torch with", os.environ.get("OMP_WAIT_POLICY"))
+            print("torch with", os.environ.get("OMP_WAIT_POLICY"), flush=True)
+            os._exit(0)
 sys.meta_path.insert(0, Watch())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -306,8 +306,8 @@ def test_many_equal_regions_stay_equal() -> None:
 
 def test_without_a_border_the_prior_is_the_same_everywhere() -> None:
     shares = np.stack((np.full((30, 40), 0.7), np.full((30, 40), 0.3)))
-    assert (refine._weight(shares) == refine.PRIOR).all()
-    assert np.isinf(refine._weight(np.stack((np.ones((30, 40)), np.zeros((30, 40)))))).all()
+    assert (refine.prior_weight(shares) == refine.PRIOR).all()
+    assert np.isinf(refine.prior_weight(np.stack((np.ones((30, 40)), np.zeros((30, 40)))))).all()
 
 
 @pytest.mark.parametrize(("height", "width", "pixels"), [(40, 400, 3.0), (60, 60, 1.0)])
@@ -380,7 +380,7 @@ def test_a_large_photo_is_refined_small_and_enlarged(
 def test_one_pixel_too_many_is_reduced_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # A size that rounding keeps as it is would be tried for ever.
     masks, notes = one_hot((disc()[1] > 0.5).astype(int), 2), list[str]()
-    unknown = np.isfinite(refine._weight(masks.numpy())).sum()
+    unknown = np.isfinite(refine.prior_weight(masks.numpy())).sum()
     monkeypatch.setattr(refine, "UNKNOWNS", int(unknown) - 1)
     refine_masks(noise(SIDE, SIDE), masks, say=notes.append)
     assert len(notes) == 1 and f"carried to {SIDE}x{SIDE}" in notes[0]

@@ -1,4 +1,4 @@
-"""Every artefact put into photographs on purpose, and what every detector says of it."""
+"""Every artefact put into photographs on purpose, and what every detector says about it."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,9 +22,9 @@ from photostyle.imaging.filters import area_average, fit_within
 DETECTORS = tuple(field.name for field in fields(Artefacts))
 GREY = 0.8  # of the veil, as bright as an overcast sky
 STAIN = (-0.87, 0.5)  # direction in Lab a, b: a green that at a chroma of 60 none of the photographs has
-STAIN_RADIUS = 0.3  # part of the long side: it reaches over a third of the picture
-HALO, SPILL = 0.01, 0.015  # reach as part of the long side
-BAND_BLUR = 2.0  # px: bands are cut out of the smooth part, the grain above them stays
+STAIN_RADIUS = 0.3  # share of the long side: the stain covers over a third of the picture
+HALO, SPILL = 0.01, 0.015  # their reach as a share of the long side
+BAND_BLUR = 2.0  # px: bands are cut out of the smooth part, and its grain stays
 
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
-    """What every detector says of the injected picture."""
+    """What every detector says about the picture with the artefact."""
     return find_artefacts(comparison(parameters)).as_dict()
 
 
@@ -67,7 +67,7 @@ def inject(photo: Tensor, artefact: str, strength: float, dim: float) -> Tensor:
 
 
 def _banding(picture: np.ndarray, levels: float) -> np.ndarray:
-    """Its smooth part in that many levels a channel."""
+    """Its smooth part in that many levels per channel."""
     smooth = gaussian_filter(picture, (0, BAND_BLUR, BAND_BLUR))
     return picture + np.round(smooth * levels) / levels - smooth
 
@@ -133,7 +133,7 @@ INJECTIONS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 
 def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
-    """Means over the photographs: what each detector says of each artefact at each strength."""
+    """Means over the photographs: what each detector says about each artefact at each strength."""
     means: dict[str, Any] = {}
     for artefact, strengths in {"none": [0], **settings["strengths"]}.items():
         of_strength = [
@@ -153,7 +153,7 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
 
 
 def relative(figures: Mapping[str, Any], artefact: str, step: int) -> dict[str, float]:
-    """What each detector says, in parts of what it says of its own artefact at the greatest strength."""
+    """What each detector says, relative to what it says about its own artefact at the greatest strength."""
     found = figures["means"][artefact][step]
     return {name: found[name] / figures["means"][name][-1][name] for name in DETECTORS}
 

@@ -30,8 +30,8 @@ CLASSICAL: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "Reinhard": reinhard,
     "histogram matching": histogram_matching,
 }
-RIVAL = "published"  # what every method is held against
-MANY = 5  # of the seven scores: a method that is better in so many is the better one on a pair
+RIVAL = "published"  # what every method is compared with
+MANY = 5  # of the seven scores: a method that is better in as many is the better one on a pair
 COLUMNS = 4  # of a sheet
 
 
@@ -63,7 +63,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
 
 
 def picture_of(method: Mapping[str, Any], pair: PublishedPair, data: Path) -> tuple[Tensor, float | None]:
-    """What a method makes of a pair, (3, H, W), and how long its optimisation took in seconds (None: there is none).
+    """What a method makes of a pair, (3, H, W), and the seconds of its optimisation, None where it has none.
 
     method: a name of PUBLISHED or CLASSICAL, "photo", or any name with a config for `configured`.
     """
@@ -83,7 +83,7 @@ def picture_of(method: Mapping[str, Any], pair: PublishedPair, data: Path) -> tu
 
 
 def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
-    """Means with intervals, ratios to the published results, wins against them; and every single score."""
+    """Means with intervals, ratios to the published results, wins against them, and every single score."""
     scores = _by_method(records)
     figures = {}
     for name, of_pairs in scores.items():
@@ -222,7 +222,7 @@ def _pair_tables(figures: Mapping[str, Any]) -> list[str]:
 
 
 def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
-    """The gallery and sheets of published pictures into runs, which is not passed on; scores.csv; the free pairs."""
+    """The gallery and sheets of published pictures in runs, which are not passed on; scores.csv; the free pairs."""
     scores: dict[str, dict[str, dict[str, float]]] = read_result(folder)["figures"]["pairs"]
     write_csv(
         folder / "scores.csv",

@@ -1,8 +1,8 @@
 """The objective of the source slides, with each of four defects of its notebooks on or off.
 
-The method is Luan et al. 2017 on a VGG-19 with average pooling, features taken before the ReLU, one weight for every
-region, photo and reference squeezed to one fixed size. What the notebooks do not record (the kernel of the variation,
-the reduction of the losses) is read as its usual form.
+The method is Luan et al. 2017 on a VGG-19 with average pooling, with features from before the ReLU, one weight for
+every region, and photo and reference squeezed to one fixed size. What the notebooks do not record (the kernel of the
+variation, the reduction of the losses) is taken in its usual form.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ EIGENVALUE_TOLERANCE = 1e-4  # relative, of an eigenvalue near 10: 1e-3, where t
 
 @dataclass(frozen=True)
 class Defects:
-    """Which of them are on. All are in the notebooks."""
+    """Which defects are on. All are in the notebooks."""
 
     naive_laplacian: bool = True  # float32 and uncentred: indefinite
     whole_picture_grams: bool = True  # divided by the picture's area, not the region's
@@ -54,7 +54,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the four terms, as the notebooks multiply them."""
+    """The weights of the four terms, as the notebooks multiply them."""
 
     content: float
     style: float
@@ -65,7 +65,7 @@ class Weights:
 class SlidesObjective:
     """The weighted terms of an image (3, H, W) in [0, 1], without photorealism until `with_matting` is set.
 
-    Weight decay is no term: it is the optimiser's. `laplacian` is the matrix that the photorealism term uses.
+    Weight decay belongs to the optimiser and is no term. `laplacian` is the matrix that the photorealism term uses.
     """
 
     def __init__(self, scene: Scene, encoder: Encoder, weights: Weights, defects: Defects) -> None:
@@ -103,7 +103,8 @@ class SlidesObjective:
         total = self.content.new_zeros(())
         for layer, target in self.targets.items():
             masks = self.masks[layer]
-            # Over the region's area its weight is the region's share, as in the released code; else one for all.
+            # A Gram matrix over the region's area is weighted by the region's share, as in the released code; one over
+            # the whole picture has the weight 1.
             shares = masks.new_ones(len(masks)) if self.defects.whole_picture_grams else masks.mean((1, 2))
             total = total + gram_loss(self._grams(features[layer], masks), target, shares, relative=False)
         return total
@@ -193,9 +194,9 @@ def energy(laplacian: csr_array, image: Tensor) -> float:
 
 
 def least_eigenvalue(laplacian: csr_array) -> float:
-    """The most negative eigenvalue, to 1e-3; the exact Laplacian has none under 0 and 9 is its largest at most."""
+    """The most negative eigenvalue, to 1e-3. The exact Laplacian has none below 0 and none above 9."""
     size = laplacian.shape[0]
-    # Turned over and shifted, the wanted end is the largest in magnitude too: Lanczos needs no factorisation.
+    # Of 10 I - L the wanted eigenvalue is the largest in magnitude, so Lanczos needs no factorisation.
     turned = 10 * dia_array((np.ones((1, size)), [0]), shape=laplacian.shape).tocsr() - laplacian.astype(
         np.float64
     )
@@ -205,5 +206,5 @@ def least_eigenvalue(laplacian: csr_array) -> float:
 
 
 def slides_encoder(state: Mapping[str, Tensor]) -> Encoder:
-    """Average pooling and features before the ReLU; an odd side is rounded up, which the notebooks round down."""
+    """Average pooling and features before the ReLU. An odd side is rounded up; the notebooks round it down."""
     return Encoder(state, "vgg19", layers=LAYERS, pooling="average")

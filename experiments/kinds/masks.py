@@ -14,7 +14,7 @@ from experiments.pairs import SLIM, free_pairs, pair_files, read_pair
 from experiments.scoring import scores_of
 from experiments.tables import table
 from photostyle import configure, transfer
-from photostyle.evaluation.reports import contact_sheet, overlay
+from photostyle.evaluation.reports import BETTER, contact_sheet, overlay
 from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
 from photostyle.files.masks import MaskSet, read_masks
@@ -152,20 +152,8 @@ def tables(figures: Mapping[str, Any]) -> str:
         ]
         for masks, mean in figures["means"].items()
     ]
-    head = [
-        "masks",
-        "Rand ↑",
-        "IoU ↑",
-        "gain ↑",
-        "of painted",
-        "style ↓",
-        "colour ↓",
-        "edge ↑",
-        "grey ↑",
-        "matting ↓",
-        "drift4 ↓",
-        "drift16 ↓",
-    ]
+    scores = [f"{name} {BETTER[name]}" for name in SCORES]
+    head = ["masks", "Rand ↑", "IoU ↑", "gain ↑", "of painted", *scores]
     kinds = list(figures["means"])
     second = [
         [

@@ -46,7 +46,7 @@ QUOTED = {
 
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
-    """Every variant at every size that asks for it; a race in the same run, so that seconds compare."""
+    """Every variant at every size that asks for it. A race is part of the same run, so that seconds compare."""
     common = {name: value for name, value in settings.items() if name not in ("sizes", "race")}
     return {
         f"{size['width']}x{size['height']} {variant}": {
@@ -69,17 +69,17 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
-    """The slides' two stages, what came out of them, then ours until it has their total."""
+    """The two stages of the slides and their outcome, then ours until it reaches their total."""
     pair, device = read_pair(data, parameters["pair"]), torch.device(parameters["device"])
     encoder = slides_encoder(find(data / SLIM, "vgg19", download=False).state).to(device)
     scene = squeezed(pair, parameters["height"], parameters["width"], device)
     defects, weights = VARIANTS[parameters["variant"]], Weights(**parameters["weights"])
     objective = SlidesObjective(scene, encoder, weights, defects)
-    total(objective, scene.content)  # torch starts up before anything is timed
+    total(objective, scene.content)  # so that torch starts up before anything is timed
     result, totals, seconds = _as_in_the_slides(objective, parameters)
     name = f"{parameters['width']}x{parameters['height']} {parameters['variant']}"
     write_image(folder / f"{name}.png", result)
-    # A run may end on a spike: ours is held against the lowest total of the second stage too.
+    # A run may end on a spike, so ours is also compared with the lowest total of the second stage.
     targets = {"final": totals[-1], "lowest": min(totals)}
     figures = {
         "seconds": seconds,
@@ -97,7 +97,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
 
 
 def squeezed(pair: PublishedPair, height: int, width: int, device: torch.device) -> Scene:
-    """Both pictures and masks at one size, whatever their shape; only the regions above 1 % of both."""
+    """Both pictures and masks at one size, whatever their shape, with only the regions above 1 % of both."""
     ours, theirs = pair.masks
     common = [name for name in ours.names if name in theirs.names]
     content = ours.masks[[ours.names.index(name) for name in common]]
@@ -136,7 +136,7 @@ def adam(
         value.backward()
         optimiser.step()
         with torch.no_grad():
-            leaf.clamp_(0, 1)  # the notebooks do it at the start of the next evaluation: the same
+            leaf.clamp_(0, 1)  # the notebooks do so at the start of the next evaluation, which is the same
         yield leaf.detach().clone(), float(value.detach())
 
 
@@ -281,7 +281,7 @@ def _race_part(variants: Mapping[str, Any]) -> list[str]:
 
 
 def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
-    """Theirs above ours. The published photograph is not to be passed on: the sheets stay in runs."""
+    """Theirs above ours. The published photograph may not be passed on, so the sheets stay in runs."""
     runs_of = folder / "runs"
     for size in settings["sizes"]:
         name = f"{size['width']}x{size['height']}"

@@ -10,9 +10,11 @@ from experiments.pairs import SLIM, configured, pair_files, read_pair
 from experiments.scoring import HELD_OUT, scores_of
 from experiments.tables import table
 from photostyle import transfer
-from photostyle.evaluation.reports import BETTER, contact_sheet
+from photostyle.evaluation.reports import BETTER, NOT_A_TERM, contact_sheet
 from photostyle.evaluation.scores import SCORES
 from photostyle.files.images import read_image, write_image
+
+TAIL = 5  # evaluations of which the final total is the mean: the patch term draws other filters at each
 
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
@@ -30,22 +32,18 @@ def inputs(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
-    """A transfer on the painted masks, its scores, what its objective ended at and how long it took."""
+    """A transfer on the painted masks: its scores, the last value of its objective and how long it took."""
     pair, variant = read_pair(data, parameters["pair"]), parameters["variant"]
     result = transfer(configured(pair, variant["config"], data))
     write_image(folder / f"{pair.number:02d} {variant['name']}.png", result.image)
-    terms = ("stage", "iteration", "seconds")
     ends = {entry["stage"]: entry for entry in result.trace}
-    totals = [sum(v for k, v in entry.items() if k not in terms) for entry in result.trace[-TAIL:]]
+    totals = [sum(v for k, v in entry.items() if k not in NOT_A_TERM) for entry in result.trace[-TAIL:]]
     return {
         "scores": scores_of(result.image, pair, data),
         "seconds": sum(entry["seconds"] for entry in ends.values()),
         "evaluations": len(result.trace),
         "total": float(np.mean(totals)) if totals else None,
     }
-
-
-TAIL = 5  # evaluations that the final total is the mean of: the patch term draws other filters at each
 
 
 def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +81,7 @@ def _ratio(of_pairs: Mapping[int, Any], first: Mapping[int, Any], key: str) -> f
 
 
 def tables(figures: Mapping[str, Any]) -> str:
-    """One line a variant."""
+    """One line per variant."""
     names = (*SCORES, *HELD_OUT)
     head = [
         "variant",
@@ -113,7 +111,7 @@ def tables(figures: Mapping[str, Any]) -> str:
 
 
 def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
-    """Published pictures, not to be passed on: into runs."""
+    """Published pictures may not be passed on: they go into runs."""
     for number in settings["pairs"]:
         pair = read_pair(data, number)
         made = [

@@ -115,8 +115,8 @@ def banding(result: Tensor, content: Tensor) -> float:
     if smooth.mean() < LEAST_SHARE:
         return 0.0
     for axis in (1, 2):
-        of_photo = maximum_filter(_steps(own, axis, flank), 2 * MIDDLE + 1)
-        excess = np.maximum(_steps(ours, axis, flank) - STEP, 0)
+        of_photo = maximum_filter(step_heights(own, axis, flank), 2 * MIDDLE + 1)
+        excess = np.maximum(step_heights(ours, axis, flank) - STEP, 0)
         climbed += float(excess[smooth & (of_photo < STEP)].sum()) / 2
     # A sharp step is found at each of the 2 * MIDDLE places that have it between their flanks.
     return float(climbed / (2 * MIDDLE) / int(smooth.sum()) * max(smooth.shape) / 100)
@@ -159,7 +159,7 @@ def noise(result: Tensor, content: Tensor) -> float:
     gain = _coarse_variance(ours, radius) / _coarse_variance(own, radius)
     allowed, excess = NOISE_MARGIN**2 * np.maximum(gain, 1), np.zeros_like(gain)
     for mask in NOISE_MASKS:
-        found, photo = (_box(_rough(each, mask) ** 2, NOISE_RADIUS).sum(0) for each in (ours, own))
+        found, photo = (_box(roughness(each, mask) ** 2, NOISE_RADIUS).sum(0) for each in (ours, own))
         excess = np.maximum(excess, found - allowed * photo - ROUNDING**2)
     return float(np.sqrt(excess)[smooth].mean())
 
@@ -330,7 +330,7 @@ def _halo_and_spill(change: Array, across: Array) -> tuple[Array, Array]:
     return _length(rest), spilt
 
 
-def _steps(picture: Array, axis: int, flank: int) -> Array:
+def step_heights(picture: Array, axis: int, flank: int) -> Array:
     """Height of the step at each pixel along an axis, in ΔE, less that of a ramp or noise. (3, H, W) -> (H, W).
 
     flank: its length in pixels, odd.
@@ -351,7 +351,7 @@ def _steps(picture: Array, axis: int, flank: int) -> Array:
     return height
 
 
-def _rough(picture: Array, mask: tuple[int, ...]) -> Array:
+def roughness(picture: Array, mask: tuple[int, ...]) -> Array:
     """The picture through a mask along both axes, over its norm, so that white noise keeps its variance. (C, H, W)."""
     for axis in (1, 2):
         picture = convolve1d(picture, np.array(mask, float), axis, mode="mirror")

@@ -9,13 +9,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import Picture, read_image
+from photostyle.files.images import LEAST_SIDE, Picture, read_image
 from photostyle.files.legends import Colour, hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.files.profiles import Array, to_srgb
 
 IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
-LEAST_SIDE = 32  # pixels: what a photo file needs too
 MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
 SUM_TOLERANCE = 1e-3  # of soft masks over 1: a quarter of an 8-bit level, as rounding leaves it
 

@@ -23,6 +23,7 @@ from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.decoding import Raster, decode, file_bytes
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, to_srgb, unit
 
+LEAST_SIDE = 32  # pixels of a photograph: a shorter side has too few patches for statistics
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
 # Pillow's options for each format. Subsampling 0 is 4:4:4.
@@ -62,7 +63,7 @@ class Picture:
         return self.pixels.shape[-1]
 
 
-def read_image(path: Path, minimum: int = 32) -> Picture:
+def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
     """Read a photograph: PNG, JPEG, TIFF or WebP; 8 or 16 bit; grey, RGB, palette or CMYK; alpha or none.
 
     EXIF and TIFF orientation are applied, and an ICC profile is converted to sRGB. 8-bit files go through

@@ -13,12 +13,12 @@ from photostyle.errors import one_line
 Array = npt.NDArray[Any]
 
 
-def _dated(profile: bytes) -> bytes:
+def with_fixed_date(profile: bytes) -> bytes:
     """The profile with a fixed time in bytes 24–35 (ICC.1:2022, table 17), where Little CMS puts the current one."""
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
-SRGB_PROFILE = _dated(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+SRGB_PROFILE = with_fixed_date(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
 
 
 def to_srgb(colour: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...]]:
