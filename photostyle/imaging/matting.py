@@ -78,6 +78,8 @@ class MattingOperator:
         self.pixels = laplacian.shape[0]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            # Of torch 2.11, though the call says that they are off; scipy has made the indices.
+            warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled", UserWarning)
             self.matrix = torch.sparse_csr_tensor(
                 torch.from_numpy(laplacian.indptr),
                 torch.from_numpy(laplacian.indices),
