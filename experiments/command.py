@@ -39,7 +39,7 @@ class ExperimentCommand:
     """where runs are computed: auto (Ray at RAY_ADDRESS, else Ray on this machine), ray://HOST:PORT, local (processes
     of this machine); default: this process"""
     cores: int = 1
-    """CPU cores a run on a cluster; where it has GPUs, a run gets one too"""
+    """CPU cores per run on a cluster; where it has GPUs, a run gets one too"""
     threads: int = 0
     """CPU threads of this process, where runs are computed in it; 0: torch's own choice"""
     write: bool = False

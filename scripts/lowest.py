@@ -8,11 +8,12 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
 def lowest(project: dict) -> list[str]:
-    """name==version for each name>=version among the dependencies and the tools of the tests.
+    """name==version for each name>=version among the dependencies and what the tests need.
 
     A bound has to be a version that was released: 2025.1 would allow 2025.1.10 and name nothing to install.
     """
-    listed = project["dependencies"] + project["optional-dependencies"]["dev"]
+    extras = project["optional-dependencies"]
+    listed = project["dependencies"] + extras["dev"] + extras["docs"]
     bounds = (re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)", each) for each in listed)
     return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound]
 

@@ -23,9 +23,9 @@ DAY, DUSK = ((0.55, 0.7, 0.95), (0.3, 0.4, 0.2)), ((0.9, 0.5, 0.25), (0.08, 0.07
 
 @pytest.fixture(autouse=True)
 def few_starts(request, monkeypatch):
-    """Two starts do where the question is not how good the regions of photographs are; there it is all of them."""
+    """One start does where the question is not how good the regions of photographs are; there it is all of them."""
     if not {"shared", "root"} & set(request.fixturenames):
-        monkeypatch.setattr(module, "STARTS", 2)
+        monkeypatch.setattr(module, "STARTS", 1)
 
 
 def landscape(colours, horizon: int, height: int = 120, width: int = 160, seed: int = 0) -> Tensor:
@@ -55,7 +55,7 @@ def test_sky_goes_with_sky_and_land_with_land_in_another_light():
 @pytest.fixture(scope="module")
 def photographs(coffee, chelsea) -> tuple[MaskSet, ...]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "STARTS", 2)
+        patch.setattr(module, "STARTS", 1)
         return cluster((coffee, chelsea), SEED)[0]
 
 

@@ -231,6 +231,7 @@ def test_a_killed_cost_process_is_one_line(tmp_path, monkeypatch):
         cost.execute({"name": "x", "threads": 1}, tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_failed_cost_process_is_one_line(tmp_path):
     parameters = {"name": "x", "photo": 64, "threads": 1, "config": {"preset": "patches", "size": 0}}
     with pytest.raises(PhotostyleError, match=r"^x: .*size"):

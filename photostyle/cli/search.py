@@ -66,7 +66,7 @@ class SearchCommand:
     """where trials are computed: auto (Ray at RAY_ADDRESS, else Ray on this machine), ray://HOST:PORT, local (processes
     of this machine); default: this process"""
     cores: int = 1
-    """CPU cores a trial on a cluster; where it has GPUs, a trial gets one too"""
+    """CPU cores per trial on a cluster; where it has GPUs, a trial gets one too"""
 
 
 def search(arguments: Sequence[str]) -> int:
