@@ -1,14 +1,18 @@
 """The site builds without a warning and fetches nothing; the scripts that it shows run."""
 
+import ast
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from skimage import data
 
 import photostyle
+from photostyle import TERMS, configure, transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
@@ -70,6 +74,16 @@ def test_the_examples_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip(), "it says what came out"
+
+
+def test_the_own_term_goes_into_transfer_as_well():
+    script = ast.parse(EXAMPLES[-1].read_text(encoding="utf-8"))
+    script.body = [node for node in script.body if isinstance(node, ast.ImportFrom | ast.ClassDef)]
+    names: dict[str, Any] = {}
+    exec(compile(script, EXAMPLES[-1].name, "exec"), names)
+    config = configure("patches", content=data.coffee(), style=data.chelsea(), size=64, iterations=(1,))
+    result = transfer(config, terms=(*TERMS, names["PaleHighlights"]))
+    assert result.trace[-1]["pale highlights"] > 0
 
 
 def test_the_examples_are_short_and_shown():
