@@ -37,7 +37,7 @@ from typing import Any
 import torch
 
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import LIBRARIES, commit, installed_version
+from photostyle.evaluation.records import commit, library_versions
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, Task, ThisProcess
@@ -240,7 +240,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: installed_version(name) for name in LIBRARIES},
+        **library_versions(),
     }
 
 

@@ -133,6 +133,7 @@ def test_interrupted_before_a_trial_is_done_there_is_nothing_to_show(
     assert capsys.readouterr().err.splitlines()[-1] == "photostyle: interrupted; the same command goes on"
 
 
+@pytest.mark.slow
 def test_on_local_processes_it_finds_the_same(
     folder: Path, capsys: Any, kept_processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ def test_every_command_in_the_readme_works_in_turn(folder):
     assert not (folder / "torch").exists(), "nothing was downloaded"
 
 
+@pytest.mark.slow
 def test_every_command_of_the_other_pages_works_too(folder):
     rest = [each for each in commands_of(PAGES) if each not in commands_of([README])]
     # What a page goes on with, another page may have made.

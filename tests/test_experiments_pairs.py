@@ -109,6 +109,7 @@ methods = [
 """
 
 
+@pytest.mark.slow
 def test_the_benchmark_from_settings_to_report(experiment, data, tmp_path, monkeypatch, coffee, chelsea):
     free = {"coffee": (resize(coffee, 64, 96), resize(chelsea, 64, 96))}
     monkeypatch.setattr(benchmark, "free_pairs", lambda: free)
@@ -159,6 +160,7 @@ def test_a_pair_is_won_with_five_of_seven_scores():
     assert "| ours | **0.400** | **0.400** | **0.500** |" in table and "1 of 2 pairs" in table
 
 
+@pytest.mark.slow
 def test_variants_compare_with_the_first(experiment):
     settings = f"""
 pairs = [1]
@@ -177,6 +179,7 @@ variants = [
     assert "| more |" in variants.tables(figures) and (folder / "runs" / "sheet-01.jpg").exists()
 
 
+@pytest.mark.slow
 def test_low_resolution_ranks_settings_and_judges_a_search_at_full_size(experiment, monkeypatch):
     quick = {"size": 64, "iterations": (3,), "coarsest": 48, "threads": 1}
     monkeypatch.setitem(lowres.PRESETS, "search", quick | {"size": 48})

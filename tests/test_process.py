@@ -48,15 +48,20 @@ def test_what_the_user_has_said_of_threads_stays():
     assert said(OMP_WAIT_POLICY="ACTIVE") == "torch with ACTIVE"
 
 
-@pytest.mark.parametrize("own", [None, "ACTIVE"])
-def test_a_worker_s_threads_sleep_and_its_asker_s_environment_is_as_before(monkeypatch, own):
+def test_a_worker_s_threads_sleep_and_its_asker_s_environment_is_as_before(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if own:
-        monkeypatch.setenv("OMP_WAIT_POLICY", own)
     with Processes(1, gpu=False, count=1) as pool:
         pool.submit("policy", os.getenv, "OMP_WAIT_POLICY")
-        assert pool.finished() == ("policy", own or "PASSIVE")
-    assert os.environ.get("OMP_WAIT_POLICY") == own
+        assert pool.finished() == ("policy", "PASSIVE")
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+def test_what_is_set_already_stays_in_the_block_and_after_it(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("PHOTOSTYLE_OTHER", raising=False)
+    with process.environment({"OMP_WAIT_POLICY": "PASSIVE", "PHOTOSTYLE_OTHER": "1"}):
+        assert (os.environ["OMP_WAIT_POLICY"], os.environ["PHOTOSTYLE_OTHER"]) == ("ACTIVE", "1")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE" and "PHOTOSTYLE_OTHER" not in os.environ
 
 
 def test_torch_is_put_back_whatever_happens():

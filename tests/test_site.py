@@ -20,7 +20,7 @@ ONE_SITE = pytest.mark.xdist_group("site")  # built once, in one process
 LENGTH = 40  # lines: an example is read at one glance
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     # By itself: Sphinx patches docutils for the whole process.

@@ -463,6 +463,7 @@ def test_the_best_settings_are_a_file_for_any_size(study: Callable[..., Study], 
 # Several processes
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(
     study: Callable[..., Study], problem: Callable[..., Problem], kept_processes: Processes
 ) -> None:
