@@ -29,6 +29,7 @@ README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", 
 METHOD = ROOT / "docs/method.md"
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
+CARD_COSTS = COSTS.with_name("gpu.json")
 TREE = 88  # characters of a line that the site shows without scrolling
 ROW = 92  # characters of 12 px that fit beside a room's name
 DRAWING = ROOT / "docs/images/layers.svg"
@@ -173,9 +174,16 @@ def _default(field: Field[Any]) -> str:
 
 
 def cost_table() -> str:
-    """Seconds and memory by size, as experiment 007 measured them; a run that was cut short has no seconds."""
-    rows = []
-    for name, figures in json.loads(COSTS.read_text(encoding="utf-8"))["figures"].items():
+    """Seconds and memory by size, as experiment 007 measured them; a run that was cut short has no seconds.
+
+    On a card the memory is its own.
+    """
+    rows, on_cpu, on_card = (
+        [],
+        *(json.loads(path.read_text(encoding="utf-8")) for path in (COSTS, CARD_COSTS)),
+    )
+    card = {f"{name}, {on_card['card']}": figures for name, figures in on_card["figures"].items()}
+    for name, figures in (on_cpu["figures"] | card).items():
         what, cut, _ = name.partition(", 4 evaluations")
         rows.append(
             [
@@ -185,7 +193,7 @@ def cost_table() -> str:
                 f"{figures['peak'] / 1024:.1f} GB",
             ]
         )
-    return table(["on two CPU cores", "in all", "one evaluation", "peak memory"], rows)
+    return table(["on two CPU cores, or the card named", "in all", "one evaluation", "peak memory"], rows)
 
 
 def contracts() -> list[dict[str, Any]]:
