@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -75,16 +75,48 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     _refuse_half_said(arguments)
     file, arguments = _settings_file(arguments)
     settings = read_settings(file) if file else {}
-    # Parsed once to learn the preset wherever it stands, and again from the defaults that the preset gives.
+    if HELP & set(arguments):
+        _explain(arguments, program, settings)
+    default = _Options(content=tyro.MISSING, style=tyro.MISSING, **settings)
+    options = parse(_Options, arguments, program, default, SETTINGS_HELP)
+    preset = resolve_preset(options.preset, options.weights, options.encoder, options.download)
+    given = {name: getattr(options, name) for name in _named(arguments)}
+    return Config(
+        **_defaults(preset, settings)
+        | given
+        | {"content": options.content, "style": options.style, "preset": preset}
+    )
+
+
+def _defaults(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is so where the command line says nothing else.
+
+    The library makes no masks (it does not know the segmenters), the command line does where none are given.
+    """
+    return {"masks": ("auto",)} | PRESETS.get(preset, {}) | dict(settings)
+
+
+def _named(arguments: Sequence[str]) -> set[str]:
+    """The fields of Config that the options set."""
+    words = {"output" if word.partition("=")[0] == "-o" else _field(word) for word in arguments}
+    names = {field.name for field in fields(Config)}
+    return words & names | {word.removeprefix("no_") for word in words if word.startswith("no_")} & names
+
+
+def _field(word: str) -> str:
+    return word.partition("=")[0].removeprefix("--").replace("-", "_") if word.startswith("--") else ""
+
+
+def _explain(arguments: Sequence[str], program: str, settings: Mapping[str, Any]) -> None:
+    """Show the options with the defaults of the preset that is named beside --help; raises SystemExit."""
     rest = [argument for argument in arguments if argument not in HELP]
     named = parse(_Options, rest, program, _Options(content=Path(), style=(Path(),), **settings))
-    asked_for_help = len(rest) < len(arguments)
-    preset = named.preset if asked_for_help else _resolved(named)
-    # The library makes no masks (it does not know the segmenters), the command line does where none are given.
-    base = {"masks": ("auto",)} | PRESETS.get(preset, {}) | settings | {"preset": preset}
-    default = _Options(content=tyro.MISSING, style=tyro.MISSING, **base)
-    options = parse(_Options, arguments, program, default, SETTINGS_HELP)
-    return Config(**vars(options) | {"preset": preset})
+    default = _Options(
+        content=tyro.MISSING,
+        style=tyro.MISSING,
+        **_defaults(named.preset, settings) | {"preset": named.preset},
+    )
+    parse(_Options, arguments, program, default, SETTINGS_HELP)
 
 
 def _refuse_half_said(arguments: Sequence[str]) -> None:
@@ -115,10 +147,6 @@ def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     if len(files) > 1:
         raise PhotostyleError(f"--config is given {len(files)} times; give it once")
     return (Path(files[0]) if files else None), rest
-
-
-def _resolved(named: Config) -> Any:
-    return resolve_preset(named.preset, named.weights, named.encoder, named.download)
 
 
 def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) -> None:
