@@ -31,7 +31,6 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 Workers = Callable[..., Pool]
 PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
-WORKERS = {"kept_processes", "workers", "all_workers", "ray_cluster", "ray_settings"}  # fixtures
 IMPORTS = """
 import importlib, json, sys
 loaded = {}
@@ -42,17 +41,12 @@ print(json.dumps(loaded))
 """
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks and pytest-xdist groups by them
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks that follow from a test's fixtures: whether it needs the published pairs, whose workers it shares."""
+    """A mark that follows from a test's fixtures: it needs the published pairs."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if "shared" in fixtures:
+        if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
-        if fixtures & WORKERS:
-            item.add_marker(pytest.mark.xdist_group("workers"))
-        if "loaded" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("loaded"))
 
 
 @pytest.fixture(scope="session")

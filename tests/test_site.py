@@ -16,7 +16,6 @@ from photostyle import TERMS, configure, transfer
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
-ONE_SITE = pytest.mark.xdist_group("site")  # built once, in one process
 LENGTH = 40  # lines: an example is read at one glance
 
 
@@ -32,7 +31,6 @@ def site(tmp_path_factory) -> Path:
     return folder / "html"
 
 
-@ONE_SITE
 def test_every_page_is_on_the_site(site):
     pages = {path.stem for path in ROOT.glob("docs/*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
@@ -40,7 +38,6 @@ def test_every_page_is_on_the_site(site):
     assert experiments == {path.parent.name for path in site.glob("experiments/*/README.html")}
 
 
-@ONE_SITE
 def test_the_site_fetches_nothing(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -53,7 +50,6 @@ def test_the_site_fetches_nothing(site):
         )
 
 
-@ONE_SITE
 def test_links_lead_to_what_is_on_the_site(site):
     missing = []
     for page in site.rglob("*.html"):
@@ -63,7 +59,6 @@ def test_links_lead_to_what_is_on_the_site(site):
     assert not missing
 
 
-@ONE_SITE
 def test_every_public_name_is_explained(site):
     explained = set(re.findall(r"id=\"photostyle\.(\w+)\"", (site / "api.html").read_text(encoding="utf-8")))
     assert explained == set(photostyle.__all__) - {"__version__"}
