@@ -195,7 +195,7 @@ def _workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param == JOINED:
         monkeypatch.setenv("RAY_ADDRESS", addresses[JOINED])
         cluster = "auto"
-    return lambda packages=("photostyle", "on_workers"), say=print: open_pool(
+    return lambda packages=("photostyle", "segmentation", "experiments", "on_workers"), say=print: open_pool(
         cluster, 1, gpu=False, packages=packages, say=say
     )
 
