@@ -14,6 +14,9 @@ from photostyle.files.arrays import mask_set_of, picture_of
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
 from photostyle.losses.weights import locate
+from photostyle.settings import KINDS, expected, typed
+
+PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 
 PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
@@ -84,11 +87,11 @@ def configure(preset: str = "auto", **settings: Any) -> Config:
         raise PhotostyleError(f"configure() needs {' and '.join(sorted(missing))}")
     style = settings["style"] if isinstance(settings["style"], list | tuple) else [settings["style"]]
     settings |= {"content": _source(settings["content"]), "style": tuple(map(_source, style))}
-    for name in ("output", "weights", "start_file"):
-        if settings.get(name) is not None:
-            settings[name] = _source(settings[name])
+    if settings.get("start_file") is not None:
+        settings["start_file"] = _source(settings["start_file"])
     if "masks" in settings:
         settings["masks"] = _masks(settings["masks"])
+    settings |= _typed({name: value for name, value in settings.items() if name not in PICTURES})
     name = resolve_preset(
         preset, settings.get("weights"), settings.get("encoder", "vgg19"), settings.get("download", True)
     )
@@ -105,7 +108,21 @@ def recipe(preset: str = "patches", **settings: Any) -> Recipe:
     _refuse_unknown(settings, {field.name for field in fields(Recipe)})
     # What a preset says beside the recipe is of the run.
     own = {name: value for name, value in PRESETS[preset].items() if hasattr(Recipe, name)}
-    return Recipe(**{"preset": preset, **own, **settings})
+    return Recipe(**{"preset": preset, **own, **_typed(settings)})
+
+
+def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as their fields have them, lists as tuples. Raises PhotostyleError for a value of another type."""
+    values = {}
+    for name, value in settings.items():
+        try:
+            plain = (
+                list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+            )
+            values[name] = typed(plain, KINDS[name])
+        except ValueError as error:
+            raise PhotostyleError(f"{name} = {value!r}; expected {expected(KINDS[name])}") from error
+    return values
 
 
 def _refuse_unknown(settings: Mapping[str, Any], known: Collection[str]) -> None:
@@ -123,6 +140,10 @@ def _masks(masks: Any) -> tuple[str | MaskSet, ...]:
     """A word or a path, masks in memory, or a sequence of those, one for each picture."""
     if isinstance(masks, str | Path):
         return (str(masks),)
+    if not isinstance(masks, list | tuple):
+        raise PhotostyleError(
+            f"masks is a {type(masks).__name__}; give a word or a list, the photo's mask and one for each reference"
+        )
     return tuple(
         str(each)
         if isinstance(each, str | Path)

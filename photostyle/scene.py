@@ -111,8 +111,10 @@ def reduced(reference: Reference, long_side: int) -> Reference:
 
 
 def _check(name: str, image: Tensor, masks: Tensor) -> None:
-    if image.ndim != 3 or len(image) != 3:
-        raise PhotostyleError(f"the {name} is {tuple(image.shape)}; expected (3, height, width)")
+    if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
+        raise PhotostyleError(
+            f"the {name} is {tuple(image.shape)} of {image.dtype}; expected (3, height, width), floats in [0, 1]"
+        )
     if masks.ndim != 3 or not len(masks) or masks.shape[1:] != image.shape[1:]:
         raise PhotostyleError(
             f"the masks of the {name} are {tuple(masks.shape)}; expected (regions, {image.shape[1]}, {image.shape[2]})"

@@ -92,17 +92,20 @@ def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
             settings[name] = typed(value, KINDS[name])
         except ValueError as error:
             raise PhotostyleError(
-                f"{path} has {name} = {value!r}; expected {_expected(KINDS[name])}"
+                f"{path} has {name} = {value!r}; expected {expected(KINDS[name])}"
             ) from error
     return settings
 
 
-def _expected(kind: Any) -> str:
+def expected(kind: Any) -> str:
+    """What values of a type are, in words."""
     origin, options = get_origin(kind), get_args(kind)
+    if kind is Path:
+        return "a path"
     if origin is UnionType:
-        return _expected(options[0])
+        return expected(options[0])
     if origin is tuple:
-        return f"a list, each entry {_expected(options[0])}"
+        return f"a list, each entry {expected(options[0])}"
     if origin is Literal:
         return f"one of {', '.join(options)}"
     return _WORDS[kind]

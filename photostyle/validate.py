@@ -15,7 +15,6 @@ from photostyle.regions.strength import region_strengths
 
 def check(config: Config, terms: Sequence[type[Term]] = TERMS) -> None:
     """Validate a whole configuration. Raises PhotostyleError."""
-    _check_bounds(config)
     check_recipe(config, terms)
     if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
         raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")

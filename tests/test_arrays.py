@@ -76,6 +76,12 @@ def test_arrays_of_every_kind_are_the_same_picture(array: Any) -> None:
     torch.testing.assert_close(picture_of(array).pixels.double(), expected, rtol=0, atol=1.2e-7)
 
 
+def test_a_grey_pil_image_of_16_bits_keeps_them() -> None:
+    deep = COLOURS[..., 0].astype(np.uint16) * 257 + 1
+    here = picture_of(Image.fromarray(deep))
+    assert here.depth == 16 and torch.equal(here.pixels, picture_of(deep).pixels)
+
+
 def test_grey_and_alpha() -> None:
     grey = picture_of(COLOURS[..., 0])
     assert torch.equal(grey.pixels[0], grey.pixels[2]) and grey.alpha is None
@@ -102,6 +108,7 @@ def test_the_hash_is_of_the_pixels() -> None:
         (torch.zeros(40, 50, 3), r"a photo is a tensor \(40, 50, 3\).*expected \(3, height, width\)"),
         (torch.zeros(3, 40, 50, dtype=torch.uint8), "tensor .* of torch.uint8"),
         (np.zeros((40, 50, 5), np.uint8), r"a photo is \(40, 50, 5\)"),
+        (Image.fromarray(COLOURS[..., 0].astype(np.float32)), "PIL image of mode F; expected one of 1, L"),
     ],
 )
 def test_what_is_no_photo_is_refused(image: Any, said: str) -> None:

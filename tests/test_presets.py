@@ -10,7 +10,7 @@ from vgg import narrow_vgg
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights as weight_files
-from photostyle.presets import PRESETS, configure, resolve_preset
+from photostyle.presets import PRESETS, configure, recipe, resolve_preset
 from photostyle.validate import check
 
 PHOTOS = {"content": "photo.jpg", "style": "sunset.jpg"}
@@ -140,6 +140,29 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 def test_an_unknown_setting_is_named() -> None:
     with pytest.raises(PhotostyleError, match=r"no setting named color, sizes; see photostyle\.Config"):
         configure("patches", **PHOTOS, sizes=3, color=1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"size": "64"}, "size = '64'; expected a whole number"),
+        ({"iterations": 3}, "iterations = 3; expected a list, each entry a whole number"),
+        ({"start": "middle"}, "start = 'middle'; expected one of colour, content, noise, file"),
+        ({"weights": 3}, "weights = 3; expected a path"),
+        ({"output": [1]}, r"output = \[1\]; expected a path"),
+        ({"masks": None}, "masks is a NoneType; give a word or a list"),
+        ({"masks": torch.zeros(40, 50)}, "masks is a Tensor; give a word or a list"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_what_is_expected(setting: dict, said: str) -> None:
+    with pytest.raises(PhotostyleError, match=said):
+        configure("patches", **PHOTOS, **setting)
+
+
+def test_lists_and_whole_numbers_will_do_for_tuples_and_numbers() -> None:
+    config = configure("patches", **PHOTOS, iterations=[3, 2], strength=1)
+    assert config.iterations == (3, 2) and isinstance(config.strength, float)
+    assert recipe(iterations=[3]).iterations == (3,)
 
 
 def test_the_photos_have_no_default() -> None:

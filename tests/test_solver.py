@@ -186,13 +186,17 @@ def test_a_term_from_outside_joins_the_library_s(scene: Scene):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"content": torch.zeros(1, 64, 96)}, r"the content is \(1, 64, 96\); expected \(3, height, width\)"),
+        (
+            {"content": torch.zeros(1, 64, 96)},
+            r"the content is \(1, 64, 96\) of torch.float32; expected \(3, height",
+        ),
         (
             {"content_masks": torch.ones(2, 64, 95)},
             r"the masks of the content are .*expected \(regions, 64, 96\)",
         ),
         ({"content_masks": torch.ones(3, 64, 96)}, "reference 1 has 2 masks but the content 3"),
         ({"references": ()}, "no reference"),
+        ({"content": torch.zeros(3, 64, 96, dtype=torch.uint8)}, "of torch.uint8; expected .* floats"),
     ],
 )
 def test_pictures_and_masks_that_do_not_belong_together_are_refused(scene: Scene, changes, said: str):

@@ -18,6 +18,25 @@ IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
 MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
 SUM_TOLERANCE = 1e-3  # of soft masks over 1: a quarter of an 8-bit level, as rounding leaves it
 
+# Those of PIL whose values have one meaning: 1 to 8 bits, or 16 of grey.
+MODES = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "YCbCr",
+    "CMYK",
+    "I;16",
+    "I;16L",
+    "I;16B",
+)
+
 Photograph = Image.Image | Array | Tensor
 Regions = Image.Image | Array | Tensor
 
@@ -68,6 +87,12 @@ def _samples(image: Image.Image) -> tuple[Array, bytes | None, bool]:
     """Samples (H, W, C), the colour profile, and whether they are CMYK."""
     profile = image.info.get("icc_profile")
     upright = ImageOps.exif_transpose(image)
+    if upright.mode not in MODES:
+        raise PhotostyleError(
+            f"a photo is a PIL image of mode {upright.mode}; expected one of {', '.join(MODES)}"
+        )
+    if upright.mode.startswith("I;16"):
+        return np.array(upright)[..., None].astype(np.uint16), profile, False
     grey = upright.mode in ("1", "L", "LA", "La")
     if upright.mode != "CMYK":
         upright = upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
