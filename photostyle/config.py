@@ -94,7 +94,7 @@ class Recipe(
     """radius in pixels, at 256 px, over which region borders follow the photo's edges; 0 keeps them hard"""
     coarsest: Annotated[int, AtLeast(32)] = 128
     """long side of the first stage; stages double it until --size (a value >= --size: one stage)"""
-    iterations: tuple[int, ...] = (120, 100, 50)
+    iterations: tuple[int, ...] = (40, 24, 12)
     """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none"""
     first_pass: Count = 0
     """evaluations without photorealism before the first stage (the released code's stage one)"""

@@ -1,6 +1,7 @@
 """One stage's objective: its terms are built once, then an image goes to named, weighted numbers."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,14 @@ from photostyle.losses.features import SharedFeatures
 from photostyle.losses.term import Term, Terms
 from photostyle.losses.weights import Weights, find
 from photostyle.scene import Scene, Stage
+
+
+@dataclass(frozen=True)
+class Member:
+    """A term of an objective with what is reported of it."""
+
+    term: Term
+    parts: Mapping[str, Callable[[Tensor], Tensor]]
 
 
 class Objective:
@@ -30,10 +39,13 @@ class Objective:
         terms: Iterable[type[Term]] = TERMS,
     ) -> None:
         self._features = None if encoder is None else SharedFeatures(encoder)
+        self.members: list[Member] = []
         self.parts: dict[str, Callable[[Tensor], Tensor]] = {}
         for term in terms:
             if term.acts(recipe, stage):
-                self._add(term(recipe, stage, scene, self._features).parts())
+                made = term(recipe, stage, scene, self._features)
+                self.members.append(Member(made, made.parts()))
+                self._add(self.members[-1].parts)
         self._forget()
 
     def __call__(self, image: Tensor) -> Terms:
@@ -41,16 +53,23 @@ class Objective:
         self._forget()
         return values
 
+    def of(self, members: Iterable[Member], image: Tensor) -> Terms:
+        """Some of its terms by themselves."""
+        values = {name: part(image) for member in members for name, part in member.parts.items()}
+        self._forget()
+        return values
+
+    def _forget(self) -> None:
+        """An evaluation is over: the next image may have the same place in memory and be another one."""
+        if self._features is not None:
+            self._features.forget()
+
     def _add(self, parts: Mapping[str, Callable[[Tensor], Tensor]]) -> None:
         if again := self.parts.keys() & parts.keys():
             raise PhotostyleError(
                 f"two terms are named {', '.join(sorted(again))}; give each a name of its own"
             )
         self.parts |= parts
-
-    def _forget(self) -> None:
-        if self._features is not None:
-            self._features.forget()
 
 
 def feature_layers(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from photostyle.config import Recipe
 from photostyle.errors import ComputationError
 from photostyle.lbfgs import LBFGS
 from photostyle.losses.term import Terms
+from photostyle.majorisation import MajoriseMinimise
 from photostyle.scene import Stage
 
 # The released code's pixel range. L-BFGS's first step is as long as one of its levels a pixel: the released step of one
@@ -21,6 +23,7 @@ LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn fil
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
 # A second-moment memory of 100 steps, the length of a stage; torch's 0.999 outlasts the run.
 BETAS = (0.9, 0.99)
+EPSILON = 1e-8  # the paper's
 
 
 @dataclass(frozen=True)
@@ -54,60 +57,102 @@ def optimise(
 
     Raises Diverged with the last good picture when a term is not finite.
     """
-    scale = RELEASED_RANGE if recipe.optimiser == "lbfgs" else 1.0
-    # Fused Adam trusts equal layouts: the leaf must be contiguous.
-    leaf = (start.detach() * scale).contiguous().clone().requires_grad_()
-    move = _adam(leaf, stage, recipe) if recipe.optimiser == "adam" else _lbfgs(leaf, recipe)
+    minimiser = _minimiser(start, objective, stage, recipe)
     average = _Average(recipe.averaging)
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
-        losses = _evaluate(leaf, objective, scale)
-        move(iteration)
-        if not all(math.isfinite(value) for value in losses.values()) or not leaf.isfinite().all():
+        values = minimiser.step(iteration)
+        # One transfer for all terms: each .item() would wait for the device.
+        losses = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+        if not all(math.isfinite(value) for value in losses.values()) or not minimiser.image.isfinite().all():
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
             raise Diverged(
                 f"{', '.join(worst)} is not finite at evaluation {iteration} of stage {stage.number + 1} "
                 f"({stage.width}x{stage.height}); lower --learning-rate or the term's weight",
                 good,
             )
-        good = average(leaf.detach() / scale).clamp(0, 1)
+        good = average(minimiser.image).clamp(0, 1)
         yield Step(stage, iteration, losses, good, time.perf_counter() - began)
 
 
-def _evaluate(leaf: Tensor, objective: Callable[[Tensor], Terms], scale: float) -> dict[str, float]:
-    """The terms' values at the leaf, and the gradient of their sum in it."""
-    leaf.grad = None
-    terms = objective(leaf if scale == 1 else leaf / scale)
-    torch.stack(list(terms.values())).sum().backward()
-    # One transfer for all terms: each .item() would wait for the device.
-    values = torch.stack([term.detach() for term in terms.values()]).tolist()
-    return dict(zip(terms, values, strict=True))
+class Minimiser(Protocol):
+    """One way of going down: `image` (3, H, W) is where it is after a step; the step returns the terms before it."""
+
+    @property
+    def image(self) -> Tensor: ...
+
+    def step(self, iteration: int) -> Terms: ...
 
 
-def _adam(leaf: Tensor, stage: Stage, recipe: Recipe) -> Callable[[int], None]:
-    """A step of Adam at its own rate, clamped to [0, 1]."""
-    optimiser = torch.optim.Adam([leaf], lr=recipe.learning_rate, betas=BETAS)
+def _minimiser(
+    start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+) -> Minimiser:
+    if recipe.optimiser == "mm":
+        return MajoriseMinimise(start, objective, stage.iterations)
+    return (_Adam if recipe.optimiser == "adam" else _LBFGS)(start, objective, stage, recipe)
 
-    def move(iteration: int) -> None:
-        fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / stage.iterations)) / 2
-        optimiser.param_groups[0]["lr"] = recipe.learning_rate * STAGE_RATE**stage.number * fade
-        optimiser.step()
+
+class _GradientSteps:
+    """What Adam and L-BFGS share: a gradient of all terms at the picture, then a step by it alone."""
+
+    scale = 1.0  # of the variable that is optimised, over the image
+
+    def __init__(
+        self, start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+    ) -> None:
+        # Contiguous: fused steps trust equal layouts.
+        self.leaf = (start.detach() * self.scale).contiguous().clone().requires_grad_()
+        self.objective, self.stage, self.recipe = objective, stage, recipe
+
+    @property
+    def image(self) -> Tensor:
+        return self.leaf.detach() / self.scale
+
+    def step(self, iteration: int) -> Terms:
+        terms = self.objective(self.leaf if self.scale == 1 else self.leaf / self.scale)
+        (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.leaf)
         with torch.no_grad():
-            leaf.clamp_(0, 1)
+            self.move(gradient, iteration)
+        return {name: value.detach() for name, value in terms.items()}
 
-    return move
+    def move(self, gradient: Tensor, iteration: int) -> None:
+        raise NotImplementedError
 
 
-def _lbfgs(leaf: Tensor, recipe: Recipe) -> Callable[[int], None]:
-    """A step of L-BFGS; what leaves the range comes back by itself, as in the released code."""
-    steps = LBFGS(recipe.history)
+class _Adam(_GradientSteps):
+    """Kingma & Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), algorithm 1, clamped to [0, 1].
 
-    def move(_: int) -> None:
-        assert leaf.grad is not None
-        with torch.no_grad():
-            steps.step(leaf, leaf.grad)
+    Written out, because torch's imports its compiler, which takes two seconds.
+    """
 
-    return move
+    def __init__(
+        self, start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+    ) -> None:
+        super().__init__(start, objective, stage, recipe)
+        self.mean, self.square = torch.zeros_like(start), torch.zeros_like(start)
+
+    def move(self, gradient: Tensor, iteration: int) -> None:
+        fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / self.stage.iterations)) / 2
+        rate = self.recipe.learning_rate * STAGE_RATE**self.stage.number * fade
+        self.mean.lerp_(gradient, 1 - BETAS[0])
+        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        root = (self.square / (1 - BETAS[1] ** iteration)).sqrt_().add_(EPSILON)
+        self.leaf.addcdiv_(self.mean, root, value=-rate / (1 - BETAS[0] ** iteration)).clamp_(0, 1)
+
+
+class _LBFGS(_GradientSteps):
+    """Steps of L-BFGS; what leaves the range comes back by itself, as in the released code."""
+
+    scale = RELEASED_RANGE
+
+    def __init__(
+        self, start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+    ) -> None:
+        super().__init__(start, objective, stage, recipe)
+        self.steps = LBFGS(recipe.history)
+
+    def move(self, gradient: Tensor, iteration: int) -> None:
+        self.steps.step(self.leaf, gradient)
 
 
 class _Average:

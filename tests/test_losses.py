@@ -235,8 +235,12 @@ def test_the_variation_gradient():
 
 def scales_of(photo: Tensor, weights: tuple[float, ...]) -> list[tuple[float, MattingOperator]]:
     """In float64, from the matrix."""
-    matrices = [matting_laplacian(halve(photo, k).permute(1, 2, 0).numpy()) for k in range(len(weights))]
-    operators = [MattingOperator(matrix, photo.device, torch.float64) for matrix in matrices]
+    photos = [halve(photo, k) for k in range(len(weights))]
+    matrices = [matting_laplacian(each.permute(1, 2, 0).numpy()) for each in photos]
+    operators = [
+        MattingOperator(matrix, *each.shape[1:], dtype=torch.float64)
+        for matrix, each in zip(matrices, photos, strict=True)
+    ]
     return list(zip(weights, operators, strict=True))
 
 

@@ -16,7 +16,7 @@ from scipy.sparse import coo_array, csr_array, dia_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
-from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN, area_average, resize
+from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN, area_average, resize, size_of
 from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
 from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import Encoder
@@ -73,7 +73,7 @@ class SlidesObjective:
         self.with_matting = False
         photo = scene.content.permute(1, 2, 0).cpu().numpy()
         self.laplacian = (naive_laplacian if defects.naive_laplacian else matting_laplacian)(photo)
-        self.operator = MattingOperator(self.laplacian, scene.content.device)
+        self.operator = MattingOperator(self.laplacian, *size_of(scene.content), scene.content.device)
         self.masks = pooled_masks(scene.content_masks, encoder.plan)
         theirs = pooled_masks(scene.style_masks, encoder.plan)
         with torch.no_grad():

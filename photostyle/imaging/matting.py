@@ -5,16 +5,21 @@ affine function of the photograph's colours in that window (Levin, Lischinski & 
 Natural Image Matting", TPAMI 2008, eq. 12). A picture of energy zero is a locally affine recolouring of the photo.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from photostyle.kernels import matting as kernels
+from photostyle.kernels.compiler import in_parts, usable
+
 EPSILON = 1e-7  # gen_laplacian.m of Luan et al.: getLaplacian1(I, 0, 1e-7, 1)
 WINDOW = 9  # pixels of a 3x3 window: win_size 1 in the same call
+# A pixel and those of the 5x5 around it that come after it, row by row: (dy, dx).
+LATER = ((0, 0), (0, 1), (0, 2), *((dy, dx) for dy in (1, 2) for dx in range(-2, 3)))
 
 
 def matting_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
@@ -67,48 +72,93 @@ def _stencil_to_csr(stencil: np.ndarray) -> csr_array:
 
 
 class MattingOperator:
-    """The same Laplacian on a torch device, in float32, built from the float64 matrix.
+    """The same Laplacian on a torch device, as a symmetric stencil: half of a pixel's 25 neighbours are enough.
 
-    CSR with int32 indices, the layout that has a fast product both on the CPU (MKL) and on CUDA (cuSPARSE).
+    stencil: (13, H + 4, W + 4), entry [k, y + 2, x + 2] couples pixel (y, x) with (y, x) + LATER[k]; zero where that is
+    outside. A product reads half the numbers of a sparse matrix and no indices.
     """
 
     def __init__(
-        self, laplacian: csr_array, device: torch.device, dtype: torch.dtype = torch.float32
+        self,
+        laplacian: csr_array,
+        height: int,
+        width: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.pixels = laplacian.shape[0]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-            # Of torch 2.11, though the call says that they are off; scipy has made the indices.
-            warnings.filterwarnings("ignore", "Sparse invariant checks are implicitly disabled", UserWarning)
-            self.matrix = torch.sparse_csr_tensor(
-                torch.from_numpy(laplacian.indptr),
-                torch.from_numpy(laplacian.indices),
-                torch.from_numpy(laplacian.data).to(dtype),
-                size=laplacian.shape,
-                device=device,
-                check_invariants=False,
-            )
+        """Of a symmetric matrix (HW, HW) that couples a pixel with the 5x5 around it."""
+        self.stencil = torch.from_numpy(_later_half(laplacian, height, width)).to(device, dtype)
 
     @classmethod
     def of(cls, photo: Tensor, epsilon: float = EPSILON) -> "MattingOperator":
-        """Of a photo (3, H, W), sRGB in [0, 1], on its device."""
-        return cls(matting_laplacian(photo.permute(1, 2, 0).cpu().numpy(), epsilon), photo.device)
+        """Of a photo (3, H, W), sRGB in [0, 1], on its device; in float32 built without the matrix."""
+        made = cls.__new__(cls)
+        pixels = photo.cpu().double().numpy()
+        if usable(photo.cpu()):
+            stencil = np.zeros((len(LATER), pixels.shape[1] + 4, pixels.shape[2] + 4), np.float32)
+            kernels.half_stencil(pixels, epsilon, stencil)
+        else:
+            whole = _stencil(pixels.transpose(1, 2, 0), epsilon)
+            later = np.stack([whole[2 + dy, 2 + dx] for dy, dx in LATER])
+            stencil = np.pad(later, ((0, 0), (2, 2), (2, 2)))
+        made.stencil = torch.from_numpy(stencil).to(photo)
+        return made
+
+    @property
+    def diagonal(self) -> Tensor:
+        """The matrix's diagonal, (H, W)."""
+        return self.stencil[0, 2:-2, 2:-2]
 
     def __call__(self, image: Tensor) -> Tensor:
         """L x for every channel. (C, H, W) -> (C, H, W)."""
-        flat = image.reshape(len(image), -1).T.contiguous()
-        return (self.matrix @ flat).T.reshape(image.shape)
+        result = torch.zeros_like(image, memory_format=torch.contiguous_format)
+        self.add(image, torch.ones(len(image)), result)
+        return result
+
+    def add(self, image: Tensor, scales: Tensor, total: Tensor) -> None:
+        """Adds scales[c] L x_c to each channel of total, in place. (C, H, W), (C,), (C, H, W)."""
+        padded = F.pad(image, (2, 2, 2, 2))
+        if usable(self.stencil, padded, scales, total):
+            arrays = self.stencil.numpy(), padded.numpy(), scales.numpy(), total.numpy()
+            in_parts(lambda first, end: kernels.product(*arrays, first, end), total.shape[1])
+            return
+        total += scales.to(total)[:, None, None] * self._product(padded)
 
     def energy(self, image: Tensor) -> Tensor:
         """sum_c x_c^T L x_c, differentiable. (C, H, W) -> scalar, in squared image units."""
         return _Energy.apply(image, self)  # type: ignore[no-any-return]
 
+    def _product(self, padded: Tensor) -> Tensor:
+        """L x of a padded x, by moving the whole picture. (C, H + 4, W + 4) -> (C, H, W)."""
+        height, width = padded.shape[1] - 4, padded.shape[2] - 4
+
+        def moved(stack: Tensor, dy: int, dx: int) -> Tensor:
+            return stack[..., 2 + dy : 2 + dy + height, 2 + dx : 2 + dx + width]
+
+        product = self.diagonal * moved(padded, 0, 0)
+        for entries, (dy, dx) in zip(self.stencil[1:], LATER[1:], strict=True):
+            # Coupled with its later neighbour by its own number, with the earlier one by that one's.
+            product += moved(entries, 0, 0) * moved(padded, dy, dx)
+            product += moved(entries, -dy, -dx) * moved(padded, -dy, -dx)
+        return product
+
+
+def _later_half(laplacian: csr_array, height: int, width: int) -> np.ndarray:
+    """The stencil of a matrix: its diagonals, where they stay inside the picture. -> (13, H + 4, W + 4)."""
+    later = np.zeros((len(LATER), height, width))
+    x = np.arange(width)
+    for entries, (dy, dx) in zip(later, LATER, strict=True):
+        if dy >= height or (steps := dy * width + dx) >= height * width:
+            continue
+        diagonal = laplacian.diagonal(steps)
+        entries.reshape(-1)[: len(diagonal)] = diagonal
+        entries[height - dy :] = 0
+        entries[:, (x + dx < 0) | (x + dx >= width)] = 0
+    return np.pad(later, ((0, 0), (2, 2), (2, 2)))
+
 
 class _Energy(torch.autograd.Function):
-    """x^T L x with one sparse product forward and none backward: L is symmetric, so the gradient is 2 L x.
-
-    Autograd would differentiate the sparse product by transposing the matrix at every step, at 25 times the cost.
-    """
+    """x^T L x with one product forward and none backward: L is symmetric, so the gradient is 2 L x."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor, operator: MattingOperator) -> Tensor:

@@ -6,6 +6,7 @@ A patch distribution is seen through random unit filters, each of which gives on
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -13,7 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.bounds import AtLeast
-from photostyle.imaging.filters import halve
+from photostyle.imaging.filters import halve, size_of
+from photostyle.imaging.opponent import AXES
+from photostyle.kernels import patches as kernels
+from photostyle.kernels.compiler import in_parts, usable
+from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
     Samples,
@@ -21,22 +26,21 @@ from photostyle.losses.sliced import (
     SlicedRegions,
     SlicedSettings,
     drawing,
+    goals_of,
+    grids,
     halved,
+    on_grid,
     usable_levels,
 )
 from photostyle.losses.term import Term
 from photostyle.regions.mixture import Reference
 from photostyle.scene import LEAST_SIDE, Scene, Stage
 
-# Luma and two opponent axes, orthonormal but for the chroma's gain: photographs vary less along chroma.
+# Photographs vary less along chroma.
 CHROMA_GAIN = 2.0
-OPPONENT = torch.tensor(
-    [
-        [1 / 3**0.5, 1 / 3**0.5, 1 / 3**0.5],
-        [CHROMA_GAIN / 2**0.5, -CHROMA_GAIN / 2**0.5, 0],
-        [CHROMA_GAIN / 6**0.5, CHROMA_GAIN / 6**0.5, -2 * CHROMA_GAIN / 6**0.5],
-    ]
-)
+GAINS = torch.tensor((1.0, CHROMA_GAIN, CHROMA_GAIN))
+# Grey and two opponent axes, orthonormal but for the chroma's gain.
+OPPONENT = GAINS[:, None] * AXES
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Patches(Term):
     name = "patches"
     weights = ("patch_weight",)
     before: ClassVar[Mapping[str, Any] | None] = {}
+    drawn = True
 
     def __init__(self, recipe: PatchSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         seed = recipe.seed + stage.number
@@ -68,11 +73,17 @@ class Patches(Term):
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
             seed=seed,
+            grids=grids(recipe),
         )
         self.draw = drawing(recipe, lambda generator: self.style.draw(recipe.patch_draws, generator), seed)
+        self._curvature = PatchCurvature(self.style, self.weight, scene.content)
 
     def __call__(self, image: Tensor) -> Tensor:
-        return self.weight * self.style(image, self.draw())
+        drawn = self.draw()
+        return self.weight * self.style(image, drawn.directions, drawn.grid)
+
+    def curvature(self, image: Tensor) -> Curvature:
+        return self._curvature
 
 
 class PatchStyle(SlicedPyramid["_Level"]):
@@ -92,14 +103,16 @@ class PatchStyle(SlicedPyramid["_Level"]):
         levels: int,
         bank: int,
         seed: int,
+        grids: int = 1,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content_masks, *(each.image for each in references))
-        usable = min(levels, usable_levels(pictures, max(LEAST_SIDE, patch_size)))
+        # On another grid than the first a level may be a pixel smaller.
+        usable = min(levels, usable_levels(pictures, max(LEAST_SIDE, patch_size + 1)))
         self.levels = [
             _Level(
                 halved(references, level),
-                halve(content_masks, level),
+                [on_grid(content_masks, grid, level) for grid in range(grids if level else 1)],
                 filter_bank(bank, patch_size, generator).to(content_masks),
             )
             for level in range(usable)
@@ -108,6 +121,31 @@ class PatchStyle(SlicedPyramid["_Level"]):
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Which filters of each level's bank to look through next: as many that see colours as see patches."""
         return [_draw(len(level.filters), count, generator) for level in self.levels]
+
+
+class PatchCurvature(Curvature):
+    """What lies above the patches' second derivative in expectation over the filters, with their goals held fixed.
+
+    A filter drawn evenly from the unit sphere of its space sees a third of a pixel's square, alone or as one of the
+    patch_size^2 pixels of as many patches, and chroma at CHROMA_GAIN. So, at a level, the distance has the second
+    derivative 2 / 3 c diag(GAINS^2) in a pixel of the level, c being `SlicedRegions.curvature` at the first grid.
+    """
+
+    def __init__(self, style: PatchStyle, weight: float, photo: Tensor) -> None:
+        self.squares = GAINS.square().to(photo)[:, None, None]
+        self.levels = [
+            (2 / 3 * weight * level.curvature(*size_of(halve(photo, number)))).to(photo)
+            for number, level in enumerate(style.levels)
+        ]
+
+    def add(self, direction: Tensor, total: Tensor) -> None:
+        add_through_pyramid(direction, [partial(self._add, level) for level in self.levels], total)
+
+    def diagonal(self) -> Tensor:
+        return pyramid_diagonal([self.squares * each for each in self.levels])
+
+    def _add(self, level: Tensor, direction: Tensor, total: Tensor) -> None:
+        total += self.squares * level * direction
 
 
 def filter_bank(count: int, patch_size: int, generator: torch.Generator) -> Tensor:
@@ -133,23 +171,75 @@ def unit_filters(count: int, patch_size: int, generator: torch.Generator) -> Ten
 class _Level:
     """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
 
-    def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
+    def __init__(
+        self, references: Sequence[Reference], content_masks: Sequence[Tensor], filters: Tensor
+    ) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
-        patch = filters.shape[-1]
+        self.patch = filters.shape[-1]
         samples = [
-            Samples(self._project(each.image, self.filters), _centres(each.masks, patch), each.weights)
+            Samples(responses(each.image, self.filters), self._centres(each.masks), each.weights)
             for each in references
         ]
-        shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
-        self.regions = SlicedRegions(_centres(content_masks, patch), samples, shares)
+        first = content_masks[0]
+        goals, shares = goals_of(samples, len(first)), (first.sum((1, 2)) / first.sum()).tolist()
+        self.regions = [SlicedRegions(self._centres(masks), goals, shares) for masks in content_masks]
+
+    def distance(self, image: Tensor, drawn: Tensor, grid: int) -> Tensor:
+        # The finest level is the picture itself on every grid.
+        regions = self.regions[grid % len(self.regions)]
+        return regions(responses(image, self.filters[drawn]), drawn)
+
+    def curvature(self, height: int, width: int) -> Tensor:
+        """That of the regions for each pixel of a level; the border's is that of the nearest patch."""
+        inner = self.regions[0].curvature()[None, None]
+        before = self.patch // 2
+        margins = (before, width - inner.shape[-1] - before, before, height - inner.shape[-2] - before)
+        return F.pad(inner, margins, mode="replicate")[0, 0]
+
+    def _centres(self, masks: Tensor) -> Tensor:
+        return _centres(masks, self.patch)
+
+
+def responses(image: Tensor, filters: Tensor) -> Tensor:
+    """Correlation with each filter inside the image, row by row. (3, H, W), (D, 3, k, k) -> (D, h w)."""
+    if filters.shape[-1] == kernels.SIDE and usable(image, filters):
+        return _Responses.apply(image, filters)  # type: ignore[no-any-return]
+    batch = image[None].contiguous(memory_format=torch.channels_last)
+    return F.conv2d(batch, filters.contiguous(memory_format=torch.channels_last))[0].flatten(1)
+
+
+class _Responses(torch.autograd.Function):
+    """Those of 5x5 filters. A filter that sees nothing but its centre's colour is a product of matrices."""
 
     @staticmethod
-    def _project(image: Tensor, filters: Tensor) -> Tensor:
-        batch = image[None].contiguous(memory_format=torch.channels_last)
-        return F.conv2d(batch, filters)[0].flatten(1)
+    def forward(ctx: Any, image: Tensor, filters: Tensor) -> Tensor:
+        filters = filters.contiguous()
+        middle = kernels.SIDE // 2
+        centres = filters[:, :, middle, middle]
+        # How a bank begins: see `filter_bank`.
+        colours = int((filters.flatten(1).count_nonzero(1) <= len(image)).long().cumprod(0).sum())
+        height, width = (side - kernels.SIDE + 1 for side in size_of(image))
+        found = torch.empty(len(filters), height, width)
+        inner = image[:, middle : middle + height, middle : middle + width]
+        torch.matmul(centres[:colours], inner.reshape(3, -1), out=found[:colours].flatten(1))
+        arrays = image.contiguous().numpy(), filters[colours:].numpy(), found[colours:].numpy()
+        in_parts(partial(kernels.responses, *arrays), height)
+        ctx.save_for_backward(filters)
+        ctx.colours, ctx.size = colours, size_of(image)
+        return found.flatten(1)
 
-    def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
-        return self.regions(self._project(image, self.filters[drawn]), drawn)
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (filters,) = ctx.saved_tensors
+        height, width = ctx.size
+        middle = kernels.SIDE // 2
+        gradient = gradients[0].unflatten(1, (height - 2 * middle, width - 2 * middle)).contiguous()
+        result = torch.zeros(3, height, width)
+        colours = filters[: ctx.colours, :, middle, middle].T @ gradient[: ctx.colours].flatten(1)
+        result[:, middle : height - middle, middle : width - middle] = colours.view(3, *gradient.shape[1:])
+        arrays = gradient[ctx.colours :].numpy(), filters[ctx.colours :].numpy(), result.numpy()
+        in_parts(partial(kernels.responses_gradient, *arrays), height)
+        return result, None
 
 
 def _draw(bank: int, count: int, generator: torch.Generator) -> Tensor:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from photostyle.bounds import Between, Share
 from photostyle.imaging.filters import halve
 from photostyle.imaging.matting import MattingOperator
+from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.energies import EnergySettings, pixels
 from photostyle.losses.term import Term
@@ -55,6 +58,31 @@ class Photorealism(Term):
 
     def __call__(self, image: Tensor) -> Tensor:
         return photorealism_loss(image, self.operators, self.luma)
+
+    def curvature(self, image: Tensor) -> Curvature:
+        return MattingCurvature(self.operators, self.luma)
+
+
+class MattingCurvature(Curvature):
+    """The second derivative itself: the energy is quadratic. On the grey axis the coarser scales have the luma's share."""
+
+    def __init__(self, operators: Sequence[tuple[float, MattingOperator]], luma: float) -> None:
+        self.levels: list[tuple[Tensor, MattingOperator]] = []
+        for level, (weight, operator) in enumerate(operators):
+            grey = 2 * weight * (luma if level else 1)
+            self.levels.append((torch.tensor((grey, 2 * weight, 2 * weight)), operator))
+
+    def add(self, direction: Tensor, total: Tensor) -> None:
+        add_through_pyramid(direction, [partial(self._add, *level) for level in self.levels], total)
+
+    def diagonal(self) -> Tensor:
+        return pyramid_diagonal(
+            [scales.to(each.diagonal)[:, None, None] * each.diagonal for scales, each in self.levels]
+        )
+
+    @staticmethod
+    def _add(scales: Tensor, operator: MattingOperator, direction: Tensor, total: Tensor) -> None:
+        operator.add(direction, scales, total)
 
 
 def photorealism_loss(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
+from photostyle.losses.curvature import Curvature
 from photostyle.losses.encoders import Features
 from photostyle.scene import Scene, Stage
 
@@ -22,6 +23,7 @@ class Term(ABC):
     in_first_pass: whether it acts in the released code's first pass too, which has no photorealism.
     compares_features: whether it needs an encoder, with its `layers`.
     before: what stands for its settings in a record that is older than they are; None: weights of 0.
+    drawn: whether what it sees is drawn anew at every call, so that its value and gradient are right on average only.
     """
 
     name: ClassVar[str]
@@ -29,6 +31,7 @@ class Term(ABC):
     in_first_pass: ClassVar[bool] = True
     compares_features: ClassVar[bool] = False
     before: ClassVar[Mapping[str, Any] | None] = None
+    drawn: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, recipe: Any, stage: Stage, scene: Scene, encoder: Features | None) -> None:
@@ -37,6 +40,13 @@ class Term(ABC):
     @abstractmethod
     def __call__(self, image: Tensor) -> Tensor:
         """The weighted term of an image (3, H, W) in [0, 1]: a scalar with a gradient."""
+
+    def curvature(self, image: Tensor) -> Curvature | None:
+        """Of a model above the term at an image (3, H, W) in [0, 1]; None: there is none, and its gradient must do.
+
+        That of a drawn term is the same at every image.
+        """
+        return None
 
     def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """What is reported by name, adding up to the term: itself, unless it says otherwise."""

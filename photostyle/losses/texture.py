@@ -9,12 +9,17 @@ Complex Wavelet Coefficients", IJCV 2000), as distributions. The weighing by act
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.imaging.filters import box_mean, halve
+from photostyle.imaging.filters import box_mean, halve, size_of
+from photostyle.kernels import texture as kernels
+from photostyle.kernels.compiler import in_parts, usable
+from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
     Samples,
@@ -22,7 +27,10 @@ from photostyle.losses.sliced import (
     SlicedRegions,
     SlicedSettings,
     drawing,
+    goals_of,
+    grids,
     halved,
+    on_grid,
     usable_levels,
 )
 from photostyle.losses.term import Term
@@ -41,6 +49,8 @@ LEAST_TEXTURE_SIDE = (
 # Contrast at which a window counts half: six 8-bit levels.
 FAINT = 6 / 255
 WINDOW_RADIUS = 2  # pixels of the 5x5 window in which activity is measured
+# Measured: half of what patches of equal weight have lets the solver settle in the fewest steps.
+BEND_SHARE = 0.5
 # Directions for each step and level: twelve make the same picture, as long as each step draws others.
 DRAWS = 6
 # Where all steps share them: enough to span the moduli.
@@ -61,6 +71,7 @@ class Texture(Term):
 
     name = "texture"
     weights = ("texture_weight",)
+    drawn = True
 
     def __init__(self, recipe: TextureSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         seed = recipe.seed + stage.number
@@ -72,12 +83,18 @@ class Texture(Term):
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
             seed=seed,
+            grids=grids(recipe),
         )
-        count = DRAWS if recipe.optimiser == "adam" else FIXED_DRAWS
+        count = FIXED_DRAWS if recipe.optimiser == "lbfgs" else DRAWS
         self.draw = drawing(recipe, lambda generator: self.style.draw(count, generator), seed)
+        self._curvature = TextureCurvature(self.style, self.weight, scene)
 
     def __call__(self, image: Tensor) -> Tensor:
-        return self.weight * self.style(image, self.draw())
+        drawn = self.draw()
+        return self.weight * self.style(image, drawn.directions, drawn.grid)
+
+    def curvature(self, image: Tensor) -> Curvature:
+        return self._curvature
 
 
 class TextureStyle(SlicedPyramid["_Level"]):
@@ -99,6 +116,7 @@ class TextureStyle(SlicedPyramid["_Level"]):
         levels: int,
         bank: int,
         seed: int,
+        grids: int = 1,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content, *(each.image for each in references))
@@ -106,8 +124,10 @@ class TextureStyle(SlicedPyramid["_Level"]):
         self.levels = [
             _Level(
                 halved(references, level),
-                halve(content, level),
-                halve(content_masks, level),
+                [
+                    (on_grid(content, grid, level), on_grid(content_masks, grid, level))
+                    for grid in range(grids if level else 1)
+                ],
                 directions(bank, generator),
                 zero_mean_filters(generator),
             )
@@ -117,6 +137,34 @@ class TextureStyle(SlicedPyramid["_Level"]):
     def draw(self, count: int, generator: torch.Generator) -> list[Tensor]:
         """Which directions of each level's bank to look along next."""
         return [torch.randperm(len(each.directions), generator=generator)[:count] for each in self.levels]
+
+
+class TextureCurvature(Curvature):
+    """What stands for the texture's second derivative: BEND_SHARE of the patches' on the grey axis, where it acts.
+
+    Moduli are no linear function of the picture, and where the signs of neighbouring responses differ their pooled
+    pull on a pixel cancels; so this is a measured share of a bound and no majoriser.
+    """
+
+    def __init__(self, style: TextureStyle, weight: float, scene: Scene) -> None:
+        photo = scene.content
+        self.levels = [
+            torch.full(size_of(halve(photo, number)), 2 / 3 * weight * BEND_SHARE * 4**number).to(photo)
+            / photo[0].numel()
+            for number, level in enumerate(style.levels)
+        ]
+
+    def add(self, direction: Tensor, total: Tensor) -> None:
+        levels = [partial(self._add, level) for level in self.levels]
+        add_through_pyramid(direction[:1], levels, total[:1])
+
+    def diagonal(self) -> Tensor:
+        grey = pyramid_diagonal([each[None] for each in self.levels])
+        return torch.cat((grey, torch.zeros_like(grey), torch.zeros_like(grey)))
+
+    @staticmethod
+    def _add(level: Tensor, direction: Tensor, total: Tensor) -> None:
+        total += level * direction
 
 
 def zero_mean_filters(generator: torch.Generator) -> Tensor:
@@ -137,9 +185,32 @@ def moduli(image: Tensor, filters: Tensor) -> Tensor:
 
     Grey is the length of a colour along the grey axis, (R + G + B) / sqrt 3, as for the patches.
     """
-    grey = image.sum(0, keepdim=True) / 3**0.5
-    responses = F.conv2d(grey[None], filters)
-    return F.avg_pool2d((responses.square() + BEND**2).sqrt() - BEND, POOL)[0]
+    grey = image.sum(0) / 3**0.5
+    if usable(grey, filters):
+        return _Moduli.apply(grey, filters)  # type: ignore[no-any-return]
+    found = F.conv2d(grey[None, None], filters)
+    return F.avg_pool2d((found.square() + BEND**2).sqrt() - BEND, POOL)[0]
+
+
+class _Moduli(torch.autograd.Function):
+    """The same in one pass over grey, and in another its gradient, for which the responses are computed again."""
+
+    @staticmethod
+    def forward(ctx: Any, grey: Tensor, filters: Tensor) -> Tensor:
+        height, width = ((side - SIDE + 1) // POOL for side in grey.shape)
+        found = torch.empty(len(filters), height, width)
+        arrays = grey.contiguous().numpy(), filters[:, 0].contiguous().numpy()
+        in_parts(partial(kernels.moduli, *arrays, BEND, found.numpy()), height)
+        ctx.save_for_backward(grey, filters)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        grey, filters = ctx.saved_tensors
+        result = torch.zeros(grey.shape)
+        arrays = grey.contiguous().numpy(), filters[:, 0].contiguous().numpy()
+        kernels.moduli_gradient(*arrays, BEND, gradients[0].contiguous().numpy(), result.numpy())
+        return result, None
 
 
 def activity(image: Tensor) -> Tensor:
@@ -160,34 +231,37 @@ def inside(masks: Tensor) -> Tensor:
 
 
 class _Level:
-    """One pyramid level: its filters and what the moduli of its regions are to be like."""
+    """One pyramid level: its filters and what the moduli of its regions are to be like.
+
+    contents: the photo and its masks at the level, on every grid.
+    """
 
     def __init__(
         self,
         references: Sequence[Reference],
-        content: Tensor,
-        content_masks: Tensor,
+        contents: Sequence[tuple[Tensor, Tensor]],
         directions: Tensor,
         filters: Tensor,
     ) -> None:
-        self.directions, self.filters = directions.to(content), filters.to(content)
+        first, masks = contents[0]
+        self.directions, self.filters = directions.to(first), filters.to(first)
         samples = [
-            Samples(
-                self._project(each.image, self.directions),
-                _pooled(each.masks),
-                each.weights,
-            )
+            Samples(self._project(each.image, self.directions), _pooled(each.masks), each.weights)
             for each in references
         ]
-        masks, care = _pooled(content_masks), _pooled(inside(content_masks) * activity(content))
-        shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
-        self.regions = SlicedRegions(masks, samples, shares, care)
+        goals, shares = goals_of(samples, len(masks)), (masks.sum((1, 2)) / masks.sum()).tolist()
+        self.regions = [
+            SlicedRegions(_pooled(masks), goals, shares, _pooled(inside(masks) * activity(content)))
+            for content, masks in contents
+        ]
 
     def _project(self, image: Tensor, directions: Tensor) -> Tensor:
         return directions @ moduli(image, self.filters).flatten(1)
 
-    def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
-        return self.regions(self._project(image, self.directions[drawn]), drawn)
+    def distance(self, image: Tensor, drawn: Tensor, grid: int) -> Tensor:
+        # The finest level is the picture itself on every grid.
+        regions = self.regions[grid % len(self.regions)]
+        return regions(self._project(image, self.directions[drawn]), drawn)
 
 
 def _pooled(masks: Tensor) -> Tensor:

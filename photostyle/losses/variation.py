@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
+from photostyle.losses.curvature import Curvature
 from photostyle.losses.encoders import Features
 from photostyle.losses.energies import EnergySettings, pixels
 from photostyle.losses.term import Term
@@ -34,6 +36,28 @@ class Variation(Term):
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.weight * variation_loss(image)
+
+    def curvature(self, image: Tensor) -> Curvature:
+        return VariationCurvature(self.weight, image)
+
+
+class VariationCurvature(Curvature):
+    """The second derivative itself: the term is quadratic, and a rotation of the channels does not change it."""
+
+    def __init__(self, weight: float, image: Tensor) -> None:
+        self.weight = weight
+        # A pixel is part of four differences; at the borders of fewer.
+        self.bound = torch.full_like(image, 4 * weight)
+
+    def add(self, direction: Tensor, total: Tensor) -> None:
+        corner = direction[:, :-1, :-1]
+        across, down = direction[:, :-1, 1:] - corner, direction[:, 1:, :-1] - corner
+        total[:, :-1, 1:] += self.weight * across
+        total[:, 1:, :-1] += self.weight * down
+        total[:, :-1, :-1] -= self.weight * (across + down)
+
+    def diagonal(self) -> Tensor:
+        return self.bound
 
 
 def variation_loss(image: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""Optimal transport of one-dimensional distributions through histograms; see `losses.sliced`, which has it in torch."""
+
+from typing import Any
+
+import numpy as np
+
+from photostyle.kernels.compiler import Kernel
+
+Array = np.ndarray[Any, Any]
+
+
+@Kernel
+def residuals(
+    values: Array,
+    where: Array,
+    weights: Array,
+    asked: Array,
+    targets: Array,
+    scale: float,
+    bins: int,
+    step: int,
+    out: Array,
+    sums: Array,
+    first: int,
+    end: int,
+) -> None:
+    """How far each value is from where the transport to the target carries it, row by row.
+
+    values (R, N); where (n,), int32: a region's pixels; weights, asked (n,); targets (R, KNOTS): quantile functions.
+    step: every so many pixels are ranked. For rows from first to end adds 2 scale asked (v - T(v)) to out (R, N) and
+    scale sum asked (v - T(v))^2 to sums (R,). Values that are not finite give NaN.
+    """
+    f4 = np.float32
+    one, zero, half = f4(1), f4(0), f4(0.5)
+    n, knots = where.shape[0], targets.shape[1]
+    last, before = np.int32(bins - 1), np.int32(knots - 2)
+    stretch, double = f4(knots - 1), f4(2 * scale)
+    mass, centre = np.empty(bins, np.float32), np.empty(bins, np.float32)
+    # v - T(v) = offset + slope * position in each bin.
+    line = np.empty((bins, 2), np.float32)
+    seen = np.empty(n, np.float32)
+    for r in range(first, end):
+        row, quantiles, into = values[r], targets[r], out[r]
+        for i in range(n):
+            seen[i] = row[where[i]]
+        low, high, check = seen[0], seen[0], zero
+        for i in range(n):
+            low = min(low, seen[i])
+            high = max(high, seen[i])
+            check += seen[i]
+        if not np.isfinite(check):
+            # An index made of a NaN would be any number.
+            for i in range(n):
+                into[where[i]] = np.nan
+            sums[r] = np.nan
+            continue
+        width = max((high - low) / f4(bins), f4(1e-12))
+        inverse = one / width
+        for i in range(n):
+            seen[i] = (seen[i] - low) * inverse
+        mass[:] = zero
+        centre[:] = zero
+        total = zero
+        for i in range(0, n, step):
+            place = seen[i]
+            b = max(min(np.int32(place), last), np.int32(0))
+            weight = weights[i]
+            mass[b] += weight
+            centre[b] += weight * (place - f4(b))
+            total += weight
+        share, rank, left = one / total, zero, quantiles[0]
+        for b in range(bins):
+            above = rank + mass[b] * share
+            place = min(above, one) * stretch
+            j = min(np.int32(place), before)
+            right = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
+            if mass[b] > zero:
+                place = min((rank + above) * half, one) * stretch
+                j = min(np.int32(place), before)
+                middle = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
+                mean = (left + f4(4) * middle + right) * f4(1 / 6)
+                at = centre[b] / mass[b]
+                slope = min((mean - left) / max(at, f4(1e-6)), (right - mean) / max(one - at, f4(1e-6)))
+                line[b, 0] = low - (mean - slope * at) + slope * f4(b)
+                line[b, 1] = width - slope
+            else:
+                line[b, 0] = low - left
+                line[b, 1] = width
+            rank, left = above, right
+        squares = zero
+        for i in range(n):
+            place = seen[i]
+            b = max(min(np.int32(place), last), np.int32(0))
+            distance = line[b, 0] + line[b, 1] * place
+            pull = asked[i] * distance
+            squares += pull * distance
+            seen[i] = double * pull
+        for i in range(n):
+            into[where[i]] += seen[i]
+        sums[r] += f4(scale) * squares
+
+
+@Kernel
+def quantiles(values: Array, weights: Array, bins: int, out: Array, first: int, end: int) -> None:
+    """Weighted quantiles at even steps of [0, 1], each bin's mass spread evenly over it. (R, n), (n,) -> out (R, KNOTS).
+
+    Values have to be finite. Rows from first to end.
+    """
+    f4 = np.float32
+    n, knots = values.shape[1], out.shape[1]
+    last = np.int32(bins - 1)
+    mass = np.empty(bins, np.float64)
+    for r in range(first, end):
+        row = values[r]
+        low, high = row[0], row[0]
+        for i in range(n):
+            low = min(low, row[i])
+            high = max(high, row[i])
+        width = max((high - low) / f4(bins), f4(1e-12))
+        inverse = f4(1) / width
+        mass[:] = 0.0
+        for i in range(n):
+            b = max(min(np.int32((row[i] - low) * inverse), last), np.int32(0))
+            mass[b] += weights[i]
+        total = 0.0
+        for b in range(bins):
+            total += mass[b]
+        below, b = 0.0, 0
+        for k in range(knots):
+            rank = total * k / (knots - 1)
+            while b < bins - 1 and below + mass[b] < rank:
+                below += mass[b]
+                b += 1
+            inside = (rank - below) / mass[b] if mass[b] > 0 else 0.0
+            out[r, k] = low + width * f4(b + min(max(inside, 0.0), 1.0))
+
+
+@Kernel
+def sorted_quantiles(values: Array, order: Array, weights: Array, out: Array, first: int, end: int) -> None:
+    """Weighted quantiles at even steps of [0, 1], linear between values. (R, n) and their order -> out (R, KNOTS).
+
+    A value stands at the middle of its own mass. Rows from first to end.
+    """
+    n, knots = values.shape[1], out.shape[1]
+    total = 0.0
+    for i in range(n):
+        total += weights[i]
+    for r in range(first, end):
+        row, ranked = values[r], order[r]
+        upper, weight = 0, weights[ranked[0]]
+        low, high = 0.0, 0.5 * weight
+        below = 1.0 * weight
+        for k in range(knots):
+            rank = total * k / (knots - 1)
+            while upper < n - 1 and high < rank:
+                upper += 1
+                weight = weights[ranked[upper]]
+                low, high = high, below + 0.5 * weight
+                below += weight
+            if upper == 0:
+                out[r, k] = row[ranked[0]]
+                continue
+            left, right = row[ranked[upper - 1]], row[ranked[upper]]
+            share = min(max((rank - low) / max(high - low, 1e-12), 0.0), 1.0)
+            out[r, k] = left + np.float32(share) * (right - left)
