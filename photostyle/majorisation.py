@@ -21,10 +21,10 @@ from photostyle.objective import Member, Objective
 INNER_STEPS = 6
 # Of the last change that is made again before the next step (Nesterov 1983). Measured: without it 20 steps reach what
 # 14 reach with it.
-MOMENTUM = 0.9
+MOMENTUM = 0.8
 # From this share of a stage's steps on, what the drawn directions ask for is averaged over the steps, so that their
 # noise dies out. Averaged from the first step on it would keep asking for what the first picture lacked.
-AVERAGED_FROM = 0.5
+AVERAGED_FROM = 0.7
 # Of the image's range, at each pixel: the length of the step that is tried to find how stiff a term without a model is.
 TRIAL = 1e-3
 # Of that stiffness, what is kept from one step to the next where the next finds less.
@@ -127,7 +127,9 @@ def _grouped(objective: Callable[[Tensor], Terms], image: Tensor) -> tuple[_Grou
     """The drawn terms that offer a model, the others that do, and those that do not."""
     if not isinstance(objective, Objective):
         return _Group(None), _Group(None), _Group(objective)
-    drawn, known, plain = [], [], []
+    drawn: list[Member] = []
+    known: list[Member] = []
+    plain: list[Member] = []
     for member in objective.members:
         modelled = member.term.curvature(image) is not None
         (drawn if modelled and member.term.drawn else known if modelled else plain).append(member)

@@ -159,7 +159,7 @@ def test_patches_go_to_the_quantiles_of_the_mixture(photo: Tensor, pictures: tup
     )
     style = PatchStyle(given, torch.ones(1, 40, 60), patch_size=5, levels=1, bank=8, seed=1)
     (level,) = style.levels
-    (_, _, _, targets, share) = level.regions.regions[0]
+    (region,) = level.regions[0].regions
     projected = [
         torch.nn.functional.conv2d(each[None], level.filters)[0].flatten(1).double() for each in pictures
     ]
@@ -167,8 +167,8 @@ def test_patches_go_to_the_quantiles_of_the_mixture(photo: Tensor, pictures: tup
         torch.full((p.shape[1],), w / p.shape[1]) for p, w in zip(projected, (0.25, 0.75), strict=True)
     ]
     expected = quantile_function(torch.cat(projected, 1), torch.cat(weights).double())
-    torch.testing.assert_close(targets.double(), expected, rtol=0, atol=1e-4)
-    assert share == 1
+    torch.testing.assert_close(region.goals.double(), expected, rtol=0, atol=1e-4)
+    assert region.share == 1
 
 
 @pytest.mark.parametrize("weights", [{"patch_weight": 1.0}, {"texture_weight": 1.0}, {"gram_weight": 1.0}])

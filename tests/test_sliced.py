@@ -6,7 +6,22 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from photostyle.losses.sliced import BINS, KNOTS, Samples, SlicedRegions, quantile_function, transport
+from photostyle.imaging.filters import halve
+from photostyle.kernels import compiler
+from photostyle.losses.sliced import (
+    BINS,
+    FINE_BINS,
+    GRIDS,
+    KNOTS,
+    MANY,
+    Samples,
+    SlicedRegions,
+    goals_of,
+    moved,
+    on_grid,
+    quantile_function,
+    transport,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -151,7 +166,7 @@ def test_inside_a_bin_the_map_is_linear_and_leans_to_neither_side():
 def test_a_region_s_distance_is_that_of_its_sorted_values():
     values, target, drawn = normal(3, 1600), 2 * normal(3, 1600, seed=1) + 1, torch.tensor([2, 0])
     whole = torch.ones(1, 40, 40, dtype=torch.float64)
-    regions = SlicedRegions(whole, [Samples(target, whole, torch.ones(1))], [0.5])
+    regions = SlicedRegions(whole, goals_of([Samples(target, whole, torch.ones(1))], 1), [0.5])
     exact = (values.sort(1).values - target.sort(1).values).square().mean(1)
     # A goal is off by about a bin and by the spacing of neighbours, 1e-3 of the range.
     assert regions(values[drawn], drawn).item() == pytest.approx(0.5 * exact[drawn].mean().item(), rel=0.01)
@@ -162,15 +177,16 @@ def test_a_region_without_pixels_on_either_side_is_left_out():
     weights[1] = 0
     theirs = weights[[0, 0, 1]]  # the third region is missing there, the second here
     samples = [Samples(normal(2, 16, seed=1), theirs, torch.ones(3))]
-    both, drawn = SlicedRegions(weights, samples, [0.2, 0.3, 0.5]), torch.arange(2)
-    first = SlicedRegions(weights[:1], [Samples(samples[0].projections, theirs[:1], torch.ones(1))], [0.2])
+    both, drawn = SlicedRegions(weights, goals_of(samples, 3), [0.2, 0.3, 0.5]), torch.arange(2)
+    alone = goals_of([Samples(samples[0].projections, theirs[:1], torch.ones(1))], 1)
+    first = SlicedRegions(weights[:1], alone, [0.2])
     assert len(both.regions) == 1
     assert both(values, drawn) == first(values, drawn) > 0
 
 
 def test_where_no_region_is_left_the_distance_is_zero():
     nothing = torch.zeros(1, 4, 4, dtype=torch.float64)
-    regions = SlicedRegions(nothing, [Samples(normal(2, 16), nothing, torch.ones(1))], [1.0])
+    regions = SlicedRegions(nothing, goals_of([Samples(normal(2, 16), nothing, torch.ones(1))], 1), [1.0])
     assert regions(normal(2, 16), torch.arange(2)) == 0
 
 
@@ -179,7 +195,7 @@ def test_what_is_not_asked_for_keeps_its_rank():
     values, target, whole = normal(2, 900), 2 * normal(2, 900, seed=1) + 1, torch.ones(1, 30, 30).double()
     care = uniform(1, 30, 30, seed=2)
     care[:, :, :15] = 0
-    regions = SlicedRegions(whole, [Samples(target, whole, torch.ones(1))], [1.0], care)
+    regions = SlicedRegions(whole, goals_of([Samples(target, whole, torch.ones(1))], 1), [1.0], care)
     goal = target.sort(1).values.gather(1, values.argsort(1).argsort(1))
     exact = (care.flatten() * (values - goal).square()).mean()
     leaf = values.clone().requires_grad_()
@@ -187,3 +203,113 @@ def test_what_is_not_asked_for_keeps_its_rank():
     assert distance.item() == pytest.approx(exact.item(), rel=0.01)
     (gradient,) = torch.autograd.grad(distance, leaf)
     assert not gradient.view(2, 30, 30)[:, :, :15].any() and gradient.view(2, 30, 30)[:, :, 15:].any()
+
+
+# --- the same by kernels ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(compiler, "available", lambda: False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 500, 5000])
+def test_compiled_quantiles_are_those_of_torch(count: int, without_kernels: pytest.MonkeyPatch):
+    pytest.importorskip("numba")
+    values, weights = normal(3, count), uniform(count, seed=1) + 0.05
+    exact = quantile_function(values, weights)
+    without_kernels.undo()
+    compiled = quantile_function(values.float(), weights.float())
+    # A value and the share between two of them in float32: some 1e-7 of the range, times the steepest gap.
+    torch.testing.assert_close(compiled.double(), exact, rtol=0, atol=2e-5)
+
+
+def test_compiled_quantiles_of_many_values_are_within_a_bin():
+    pytest.importorskip("numba")
+    values, weights = normal(2, MANY + 7), uniform(MANY + 7, seed=1)
+    exact = quantile_function(values, weights)
+    bins = (values.amax(1) - values.amin(1))[:, None] / FINE_BINS
+    # Half a bin, since a bin's mass is spread evenly over it; in the tails, where bins are empty, the gap there.
+    gap = quantile_function(values, weights).diff(dim=1).clamp(min=0)
+    gap = torch.maximum(torch.nn.functional.pad(gap, (1, 0)), torch.nn.functional.pad(gap, (0, 1)))
+    assert ((quantile_function(values.float(), weights.float()) - exact).abs() <= bins + 2 * gap + 1e-6).all()
+
+
+@pytest.mark.parametrize("asked", [None, "care"])
+def test_the_compiled_distance_and_gradient_are_those_of_torch(
+    asked: str | None, without_kernels: pytest.MonkeyPatch
+):
+    pytest.importorskip("numba")
+    values, theirs, drawn = normal(4, 48 * 40), normal(6, 900, seed=1) * 2, torch.tensor([5, 0, 2, 3])
+    masks = torch.stack((uniform(48, 40, seed=2), 1 - uniform(48, 40, seed=2)))
+    care = None if asked is None else uniform(2, 48, 40, seed=3)
+    samples = Samples(theirs, torch.ones(2, 30, 30).double(), torch.ones(2))
+
+    def measured(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        goals = [goal.to(dtype) for goal in goals_of([samples], 2) if goal is not None]
+        regions = SlicedRegions(masks.to(dtype), goals, [0.3, 0.7], None if care is None else care.to(dtype))
+        leaf = values.to(dtype).clone().requires_grad_()
+        distance = regions(leaf, drawn)
+        distance.backward()
+        assert leaf.grad is not None
+        return distance.detach(), leaf.grad
+
+    exact, direction = measured(torch.float64)
+    without_kernels.undo()
+    compiled, found = measured(torch.float32)
+    # 2048 bins: a value on an edge may fall into the neighbour in float32, where its goal is another by a bin's slope.
+    assert compiled.item() == pytest.approx(exact.item(), rel=1e-4)
+    assert (found.double() - direction).norm() < 1e-3 * direction.norm()
+
+
+def test_compiled_values_that_are_not_finite_stay_so():
+    pytest.importorskip("numba")
+    values, whole = normal(2, 100).float(), torch.ones(1, 10, 10)
+    regions = SlicedRegions(whole, [quantile_function(normal(2, 50), evenly(50)).float()], [1.0])
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        spoilt = values.clone()
+        spoilt[1, 7] = bad
+        leaf = spoilt.requires_grad_()
+        distance = regions(leaf, torch.arange(2))
+        distance.backward()
+        assert leaf.grad is not None
+        assert not distance.isfinite() and leaf.grad[0].isfinite().all() and not leaf.grad[1].isfinite().any()
+
+
+def test_the_number_of_threads_changes_no_bit():
+    pytest.importorskip("numba")
+    values, whole = normal(5, 3000).float(), torch.ones(1, 50, 60)
+    regions = SlicedRegions(whole, [quantile_function(normal(5, 500), evenly(500)).float()], [1.0])
+    found, before = [], torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        leaf = values.clone().requires_grad_()
+        regions(leaf, torch.arange(5)).backward()
+        found.append(leaf.grad)
+    torch.set_num_threads(before)
+    assert found[0] is not None and all(torch.equal(found[0], each) for each in found[1:] if each is not None)
+
+
+# --- grids -----------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_moves_the_blocks_by_its_offset():
+    picture = uniform(2, 53, 61)
+    for grid, (down, across) in enumerate(GRIDS):
+        for level in range(1, 5):
+            side = 2**level
+            y, x = down % side, across % side
+            blocks = picture[:, y:, x:].unfold(1, side, side).unfold(2, side, side).mean((-1, -2))
+            found = on_grid(picture, grid, level)
+            rows, columns = found.shape[1:]
+            assert blocks.shape[1] - rows in (0, 1) and blocks.shape[2] - columns in (0, 1)
+            torch.testing.assert_close(found, blocks[:, :rows, :columns])
+
+
+@pytest.mark.parametrize("side", [2, 4, 8, 16])
+def test_the_grids_offsets_are_spread_evenly(side: int):
+    for axis in (0, 1):
+        counts = np.bincount([offset[axis] % side for offset in GRIDS], minlength=side)
+        assert counts.max() <= max(1, -(-len(GRIDS) // side))
+    assert moved(uniform(1, 4, 4), 0, 1).shape == halve(uniform(1, 8, 8)).shape

@@ -5,10 +5,14 @@ Everything here is a function of tensors, on any device, and knows nothing of st
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from photostyle.kernels import pyramid as kernels
+from photostyle.kernels.compiler import usable
 
 # Rec. 709 luma of the gamma-encoded values, as ITU-R BT.709-6 item 3.2 defines it.
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -85,8 +89,35 @@ def fit_within(height: int, width: int, long_side: int) -> tuple[int, int]:
 def halve(image: Tensor, times: int = 1) -> Tensor:
     """Average 2x2 blocks `times` times; an odd last row or column is dropped. Once: (C, H, W) -> (C, H/2, W/2)."""
     for _ in range(times):
-        image = F.avg_pool2d(image, 2)
+        compiled = image.ndim == 3 and usable(image)
+        image = _Halved.apply(image) if compiled else F.avg_pool2d(image, 2)
     return image
+
+
+class _Halved(torch.autograd.Function):
+    """The same, compiled, with the gradient that goes back to each pixel: a quarter."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor) -> Tensor:
+        ctx.size = image.shape
+        small = torch.empty(len(image), image.shape[1] // 2, image.shape[2] // 2)
+        kernels.halve(image.detach().contiguous().numpy(), small.numpy())
+        return small
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        gradient = torch.zeros(ctx.size)
+        add_doubled(gradients[0], gradient)
+        return gradient
+
+
+def add_doubled(small: Tensor, total: Tensor) -> None:
+    """The transpose of `halve`, in place: adds a quarter of each pixel to its block. (C, h, w), total (C, H, W)."""
+    if usable(small, total) and total.is_contiguous():
+        kernels.add_doubled(small.detach().contiguous().numpy(), total.detach().numpy())
+        return
+    blocks = total[:, : 2 * small.shape[1], : 2 * small.shape[2]].unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    blocks += 0.25 * small[:, :, None, :, None]
 
 
 def box_mean(image: Tensor, radius: int) -> Tensor:

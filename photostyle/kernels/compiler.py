@@ -63,7 +63,7 @@ def in_parts(work: Callable[[int, int], None], count: int) -> None:
         return
     edges = [count * part // threads for part in range(threads + 1)]
     # The first part stays on this thread: a pool of one less, and no wait for it to wake.
-    futures = [_pool(threads - 1).submit(work, *part) for part in itertools.pairwise(edges)]
+    futures = [_pool(threads - 1).submit(work, *part) for part in itertools.pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in futures:
         future.result()

@@ -69,23 +69,23 @@ def residuals(
             centre[b] += weight * (place - f4(b))
             total += weight
         share, rank, left = one / total, zero, quantiles[0]
-        for b in range(bins):
-            above = rank + mass[b] * share
+        for each in range(bins):
+            above = rank + mass[each] * share
             place = min(above, one) * stretch
             j = min(np.int32(place), before)
             right = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
-            if mass[b] > zero:
+            if mass[each] > zero:
                 place = min((rank + above) * half, one) * stretch
                 j = min(np.int32(place), before)
                 middle = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
                 mean = (left + f4(4) * middle + right) * f4(1 / 6)
-                at = centre[b] / mass[b]
+                at = centre[each] / mass[each]
                 slope = min((mean - left) / max(at, f4(1e-6)), (right - mean) / max(one - at, f4(1e-6)))
-                line[b, 0] = low - (mean - slope * at) + slope * f4(b)
-                line[b, 1] = width - slope
+                line[each, 0] = low - (mean - slope * at) + slope * f4(each)
+                line[each, 1] = width - slope
             else:
-                line[b, 0] = low - left
-                line[b, 1] = width
+                line[each, 0] = low - left
+                line[each, 1] = width
             rank, left = above, right
         squares = zero
         for i in range(n):
@@ -102,9 +102,9 @@ def residuals(
 
 @Kernel
 def quantiles(values: Array, weights: Array, bins: int, out: Array, first: int, end: int) -> None:
-    """Weighted quantiles at even steps of [0, 1], each bin's mass spread evenly over it. (R, n), (n,) -> out (R, KNOTS).
+    """Weighted quantiles at even steps of [0, 1], from a histogram. values (R, n), weights (n,) -> out (R, KNOTS).
 
-    Values have to be finite. Rows from first to end.
+    Each bin's mass is spread evenly over it.     Values have to be finite. Rows from first to end.
     """
     f4 = np.float32
     n, knots = values.shape[1], out.shape[1]
@@ -123,16 +123,16 @@ def quantiles(values: Array, weights: Array, bins: int, out: Array, first: int, 
             b = max(min(np.int32((row[i] - low) * inverse), last), np.int32(0))
             mass[b] += weights[i]
         total = 0.0
-        for b in range(bins):
-            total += mass[b]
-        below, b = 0.0, 0
+        for each in range(bins):
+            total += mass[each]
+        below, at = 0.0, 0
         for k in range(knots):
             rank = total * k / (knots - 1)
-            while b < bins - 1 and below + mass[b] < rank:
-                below += mass[b]
-                b += 1
-            inside = (rank - below) / mass[b] if mass[b] > 0 else 0.0
-            out[r, k] = low + width * f4(b + min(max(inside, 0.0), 1.0))
+            while at < bins - 1 and below + mass[at] < rank:
+                below += mass[at]
+                at += 1
+            inside = (rank - below) / mass[at] if mass[at] > 0 else 0.0
+            out[r, k] = low + width * f4(at + min(max(inside, 0.0), 1.0))
 
 
 @Kernel

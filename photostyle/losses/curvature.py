@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.imaging.filters import halve
+from photostyle.imaging.filters import add_doubled, halve
 
 Add = Callable[[Tensor, Tensor], None]  # adds a product with a direction (3, H, W) to a total of its size
 
@@ -41,13 +41,6 @@ def add_through_pyramid(direction: Tensor, levels: Sequence[Add], total: Tensor)
     below = small.new_zeros(small.shape)
     add_through_pyramid(small, levels_left[1:], below)
     add_doubled(below, total)
-
-
-def add_doubled(small: Tensor, total: Tensor) -> None:
-    """Adds the transpose of `halve`: a quarter of each pixel to its block. (C, h, w), (C, H, W)."""
-    height, width = 2 * small.shape[1], 2 * small.shape[2]
-    blocks = total[:, :height, :width].unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-    blocks += 0.25 * small[:, :, None, :, None]
 
 
 def pyramid_diagonal(levels: Sequence[Tensor]) -> Tensor:

@@ -64,7 +64,7 @@ class Photorealism(Term):
 
 
 class MattingCurvature(Curvature):
-    """The second derivative itself: the energy is quadratic. On the grey axis the coarser scales have the luma's share."""
+    """The second derivative itself: the energy is quadratic. Grey has the luma's share at the coarser scales."""
 
     def __init__(self, operators: Sequence[tuple[float, MattingOperator]], luma: float) -> None:
         self.levels: list[tuple[Tensor, MattingOperator]] = []

@@ -31,10 +31,10 @@ LEAST_WEIGHT = 0.05
 RANKED = 50_000
 FINE_BINS = 8192  # of the histogram that a style region's quantiles are read from: a quarter of a rank's bin
 MANY = 4 * FINE_BINS  # values from which that is done: four to a bin
-# Of a pyramid: where each halving begins, in pixels of the level above, as (down, across). Coarse levels pull whole
+# Of a pyramid: where it begins to be halved. Coarse levels pull whole
 # blocks of pixels, whose borders show where a solver goes far enough; on several grids they lie in several places. The
-# offsets in pixels of the picture (down, across), of blocks of up to 16: modulo 2, 4, 8 and 16, the sides of the blocks,
-# they are spread evenly.
+# offsets in pixels of the picture (down, across), of blocks of up to 16: modulo 2, 4, 8 and 16, the sides of the
+# blocks, they are spread evenly.
 GRIDS = ((0, 0), (5, 14), (10, 5), (15, 11), (4, 10), (9, 4), (14, 7), (3, 1))
 
 
@@ -146,6 +146,11 @@ class SlicedRegions:
 
     def __call__(self, projections: Tensor, drawn: Tensor) -> Tensor:
         """projections (D, h w) of the picture through the directions drawn (D,) -> scalar."""
+        if projections.shape != (len(drawn), self.size.numel()):
+            # Kernels do not look where they read.
+            raise ValueError(
+                f"projections {tuple(projections.shape)}; expected {(len(drawn), self.size.numel())}"
+            )
         if usable(projections):
             return _Distance.apply(projections, self, drawn)  # type: ignore[no-any-return]
         total = projections.new_zeros(())

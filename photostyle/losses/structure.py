@@ -58,8 +58,8 @@ class StructureCurvature(Curvature):
     """The Gauss-Newton model: in each window the correlation falls with what of a change is no gain or offset.
 
     1 - r of two windows that agree but for a small change d of one is var(d) / (2 var) to second order, so the second
-    derivative there is r / var times the projection that takes a window's mean off, with r >= 0. It leaves out the gain,
-    along which the correlation does not change, so it lies above.
+    derivative there is r / var times the projection that takes a window's mean off, with r >= 0. That a gain does not
+    change the correlation is left out, so the model lies above.
     """
 
     def __init__(self, image: Tensor, photo_luma: Tensor, window: int, weight: float) -> None:
@@ -119,8 +119,8 @@ def _moments(ours: Tensor, theirs: Tensor, window: int) -> tuple[Tensor, Tensor,
 class _Structure(torch.autograd.Function):
     """1 - mean correlation of ours with theirs (H, W), and its gradient in ours by four window sums.
 
-    In one window of n pixels r = c / sqrt(a b) has the derivative ((y - mean y) s - (x - mean x) r / a) / n, with s = 1 /
-    sqrt(a b), where the variance a is not cut off.
+    In one window of n pixels r = c s, s = 1 / sqrt(a b), has the derivative ((y - mean y) s - (x - mean x) r / a) / n
+    in x, where the variance a is not cut off.
     """
 
     @staticmethod
