@@ -63,7 +63,9 @@ def preset_table() -> str:
                 f"{config.size}",
                 {"colour": "recoloured photo"}.get(config.start, config.start),
                 evaluations(config),
-                {"adam": "Adam", "lbfgs": "L-BFGS"}[config.optimiser] if optimised else "–",
+                {"mm": "majorise-minimise", "adam": "Adam", "lbfgs": "L-BFGS"}[config.optimiser]
+                if optimised
+                else "–",
                 weighted_terms(config) if optimised else "–",
                 f"{config.smooth_radius} / {config.smooth_edge:g}" if config.smooth_radius else "–",
             ]

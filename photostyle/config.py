@@ -22,6 +22,8 @@ from photostyle.losses.texture import Texture, TextureSettings
 from photostyle.losses.variation import Variation, VariationSettings
 
 MASK_WORDS = ("none", "auto", "cluster")  # what --masks takes beside paths
+# Evaluations of each stage where none are given: as many as each optimiser needs to settle at 128, 256 and 512 px.
+ITERATIONS = {"mm": (40, 24, 12), "adam": (120, 100, 50), "lbfgs": (120, 100, 50)}
 NAMES_FILES = "names files"  # marks a field whose words may be paths
 
 # The terms of the objective, in the order in which they are added up. A new one stands here and among the bases of
@@ -94,8 +96,9 @@ class Recipe(
     """radius in pixels, at 256 px, over which region borders follow the photo's edges; 0 keeps them hard"""
     coarsest: Annotated[int, AtLeast(32)] = 128
     """long side of the first stage; stages double it until --size (a value >= --size: one stage)"""
-    iterations: tuple[int, ...] = (40, 24, 12)
-    """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none"""
+    iterations: tuple[int, ...] = ()
+    """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none; default: 40 24 12
+    with mm, 120 100 50 with adam and lbfgs"""
     first_pass: Count = 0
     """evaluations without photorealism before the first stage (the released code's stage one)"""
     # Of the range of the image.
@@ -110,6 +113,11 @@ class Recipe(
     # From a 16-bit level on: the square of much less is zero in float32.
     smooth_edge: Annotated[float, Between(1e-5, 1)] = 0.01
     """the smoothing's colour scale in image units: a smaller value stops at fainter edges"""
+
+    @property
+    def evaluations(self) -> tuple[int, ...]:
+        """The evaluations of each stage: as given, else the optimiser's own."""
+        return self.iterations or ITERATIONS[self.optimiser]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from photostyle.imaging.opponent import from_opponent, to_opponent
 from photostyle.losses.curvature import Curvature
 from photostyle.losses.term import Term, Terms
 from photostyle.objective import Member, Objective
+from photostyle.secant import Secant
 
 # Conjugate gradients of a step: with fewer, coarse blocks are left standing on calm surfaces; more cost time.
 INNER_STEPS = 6
@@ -27,15 +28,13 @@ MOMENTUM = 0.8
 AVERAGED_FROM = 0.7
 # Of the image's range, at each pixel: the length of the step that is tried to find how stiff a term without a model is.
 TRIAL = 1e-3
-# Of that stiffness, what is kept from one step to the next where the next finds less.
-RELAXING = 0.7
 
 
 class MajoriseMinimise:
     """The steps of one stage, from a start (3, H, W) in [0, 1]; `image` is the picture after the last one.
 
     objective: terms that offer a curvature are modelled by it; the others, and any other function of an image, enter by
-    their gradient and a diagonal as stiff as their gradient was found to change.
+    their gradient and by how it was found to change.
     """
 
     def __init__(self, start: Tensor, objective: Callable[[Tensor], Terms], steps: int) -> None:
@@ -45,7 +44,7 @@ class MajoriseMinimise:
         # That of a drawn term is the same everywhere.
         self._drawn_models = self._drawn.models(self.image)
         self._asked = torch.zeros_like(self.image)
-        self._stiffness: _Stiffness | None = None
+        self._secant: Secant | None = None
 
     def step(self, iteration: int) -> Terms:
         """The terms where a step begins, by name; the picture moves on. iteration: 1 ... steps."""
@@ -53,11 +52,12 @@ class MajoriseMinimise:
         picture = from_opponent(here)
         drawn, known, plain = (group.evaluated(picture) for group in (self._drawn, self._known, self._plain))
         models = [*self._drawn_models, *self._known.models(picture)]
-        stiffness = self._stiffness_at(here, plain[1])
+        if self._plain:
+            models.append(self._secant_at(here, *plain))
         # The drawn terms' models are theirs up to what does not depend on the picture: z.H z / 2 - asked.z.
         own = product(self._drawn_models, here)
         left = self._averaged(own - drawn[1], iteration) - own - known[1] - plain[1]
-        change = conjugate_gradients(models, stiffness, left, INNER_STEPS)
+        change = conjugate_gradients(models, left, INNER_STEPS)
         self.image = from_opponent(here + change).clamp_(0, 1)
         self._before, self._here = self._here, to_opponent(self.image)
         return {**drawn[0], **known[0], **plain[0]}
@@ -68,36 +68,15 @@ class MajoriseMinimise:
         self._asked = asked if late <= 0 else torch.lerp(self._asked, asked, 2 / (late + 2))
         return self._asked
 
-    def _stiffness_at(self, here: Tensor, gradient: Tensor) -> float:
-        """How stiff the terms without a model are; at first found by a step of a trial's length down their gradient."""
-        if not self._plain:
-            return 0.0
-        if self._stiffness is None:
-            self._stiffness = _Stiffness(here, gradient)
+    def _secant_at(self, here: Tensor, values: Terms, gradient: Tensor) -> Secant:
+        """The model of the terms without one; at first from a step of a trial's length down their gradient."""
+        if self._secant is None:
             length = gradient.norm() / here.numel() ** 0.5
             tried = here - TRIAL / length.clamp(min=torch.finfo(here.dtype).tiny) * gradient
-            gradient, here = self._plain.evaluated(from_opponent(tried))[1], tried
-        return self._stiffness.after(here, gradient)
-
-
-class _Stiffness:
-    """How fast a gradient changes, from two places to the next: |change of it|^2 / (change of it . change of place).
-
-    That is the larger of Barzilai and Borwein's two curvatures (IMA J. Numerical Analysis 8(1), 1988); it falls slowly,
-    so that one easy step does not make the next one bold.
-    """
-
-    def __init__(self, place: Tensor, gradient: Tensor) -> None:
-        self.value, self.place, self.gradient = 0.0, place, gradient
-
-    def after(self, place: Tensor, gradient: Tensor) -> float:
-        """The stiffness once the gradient at another place is known."""
-        moved, turned = place - self.place, gradient - self.gradient
-        along = float((moved * turned).sum())
-        if along > 0:
-            self.value = max(RELAXING * self.value, float(turned.square().sum()) / along)
-        self.place, self.gradient = place, gradient
-        return self.value
+            there, turned = self._plain.evaluated(from_opponent(tried))
+            self._secant = Secant(tried, turned, _total(there))
+        self._secant.learn(here, gradient, _total(values))
+        return self._secant
 
 
 class _Group:
@@ -150,12 +129,12 @@ def product(models: Sequence[Curvature], direction: Tensor) -> Tensor:
     return total
 
 
-def conjugate_gradients(models: Sequence[Curvature], stiffness: float, right: Tensor, steps: int) -> Tensor:
-    """So many steps towards the solution x of (sum of models + stiffness) x = right, from 0. (3, H, W) -> (3, H, W).
+def conjugate_gradients(models: Sequence[Curvature], right: Tensor, steps: int) -> Tensor:
+    """So many steps towards the solution x of (sum of models) x = right, from 0. (3, H, W) -> (3, H, W).
 
     Conditioned by the diagonals.
     """
-    diagonal = torch.full_like(right, stiffness)
+    diagonal = torch.zeros_like(right)
     for each in models:
         diagonal += each.diagonal()
     # Where nothing weighs a pixel nothing asks for a change of it either.
@@ -164,7 +143,7 @@ def conjugate_gradients(models: Sequence[Curvature], stiffness: float, right: Te
     conditioned = inverse * residual
     direction, size = conditioned.clone(), _dot(residual, conditioned)
     for _ in range(steps):
-        moved = product(models, direction).add_(direction, alpha=stiffness)
+        moved = product(models, direction)
         # A direction that nothing weighs is not gone along: 0 / 0.
         length = size / _dot(direction, moved).clamp(min=torch.finfo(right.dtype).tiny)
         solution += length * direction
@@ -173,6 +152,10 @@ def conjugate_gradients(models: Sequence[Curvature], stiffness: float, right: Te
         before, size = size, _dot(residual, conditioned)
         direction = conditioned + size / before.clamp(min=torch.finfo(right.dtype).tiny) * direction
     return solution
+
+
+def _total(values: Terms) -> float:
+    return sum(value.item() for value in values.values())
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

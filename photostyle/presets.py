@@ -4,9 +4,9 @@
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
@@ -15,6 +15,8 @@ from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
 from photostyle.losses.weights import locate
 from photostyle.settings import KINDS, expected, typed
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 
@@ -35,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "photorealism_luma": 0.2,
     },
     # Low resolution, minutes for dozens of runs.
-    "search": {"size": 128, "iterations": (120,)},
+    "search": {"size": 128, "iterations": (40,)},
     # The released code (neuralstyle_seg.lua, deepmatting_seg.lua, README): 700 px, noise, 1000 evaluations without
     # and 1000 with the matting term, smoothing 15/0.01. On ImageNet-normalised features content is 5 * 57^2 and
     # style 100 * 57^4 (an input 57 times smaller than Caffe's); TV 1e-3 on the 256 scale is 65.5 on [0, 1].
@@ -95,7 +97,7 @@ def configure(preset: str = "auto", **settings: Any) -> Config:
     name = resolve_preset(
         preset, settings.get("weights"), settings.get("encoder", "vgg19"), settings.get("download", True)
     )
-    return Config(**{"preset": name, **PRESETS[name], **settings})
+    return with_iterations(Config(**{"preset": name, **PRESETS[name], **settings}))
 
 
 def recipe(preset: str = "patches", **settings: Any) -> Recipe:
@@ -108,7 +110,12 @@ def recipe(preset: str = "patches", **settings: Any) -> Recipe:
     _refuse_unknown(settings, {field.name for field in fields(Recipe)})
     # What a preset says beside the recipe is of the run.
     own = {name: value for name, value in PRESETS[preset].items() if hasattr(Recipe, name)}
-    return Recipe(**{"preset": preset, **own, **_typed(settings)})
+    return with_iterations(Recipe(**{"preset": preset, **own, **_typed(settings)}))
+
+
+def with_iterations(recipe: AnyRecipe) -> AnyRecipe:
+    """The same with its evaluations written out, so that a record says what was done."""
+    return replace(recipe, iterations=recipe.evaluations)
 
 
 def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def schedule(recipe: Recipe, height: int, width: int) -> tuple[Stage, ...]:
     """
     sides = _long_sides(recipe, height, width)
     plan = [
-        (side, recipe.iterations[min(index, len(recipe.iterations) - 1)], True)
+        (side, recipe.evaluations[min(index, len(recipe.evaluations) - 1)], True)
         for index, side in enumerate(sides)
     ]
     if recipe.first_pass:

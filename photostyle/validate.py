@@ -45,9 +45,9 @@ def check_numbers(recipe: Recipe) -> None:
         raise PhotostyleError(
             f"--patch-draws is {recipe.patch_draws} but --patch-bank holds {recipe.patch_bank} filters; draw fewer"
         )
-    if not recipe.iterations or min(recipe.iterations) < 0:
+    if min(recipe.evaluations) < 0:
         raise PhotostyleError(
-            f"--iterations is {recipe.iterations or 'empty'}; give counts of 0 or more, coarse to fine"
+            f"--iterations is {recipe.iterations}; give counts of 0 or more, coarse to fine"
         )
 
 
@@ -80,7 +80,7 @@ def _check_terms(recipe: Recipe, terms: Sequence[type[Term]]) -> None:
     for term in terms:
         if term.compares_features:
             layers_down_to(recipe.encoder, term.layers(recipe))
-    if any(recipe.iterations) and not any(term.weighed(recipe) for term in terms):
+    if any(recipe.evaluations) and not any(term.weighed(recipe) for term in terms):
         raise PhotostyleError(
             "every weight is 0: there is nothing to optimise; raise one, or give --iterations 0"
         )

@@ -159,7 +159,7 @@ def test_patches_go_to_the_quantiles_of_the_mixture(photo: Tensor, pictures: tup
     )
     style = PatchStyle(given, torch.ones(1, 40, 60), patch_size=5, levels=1, bank=8, seed=1)
     (level,) = style.levels
-    (region,) = level.regions[0].regions
+    (region,) = level.regions.regions
     projected = [
         torch.nn.functional.conv2d(each[None], level.filters)[0].flatten(1).double() for each in pictures
     ]

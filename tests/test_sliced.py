@@ -6,19 +6,15 @@ import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from photostyle.imaging.filters import halve
 from photostyle.kernels import compiler
 from photostyle.losses.sliced import (
     BINS,
     FINE_BINS,
-    GRIDS,
     KNOTS,
     MANY,
     Samples,
     SlicedRegions,
     goals_of,
-    moved,
-    on_grid,
     quantile_function,
     transport,
 )
@@ -289,27 +285,3 @@ def test_the_number_of_threads_changes_no_bit():
         found.append(leaf.grad)
     torch.set_num_threads(before)
     assert found[0] is not None and all(torch.equal(found[0], each) for each in found[1:] if each is not None)
-
-
-# --- grids -----------------------------------------------------------------------------------------------------
-
-
-def test_a_grid_moves_the_blocks_by_its_offset():
-    picture = uniform(2, 53, 61)
-    for grid, (down, across) in enumerate(GRIDS):
-        for level in range(1, 5):
-            side = 2**level
-            y, x = down % side, across % side
-            blocks = picture[:, y:, x:].unfold(1, side, side).unfold(2, side, side).mean((-1, -2))
-            found = on_grid(picture, grid, level)
-            rows, columns = found.shape[1:]
-            assert blocks.shape[1] - rows in (0, 1) and blocks.shape[2] - columns in (0, 1)
-            torch.testing.assert_close(found, blocks[:, :rows, :columns])
-
-
-@pytest.mark.parametrize("side", [2, 4, 8, 16])
-def test_the_grids_offsets_are_spread_evenly(side: int):
-    for axis in (0, 1):
-        counts = np.bincount([offset[axis] % side for offset in GRIDS], minlength=side)
-        assert counts.max() <= max(1, -(-len(GRIDS) // side))
-    assert moved(uniform(1, 4, 4), 0, 1).shape == halve(uniform(1, 8, 8)).shape

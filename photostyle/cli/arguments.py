@@ -12,7 +12,7 @@ import tyro
 
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError, did_you_mean
-from photostyle.presets import PRESETS, resolve_preset
+from photostyle.presets import PRESETS, resolve_preset, with_iterations
 from photostyle.settings import read_settings
 
 Options = TypeVar("Options")
@@ -81,11 +81,8 @@ def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> C
     options = parse(_Options, arguments, program, default, SETTINGS_HELP)
     preset = resolve_preset(options.preset, options.weights, options.encoder, options.download)
     given = {name: getattr(options, name) for name in _named(arguments)}
-    return Config(
-        **_defaults(preset, settings)
-        | given
-        | {"content": options.content, "style": options.style, "preset": preset}
-    )
+    inputs = {"content": options.content, "style": options.style, "preset": preset}
+    return with_iterations(Config(**_defaults(preset, settings) | given | inputs))
 
 
 def _defaults(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:

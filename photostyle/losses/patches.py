@@ -27,9 +27,7 @@ from photostyle.losses.sliced import (
     SlicedSettings,
     drawing,
     goals_of,
-    grids,
     halved,
-    on_grid,
     usable_levels,
 )
 from photostyle.losses.term import Term
@@ -73,14 +71,12 @@ class Patches(Term):
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
             seed=seed,
-            grids=grids(recipe),
         )
         self.draw = drawing(recipe, lambda generator: self.style.draw(recipe.patch_draws, generator), seed)
         self._curvature = PatchCurvature(self.style, self.weight, scene.content)
 
     def __call__(self, image: Tensor) -> Tensor:
-        drawn = self.draw()
-        return self.weight * self.style(image, drawn.directions, drawn.grid)
+        return self.weight * self.style(image, self.draw())
 
     def curvature(self, image: Tensor) -> Curvature:
         return self._curvature
@@ -103,16 +99,14 @@ class PatchStyle(SlicedPyramid["_Level"]):
         levels: int,
         bank: int,
         seed: int,
-        grids: int = 1,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content_masks, *(each.image for each in references))
-        # On another grid than the first a level may be a pixel smaller.
-        usable = min(levels, usable_levels(pictures, max(LEAST_SIDE, patch_size + 1)))
+        usable = min(levels, usable_levels(pictures, max(LEAST_SIDE, patch_size)))
         self.levels = [
             _Level(
                 halved(references, level),
-                [on_grid(content_masks, grid, level) for grid in range(grids if level else 1)],
+                halve(content_masks, level),
                 filter_bank(bank, patch_size, generator).to(content_masks),
             )
             for level in range(usable)
@@ -128,7 +122,7 @@ class PatchCurvature(Curvature):
 
     A filter drawn evenly from the unit sphere of its space sees a third of a pixel's square, alone or as one of the
     patch_size^2 pixels of as many patches, and chroma at CHROMA_GAIN. So, at a level, the distance has the second
-    derivative 2 / 3 c diag(GAINS^2) in a pixel of the level, c being `SlicedRegions.curvature` at the first grid.
+    derivative 2 / 3 c diag(GAINS^2) in a pixel of the level, c being `SlicedRegions.curvature`.
     """
 
     def __init__(self, style: PatchStyle, weight: float, photo: Tensor) -> None:
@@ -171,27 +165,23 @@ def unit_filters(count: int, patch_size: int, generator: torch.Generator) -> Ten
 class _Level:
     """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
 
-    def __init__(
-        self, references: Sequence[Reference], content_masks: Sequence[Tensor], filters: Tensor
-    ) -> None:
+    def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
         self.patch = filters.shape[-1]
         samples = [
             Samples(responses(each.image, self.filters), self._centres(each.masks), each.weights)
             for each in references
         ]
-        first = content_masks[0]
-        goals, shares = goals_of(samples, len(first)), (first.sum((1, 2)) / first.sum()).tolist()
-        self.regions = [SlicedRegions(self._centres(masks), goals, shares) for masks in content_masks]
+        goals = goals_of(samples, len(content_masks))
+        shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
+        self.regions = SlicedRegions(self._centres(content_masks), goals, shares)
 
-    def distance(self, image: Tensor, drawn: Tensor, grid: int) -> Tensor:
-        # The finest level is the picture itself on every grid.
-        regions = self.regions[grid % len(self.regions)]
-        return regions(responses(image, self.filters[drawn]), drawn)
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
+        return self.regions(responses(image, self.filters[drawn]), drawn)
 
     def curvature(self, height: int, width: int) -> Tensor:
         """That of the regions for each pixel of a level; the border's is that of the nearest patch."""
-        inner = self.regions[0].curvature()[None, None]
+        inner = self.regions.curvature()[None, None]
         before = self.patch // 2
         margins = (before, width - inner.shape[-1] - before, before, height - inner.shape[-2] - before)
         return F.pad(inner, margins, mode="replicate")[0, 0]

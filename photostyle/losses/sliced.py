@@ -31,11 +31,6 @@ LEAST_WEIGHT = 0.05
 RANKED = 50_000
 FINE_BINS = 8192  # of the histogram that a style region's quantiles are read from: a quarter of a rank's bin
 MANY = 4 * FINE_BINS  # values from which that is done: four to a bin
-# Of a pyramid: where it begins to be halved. Coarse levels pull whole
-# blocks of pixels, whose borders show where a solver goes far enough; on several grids they lie in several places. The
-# offsets in pixels of the picture (down, across), of blocks of up to 16: modulo 2, 4, 8 and 16, the sides of the
-# blocks, they are spread evenly.
-GRIDS = ((0, 0), (5, 14), (10, 5), (15, 11), (4, 10), (9, 4), (14, 7), (3, 1))
 
 
 @dataclass(frozen=True)
@@ -53,37 +48,15 @@ class SlicedSettings:
     """seed of every random draw (neuralstyle_seg.lua: 612)"""
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """What one evaluation looks at: directions of each level's bank, and the grid of the pyramid."""
-
-    directions: Sequence[Tensor]
-    grid: int = 0
-
-
 def drawing(
-    recipe: SlicedSettings, draw: Callable[[torch.Generator], Sequence[Tensor]], seed: int
-) -> Callable[[], Drawn]:
-    """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same.
-
-    Majorise-minimise draws one of the pyramid's grids too.
-    """
+    recipe: SlicedSettings, draw: Callable[[torch.Generator], list[Tensor]], seed: int
+) -> Callable[[], list[Tensor]]:
+    """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same."""
     generator = torch.Generator().manual_seed(seed)
-    if recipe.optimiser == "lbfgs":
-        fixed = Drawn(draw(generator))
-        return lambda: fixed
-    count = grids(recipe)
-
-    def drawn() -> Drawn:
-        directions = draw(generator)
-        return Drawn(directions, int(torch.randint(count, (), generator=generator)) if count > 1 else 0)
-
-    return drawn
-
-
-def grids(recipe: SlicedSettings) -> int:
-    """How many grids a pyramid is seen on: several where the solver goes as far as to show blocks of a single one."""
-    return len(GRIDS) if recipe.optimiser == "mm" else 1
+    if recipe.optimiser != "lbfgs":
+        return lambda: draw(generator)
+    fixed = draw(generator)
+    return lambda: fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +171,7 @@ class _Distance(torch.autograd.Function):
 class Level(Protocol):
     """One level of a pyramid: the distance of an image of its size along the drawn directions of its bank."""
 
-    def distance(self, image: Tensor, drawn: Tensor, grid: int) -> Tensor: ...
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor: ...
 
 
 Levels = TypeVar("Levels", bound=Level)
@@ -209,33 +182,14 @@ class SlicedPyramid(Generic[Levels]):
 
     levels: Sequence[Levels]
 
-    def __call__(self, image: Tensor, drawn: Sequence[Tensor], grid: int = 0) -> Tensor:
-        """image (3, H, W), directions drawn at each level, the grid that is halved on -> scalar."""
+    def __call__(self, image: Tensor, drawn: Sequence[Tensor]) -> Tensor:
+        """image (3, H, W), directions drawn at each level -> scalar."""
         # Where no level is left there still is a gradient, of zeros.
         total: Tensor = 0 * image.sum()
-        for number, (level, indices) in enumerate(zip(self.levels, drawn, strict=True)):
-            if number:
-                image = halve(moved(image, grid, number))
-            total = total + level.distance(image, indices, grid)
+        for level, indices in zip(self.levels, drawn, strict=True):
+            total = total + level.distance(image, indices)
+            image = halve(image)
         return total
-
-
-def moved(image: Tensor, grid: int, level: int) -> Tensor:
-    """The image that a level is halved from on a grid: without its first row or column, or as it is. (C, H, W).
-
-    Grid 0 is where the picture begins. The blocks of pixels whose mean a coarse level sees, and pulls as one, lie
-    elsewhere on every grid, up to half of their side away.
-    """
-    # An offset in binary: its digits say at which halvings a pixel is left out.
-    down, across = (offset >> (level - 1) & 1 for offset in GRIDS[grid])
-    return image[:, down:, across:]
-
-
-def on_grid(image: Tensor, grid: int, level: int) -> Tensor:
-    """A picture, or masks, at a level of the pyramid on a grid."""
-    for number in range(1, level + 1):
-        image = halve(moved(image, grid, number))
-    return image
 
 
 def halved(references: Iterable[Reference], level: int) -> list[Reference]:

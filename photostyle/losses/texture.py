@@ -28,9 +28,7 @@ from photostyle.losses.sliced import (
     SlicedSettings,
     drawing,
     goals_of,
-    grids,
     halved,
-    on_grid,
     usable_levels,
 )
 from photostyle.losses.term import Term
@@ -83,15 +81,13 @@ class Texture(Term):
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
             seed=seed,
-            grids=grids(recipe),
         )
         count = FIXED_DRAWS if recipe.optimiser == "lbfgs" else DRAWS
         self.draw = drawing(recipe, lambda generator: self.style.draw(count, generator), seed)
         self._curvature = TextureCurvature(self.style, self.weight, scene)
 
     def __call__(self, image: Tensor) -> Tensor:
-        drawn = self.draw()
-        return self.weight * self.style(image, drawn.directions, drawn.grid)
+        return self.weight * self.style(image, self.draw())
 
     def curvature(self, image: Tensor) -> Curvature:
         return self._curvature
@@ -116,7 +112,6 @@ class TextureStyle(SlicedPyramid["_Level"]):
         levels: int,
         bank: int,
         seed: int,
-        grids: int = 1,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         pictures = (content, *(each.image for each in references))
@@ -124,10 +119,8 @@ class TextureStyle(SlicedPyramid["_Level"]):
         self.levels = [
             _Level(
                 halved(references, level),
-                [
-                    (on_grid(content, grid, level), on_grid(content_masks, grid, level))
-                    for grid in range(grids if level else 1)
-                ],
+                halve(content, level),
+                halve(content_masks, level),
                 directions(bank, generator),
                 zero_mean_filters(generator),
             )
@@ -232,37 +225,30 @@ def inside(masks: Tensor) -> Tensor:
 
 
 class _Level:
-    """One pyramid level: its filters and what the moduli of its regions are to be like.
-
-    contents: the photo and its masks at the level, on every grid.
-    """
+    """One pyramid level: its filters and what the moduli of its regions are to be like."""
 
     def __init__(
         self,
         references: Sequence[Reference],
-        contents: Sequence[tuple[Tensor, Tensor]],
+        content: Tensor,
+        content_masks: Tensor,
         directions: Tensor,
         filters: Tensor,
     ) -> None:
-        first, masks = contents[0]
-        self.directions, self.filters = directions.to(first), filters.to(first)
+        self.directions, self.filters = directions.to(content), filters.to(content)
         samples = [
             Samples(self._project(each.image, self.directions), _pooled(each.masks), each.weights)
             for each in references
         ]
-        goals, shares = goals_of(samples, len(masks)), (masks.sum((1, 2)) / masks.sum()).tolist()
-        self.regions = [
-            SlicedRegions(_pooled(masks), goals, shares, _pooled(inside(masks) * activity(content)))
-            for content, masks in contents
-        ]
+        masks, care = _pooled(content_masks), _pooled(inside(content_masks) * activity(content))
+        shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
+        self.regions = SlicedRegions(masks, goals_of(samples, len(masks)), shares, care)
 
     def _project(self, image: Tensor, directions: Tensor) -> Tensor:
         return directions @ moduli(image, self.filters).flatten(1)
 
-    def distance(self, image: Tensor, drawn: Tensor, grid: int) -> Tensor:
-        # The finest level is the picture itself on every grid.
-        regions = self.regions[grid % len(self.regions)]
-        return regions(self._project(image, self.directions[drawn]), drawn)
+    def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
+        return self.regions(self._project(image, self.directions[drawn]), drawn)
 
 
 def _pooled(masks: Tensor) -> Tensor:

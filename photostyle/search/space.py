@@ -43,20 +43,22 @@ SPACE = (
     # structure weight: drift16 at 512 px .26 from .18, an orange cloud in the sky, and the best distance of 40 trials.
     Dimension("photorealism_coarse", 1, 10, True, "a factor; 10: C (.10, .51) from (.08, .63)"),
     Dimension("photorealism_epsilon", 1e-7, 1e-3, True, "the released 1e-7: A (.15, .73); 1e-3: (.14, .78)"),
-    Dimension("learning_rate", 0.01, 0.2, True, "under 0.01 the stage does not arrive: A (.17, .80)"),
+    Dimension("learning_rate", 0.01, 0.2, True, "Adam's: under 0.01 the stage does not arrive: A (.17, .80)"),
     Dimension("gram_weight", 5e-3, 0.5, True, "A with a quarter-width VGG-19: (.45, .77) to (.16, .62)"),
     Dimension("content_weight", 5e-4, 0.5, True, "the same: (.28, .72) to (.46, .82)"),
 )
 
 
 def space_of(recipe: Recipe, space: Iterable[Dimension] = SPACE) -> tuple[Dimension, ...]:
-    """The dimensions whose term the configuration has: a weight of 0 has no ratio to vary.
+    """The dimensions that the configuration has: a weight of 0 has no ratio to vary, and only Adam has a rate.
 
     Raises PhotostyleError where the configuration itself lies outside a range.
     """
     kept = []
     for dimension in space:
         value = getattr(recipe, dimension.field)
+        if dimension.field == "learning_rate" and recipe.optimiser != "adam":
+            continue
         if not (any(value) if isinstance(value, tuple) else value):
             continue
         if not dimension.low <= dimension.default(recipe) <= dimension.high:
