@@ -23,7 +23,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.comparison import HIGHER, LOWER, Comparison, directions
-from photostyle.imaging.filters import area_average, box_mean, fit_within, luma
+from photostyle.imaging.filters import affine_residual, area_average, fit_within, luma
 from photostyle.imaging.matting import EPSILON, WINDOW
 from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.gram import region_grams
@@ -223,28 +223,6 @@ def drift(result: Tensor, content: Tensor, radius: int) -> float:
     return float(residual / variance.clamp(min=HALF_LEVEL_LAB**2))
 
 
-def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
-    """What the best affine map of the guide's colours leaves of the target in the window around each pixel.
-
-    guide (3, H, W), target (C, H, W), both float64 -> (H, W), summed over the target's channels: min over a, b of
-    mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of the guide and
-    c that of guide and target: Levin et al. 2008, eq. 3, for windows of any size, clipped at the border. ridge is in
-    squared units of the guide.
-    """
-    g = guide - guide.mean((1, 2), keepdim=True)
-    t = target - target.mean((1, 2), keepdim=True)
-    mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
-    s = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
-    s += ridge * torch.eye(3, dtype=g.dtype, device=g.device)[:, :, None, None]
-    c = _box_products(g, t, radius) - mean_g[:, None] * mean_t[None]
-    # A pivoted solve: the S of a grey photo is singular but for a ridge of 1e-8, where an adjugate has no digits left.
-    a = torch.linalg.solve(s.permute(2, 3, 0, 1), c.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
-    variance = box_mean(t * t, radius) - mean_t * mean_t
-    explained: Tensor = (c * a).sum((0, 1))
-    # What is below zero is rounding.
-    return (variance.sum(0) - explained).clamp(min=0)
-
-
 def _ratio(distance: float, untouched: float, least: float) -> float:
     """A distance over that of the untouched photo, or over 8-bit rounding (`least`) where the photo is nearer."""
     return distance / max(untouched, least)
@@ -344,12 +322,6 @@ def _ssim(ours: Array, theirs: Array) -> float:
             data_range=1.0,
         )
     )
-
-
-def _box_products(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Window means of all products of channels. (A, H, W), (B, H, W) -> (A, B, H, W)."""
-    products = (a[:, None] * b[None]).flatten(0, 1)
-    return box_mean(products, radius).reshape(len(a), len(b), *a.shape[1:])
 
 
 def lab(image: Tensor) -> Array:

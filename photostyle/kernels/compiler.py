@@ -48,6 +48,11 @@ class Kernel:
         made: Callable[..., Any] = compile_it(self.function)
         return made
 
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks of a value that compiled code names: with it a kernel may call another one."""
+        return self.compiled._numba_type_  # type: ignore[attr-defined]
+
     def __call__(self, *arguments: Any) -> Any:
         return self.compiled(*arguments)
 
@@ -63,7 +68,7 @@ def in_parts(work: Callable[[int, int], None], count: int) -> None:
         return
     edges = [count * part // threads for part in range(threads + 1)]
     # The first part stays on this thread: a pool of one less, and no wait for it to wake.
-    futures = [_pool(threads - 1).submit(work, *part) for part in itertools.pairwise(edges)]
+    futures = [_pool(threads - 1).submit(work, *part) for part in itertools.pairwise(edges[1:])]
     work(edges[0], edges[1])
     for future in futures:
         future.result()
