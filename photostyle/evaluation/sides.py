@@ -5,21 +5,14 @@ from collections.abc import Callable, Hashable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from skimage.color.colorconv import xyz_from_rgb
 from torch import Tensor
 
+from photostyle.imaging import lightness
 from photostyle.imaging.filters import area_average, fit_within
-from photostyle.imaging.lightness import linear_light
 
 SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
 MOST_PIXELS = 1_000_000  # of a thinned picture: 5000 between neighbouring ones of 200 quantiles
-
-# CIE 15:2004 with the digits of skimage, in which scores were first recorded: the white point of D65 for 2 degrees, and
-# where the cube root goes on as a line.
-WHITE = (0.95047, 1.0, 1.08883)
-LINE_END, LINE_SLOPE, LINE_START = 0.008856, 7.787, 16 / 116
 
 Array = NDArray[np.float64]
 Made = TypeVar("Made")
@@ -45,11 +38,8 @@ class Side:
 
 
 def lab(image: Tensor) -> Array:
-    """CIELAB under D65, 2 degree observer, in float64. (3, H, W) sRGB in [0, 1] -> (3, H, W)."""
-    matrix = torch.from_numpy(xyz_from_rgb / np.array(WHITE)[:, None])
-    light = linear_light(image.detach().cpu().double())
-    x, y, z = _root((matrix @ light.flatten(1)).reshape(light.shape))
-    converted: Array = torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z))).numpy()
+    """CIELAB, see `lightness.lab`. (3, H, W) sRGB in [0, 1] -> (3, H, W)."""
+    converted: Array = lightness.lab(image.detach().cpu()).numpy()
     return converted
 
 
@@ -87,9 +77,3 @@ def _step(stack: Tensor) -> int:
 
 def _reduced(stack: Tensor) -> Tensor:
     return area_average(stack, *fit_within(stack.shape[1], stack.shape[2], SIDE))
-
-
-def _root(relative: Tensor) -> Tensor:
-    return torch.where(
-        relative > LINE_END, relative.clamp(min=LINE_END).pow(1 / 3), LINE_SLOPE * relative + LINE_START
-    )

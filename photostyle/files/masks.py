@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -187,6 +186,8 @@ def _snapped(index: Array) -> Array:
     stray = index < 0
     if not stray.any():
         return index
+    from scipy import ndimage  # here and below: soft masks need none of its 0.2 s
+
     nearest = ndimage.distance_transform_edt(stray, return_distances=False, return_indices=True)
     snapped: Array = index[tuple(nearest)]
     return snapped
@@ -230,6 +231,8 @@ def _likest(colours: Array, known: Sequence[Colour]) -> Array:
 
 def _flat(pixels: Array) -> Array:
     """(H, W) bool: no channel varies by more than LIKE_COLOURS in the 3×3 window. pixels: (H, W, 3) uint8."""
+    from scipy import ndimage
+
     channels = [pixels[..., channel] for channel in range(3)]
     spans = [ndimage.maximum_filter(c, 3) - ndimage.minimum_filter(c, 3) for c in channels]
     flat: Array = np.maximum.reduce(spans) <= LIKE_COLOURS
