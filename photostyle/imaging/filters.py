@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.kernels import boxes, regression
+from photostyle.kernels import boxes
 from photostyle.kernels.compiler import in_parts, usable
 
 # Rec. 709 luma of the gamma-encoded values, as ITU-R BT.709-6 item 3.2 defines it.
@@ -191,9 +191,7 @@ def _regress(
     ridges = torch.as_tensor(ridge).double().expand(rows, width).contiguous().numpy()
     ours, theirs = g.numpy(), t.numpy()
     in_parts(
-        lambda *strips: regression.affine_regression(
-            ours, theirs, centre, radius, ridges, maps, left, *strips
-        ),
+        lambda *strips: boxes.affine_regression(ours, theirs, centre, radius, ridges, maps, left, *strips),
         boxes.strips(height),
     )
 
