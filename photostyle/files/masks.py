@@ -137,15 +137,17 @@ class _Palette:
 
 
 def _palette(pixels: Array) -> _Palette:
-    """The palette of (H, W, 3) uint8, by counting all 2^24 colours: sorting twelve million pixels takes seconds."""
+    """The palette of (H, W, 3) uint8, by a table of all 2^24 colours: sorting twelve million pixels takes seconds."""
     red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
     numbers = red << 16 | green << 8 | blue
-    counts = np.bincount(numbers.ravel(), minlength=1 << 24)
-    present = np.flatnonzero(counts)
-    positions = np.zeros(1 << 24, np.int32)
+    seen = np.zeros(1 << 24, bool)  # a byte each: to look through it takes a twentieth of what counts would
+    seen[numbers] = True
+    present = np.flatnonzero(seen)
+    positions = np.empty(1 << 24, np.int32)  # of the colours that are there, the only ones that are read
     positions[present] = np.arange(len(present))
+    index = positions[numbers]
     colours = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)
-    return _Palette(colours, counts[present], positions[numbers])
+    return _Palette(colours, np.bincount(index.ravel()), index)
 
 
 def _tuples(colours: Array) -> list[Colour]:
