@@ -86,9 +86,9 @@ def loaded() -> dict[str, set[str]]:
     """Which modules a new process has once it has imported this one and those before it."""
     names = [
         "segmentation",
+        "photostyle.cli.run",
         "segmentation.networks",
         "segmentation.inference",
-        "photostyle.cli.run",
         "photostyle.cli.search",
     ]
     command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]

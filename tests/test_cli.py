@@ -349,7 +349,7 @@ def test_an_interrupt_during_the_scores_does_not_cost_the_picture(
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_run, "score", interrupt)
+    monkeypatch.setattr("photostyle.evaluation.scores.score", interrupt)
     assert main(["run", *PHOTOS, *NONE, *INSTANT, "--metrics"]) == DONE
     assert "note: no metrics: interrupted" in capsys.readouterr().err
     assert Path("out.png").exists() and json.loads(Path("out.json").read_text())["metrics"] == {}
@@ -778,6 +778,21 @@ def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: 
     done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=HANGS)
     assert (done.returncode, done.stdout) == (BAD_INPUT, "")
     assert done.stderr == "photostyle: gone.png does not exist: check the name\n"
+
+
+def test_a_run_does_not_wait_for_what_it_may_not_need(loaded: dict[str, set[str]]) -> None:
+    # Plots, scores, and masks that are not to be made: 1.2 s in all before the first step.
+    later = {
+        "matplotlib",
+        "skimage",
+        "sklearn",
+        "scipy.ndimage",
+        "scipy.spatial",
+        "scipy.stats",
+        "segmentation.make",
+    }
+    compiling = {"torch._dynamo", "torchvision", "timm", "optuna", "photostyle.evaluation.scores"}
+    assert not (later | compiling) & loaded["photostyle.cli.run"]
 
 
 @pytest.mark.slow

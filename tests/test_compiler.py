@@ -33,6 +33,24 @@ def test_a_kernel_computes_what_its_python_does() -> None:
     assert (out == 2 * values).all()
 
 
+@Kernel
+def half_of(value: float) -> float:
+    return value / 2
+
+
+@Kernel
+def halves(values: np.ndarray) -> None:
+    for i in range(len(values)):
+        values[i] = half_of(values[i])
+
+
+def test_a_kernel_may_call_another_one() -> None:
+    pytest.importorskip("numba")
+    values = np.arange(5, dtype=np.float32)
+    halves(values)
+    assert (values == np.arange(5) / 2).all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 100])
 def test_parts_cover_everything_once(threads: int, count: int) -> None:

@@ -139,7 +139,7 @@ def test_its_scores_are_those_of_metrics_at_that_size(
     expected = score(Comparison(outcome.picture, scene.content, scene.style, *regions), encoder)
     assert (outcome.style, outcome.edge) == (expected.style, expected.edge)
     # 16 px at 256 px are 4 px at 64.
-    assert outcome.drift16 == drift(outcome.picture, scene.content, 4)
+    assert outcome.drift16 == drift(Comparison(outcome.picture, scene.content, scene.style, *regions), 4)
     assert problem.style_features == expected.style_features
 
 

@@ -25,9 +25,6 @@ from photostyle.cli.console import (
 from photostyle.cli.progress import Progress
 from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation import reports as report
-from photostyle.evaluation.artefacts import find_artefacts
-from photostyle.evaluation.comparison import Comparison
 from photostyle.evaluation.records import (
     check_inputs,
     config_from_json,
@@ -35,7 +32,6 @@ from photostyle.evaluation.records import (
     read_record,
     write_record,
 )
-from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, write_image
 from photostyle.losses.weights import locate
@@ -91,7 +87,9 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     result = dataclasses.replace(result, notes=tuple(said))
     write_record(record_path, make_record(config, result, digest, seconds, metrics, artefacts, segmentation))
     if config.plot and result.trace:
-        report.plot_losses(result.trace, _losses_path(config))
+        from photostyle.evaluation.reports import plot_losses
+
+        plot_losses(result.trace, _losses_path(config))
     return _finish(config, result, record_path, seconds)
 
 
@@ -113,6 +111,7 @@ class _MaskMaker:
             self._check()
 
     def __call__(self, photo: Picture, references: Sequence[Picture]) -> tuple[str, ...]:
+        from photostyle.evaluation.reports import mask_sheet
         from segmentation.files import write_masks
         from segmentation.make import make_masks
 
@@ -122,7 +121,7 @@ class _MaskMaker:
         for folder, regions in zip(folders, made.sets, strict=True):
             write_masks(folder, regions, "soft")
         preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
-        report.mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
+        mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
         self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
         self.origin = made.origin | {"asked": self.config.masks[0]}
         return tuple(map(str, folders))
@@ -194,6 +193,11 @@ def _scored(
             "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
         )
         return {}, {}
+    # What scores stand on is imported after the last step, not before the first.
+    from photostyle.evaluation.artefacts import find_artefacts
+    from photostyle.evaluation.comparison import Comparison
+    from photostyle.evaluation.scores import score, score_encoder
+
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)

@@ -61,10 +61,8 @@ def show_scores(arguments: Sequence[str]) -> int:
         "untouched photo": photo.pixels,
         "Monge-Kantorovich": _baseline(photo.pixels, reference.pixels, guidance),
     }
-    compared = {
-        name: Comparison(pixels, photo.pixels, reference.pixels, guidance.content, guidance.style)
-        for name, pixels in rows.items()
-    }
+    pair = Comparison(photo.pixels, photo.pixels, reference.pixels, guidance.content, guidance.style)
+    compared = {name: pair.with_result(pixels) for name, pixels in rows.items()}
     scores = {name: dataclasses.asdict(score(each, encoder)) for name, each in compared.items()}
     # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
     del compared["untouched photo"]

@@ -8,7 +8,7 @@ a whole, and 12 MP take no more memory than their reduction. `clipped` and `fore
 every n-th pixel instead, because an average would hide them. Lengths are shares of the long side.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -26,11 +26,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from photostyle.evaluation.comparison import LEAST_SHARE, LOWER, Comparison
-from photostyle.evaluation.scores import HALF_LEVEL, lab
-from photostyle.imaging.filters import LUMA, area_average, fit_within
+from photostyle.evaluation.scores import HALF_LEVEL
+from photostyle.evaluation.sides import SIDE, Side, reduced_lab, reduced_masks, thin_lab, thinned
+from photostyle.imaging.filters import LUMA
 from photostyle.imaging.lightness import JND
 
-SIDE = 700  # px: the long side of the published pictures, at which lengths and thresholds were looked at
 STEP = 1.2  # ΔE*ab: the least contour counted. One level of 8 bits in a channel is 1.17 at most (dark greens)
 
 DETAIL = 2  # px: detail is what a 5x5 mean removes
@@ -53,7 +53,6 @@ DARK_RADIUS = 0.02  # of the window of dark and light points: 15 px, the patch o
 COLOUR_CELL = 2.0  # ΔE*ab, the side of the cell that a colour is in: below JND
 RARE = 0.005  # as the outer half per cent that the colour score leaves out
 CODE = 1024  # more than cells along any axis of CIELAB, so that three numbers fit into one
-MOST_PIXELS = 1_000_000  # as in `scores`
 FOREIGN = 10.0  # ΔE: colours farther apart are different colours, not shades
 LIGHTNESS = 2.0  # lightness counts half in `foreign`: k_L of CIE 116-1995 where shade matters less than hue
 
@@ -87,21 +86,20 @@ class Artefacts:
 
 def find_artefacts(compared: Comparison) -> Artefacts:
     """All artefacts of a result."""
-    result, content = compared.result, compared.content
-    halo, spill = _edge_artefacts(_reduced_lab(result), _reduced_lab(content))
+    halo, spill = _edge_artefacts(compared)
     return Artefacts(
-        banding=banding(result, content),
+        banding=banding(compared),
         halo=halo,
         spill=spill,
-        noise=noise(result, content),
+        noise=noise(compared),
         clipped=clipped(compared),
         haze=haze(compared),
         foreign=foreign(compared),
     )
 
 
-def banding(result: Tensor, content: Tensor) -> float:
-    """Steps where the photo is smooth: ΔE climbed in them per hundredth of the long side. (3, H, W) twice -> ≥ 0.
+def banding(compared: Comparison) -> float:
+    """Steps where the photo is smooth: ΔE climbed in them per hundredth of the long side, ≥ 0.
 
     The step at a pixel, along rows or columns, is the difference of the means of its two flanks, less so much of their
     standard deviation that a ramp of any slope has no step. Noise, which hides bands from the eye, hides them here too.
@@ -109,41 +107,41 @@ def banding(result: Tensor, content: Tensor) -> float:
     level of the photo's 8 bits that a steep colour map makes visible does count. Like CAMBI (Tandon et al., PCS 2021)
     it looks for flat fields that differ by little, but beside a photo.
     """
-    ours, own = _reduced_lab(result), _reduced_lab(content)
-    flank = _pixels(FLANK, own, 3) | 1
-    smooth, climbed = smooth_area(own, flank + MIDDLE), 0.0
+    ours = compared.ours.once(reduced_lab)
+    flank = _pixels(FLANK, ours, 3) | 1
+    smooth, climbed = compared.photo.once(_smooth_area, flank + MIDDLE), 0.0
     if smooth.mean() < LEAST_SHARE:
         return 0.0
     for axis in (1, 2):
-        of_photo = maximum_filter(step_heights(own, axis, flank), 2 * MIDDLE + 1)
+        of_photo = compared.photo.once(_steps_around, axis, flank)
         excess = np.maximum(step_heights(ours, axis, flank) - STEP, 0)
         climbed += float(excess[smooth & (of_photo < STEP)].sum()) / 2
     # A sharp step is found at each of the 2 * MIDDLE places that have it between their flanks.
     return float(climbed / (2 * MIDDLE) / int(smooth.sum()) * max(smooth.shape) / 100)
 
 
-def halo(result: Tensor, content: Tensor) -> float:
+def halo(compared: Comparison) -> float:
     """Bands along strong edges that differ from what lies behind them: mean ΔE beyond the noticeable, ≥ 0.
 
     On each side of an edge of the photo, where the photo keeps its colour from 2 px to 3 reaches away (for a reach of 1
     and of 3 % of the long side), the result from 2 px to 1 reach away is compared with the result from 2 to 3 reaches.
     Lightness counts in either direction, and chroma but for what goes towards the chroma of the other side, which is
     `spill`. Taken off are what the photo's own difference explains under the gain of the edge or of the whole picture,
-    two standard errors of the difference, which are noise, and JND. (3, H, W) twice.
+    two standard errors of the difference, which are noise, and JND.
     """
-    return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[0]
+    return _edge_artefacts(compared)[0]
 
 
-def spill(result: Tensor, content: Tensor) -> float:
+def spill(compared: Comparison) -> float:
     """Chroma of one side of a strong edge on the other: mean ΔE beyond the noticeable, ≥ 0.
 
-    It is measured as `halo` is: how far the chroma of the band goes towards that of the other side. (3, H, W) twice.
+    It is measured as `halo` is: how far the chroma of the band goes towards that of the other side.
     """
-    return _edge_artefacts(_reduced_lab(result), _reduced_lab(content))[1]
+    return _edge_artefacts(compared)[1]
 
 
-def noise(result: Tensor, content: Tensor) -> float:
-    """Noise in flat areas beyond the photo's own: mean standard deviation in ΔE. (3, H, W) twice -> ≥ 0.
+def noise(compared: Comparison) -> float:
+    """Noise in flat areas beyond the photo's own: mean standard deviation in ΔE, ≥ 0.
 
     Noise is what the mask of Immerkær ("Fast Noise Variance Estimation", CVIU 64(2), 1996) leaves, which does not see
     ramps and straight bands. It is taken at two octaves, of which the worse one counts, because optimisers leave grain
@@ -151,15 +149,14 @@ def noise(result: Tensor, content: Tensor) -> float:
     structure has around there, at least 1, times NOISE_MARGIN. What is amplified beyond that counts: a steep colour map
     may be affine, and so perfect by the matting energy, and turn the photo's faintest grain to speckle.
     """
-    ours, own = _reduced_lab(result), _reduced_lab(content)
-    smooth = smooth_area(own, NOISE_RADIUS)
+    ours, own = compared.ours, compared.photo
+    smooth = own.once(_smooth_area, NOISE_RADIUS)
     if smooth.mean() < LEAST_SHARE:
         return 0.0
-    radius = _pixels(GAIN_RADIUS, own, 4)
-    gain = _coarse_variance(ours, radius) / _coarse_variance(own, radius)
+    gain = ours.once(_coarse_variance) / own.once(_coarse_variance)
     allowed, excess = NOISE_MARGIN**2 * np.maximum(gain, 1), np.zeros_like(gain)
     for mask in NOISE_MASKS:
-        found, photo = (_box(roughness(each, mask) ** 2, NOISE_RADIUS).sum(0) for each in (ours, own))
+        found, photo = (each.once(_rough_energy, mask) for each in (ours, own))
         excess = np.maximum(excess, found - allowed * photo - ROUNDING**2)
     return float(np.sqrt(excess)[smooth].mean())
 
@@ -172,13 +169,13 @@ def clipped(compared: Comparison) -> float:
     channel and end the reference's own share, weighted in the same way, is taken off: where the style is a flame on
     black, black is no loss.
     """
-    ours, own, theirs = (_thinned(each) for each in (compared.result, compared.content, compared.style))
-    masks, style_masks = _thinned(compared.content_masks), _thinned(compared.style_masks)
-    light = np.maximum(lab(ours)[0], lab(own)[0]) / 100
-    style_light, total = lab(theirs)[0] / 100, 0.0
+    ours, own = (thinned(side.picture) for side in (compared.ours, compared.photo))
+    masks = thinned(compared.content_masks)
+    light = np.maximum(compared.ours.once(thin_lab)[0], compared.photo.once(thin_lab)[0]) / 100
+    total = 0.0
     for at_end in (_at_black, _at_white):
         new = (at_end(ours) & ~at_end(own)).numpy() * light
-        shares = _region_means(new, masks) - _region_means(at_end(theirs).numpy() * style_light, style_masks)
+        shares = _region_means(new, masks) - compared.reference.once(_share_at, at_end)
         total += float(compared.weights @ np.maximum(shares, 0) @ np.array(LUMA))
     return total
 
@@ -192,11 +189,11 @@ def haze(compared: Comparison) -> float:
     above the higher of the two, but no more than its range is below the smaller of the two, less JND. A veil is an
     affine map, and one that the style has is no haze.
     """
+    sides = compared.ours, compared.photo, compared.reference
     (dark, span), (own_dark, own_span), (style_dark, style_span) = (
-        _dark_and_range(_reduced_lab(each)[0]) for each in (compared.result, compared.content, compared.style)
+        each.once(_dark_and_range) for each in sides
     )
-    masks = _reduced(compared.content_masks).numpy()
-    style_masks = _reduced(compared.style_masks).numpy()
+    masks, style_masks = (side.once(reduced_masks) for side in sides[1:])
     total = 0.0
     for k in np.flatnonzero(compared.weights):
         inside, there = masks[k] > 0.5, style_masks[k] > 0.5
@@ -215,15 +212,13 @@ def foreign(compared: Comparison) -> float:
     style has in that region is more than 10 ΔE away. The rarest half per cent of the style does not count, because its
     mask takes in that much of the neighbours.
     """
-    pictures = (compared.result, compared.content, compared.style)
-    ours, own, theirs = (_cells(_thinned(each)) for each in pictures)
-    masks, style_masks = _thinned(compared.content_masks), _thinned(compared.style_masks)
-    total = 0.0
-    for k in np.flatnonzero(compared.weights):
-        inside, there = (each[k].flatten().numpy() > 0.5 for each in (masks, style_masks))
-        if not inside.any() or not there.any():
+    ours, masks, total = compared.ours.once(_cells), thinned(compared.content_masks), 0.0
+    for k in np.flatnonzero(compared.weights).tolist():
+        inside = masks[k].flatten().numpy() > 0.5
+        own, theirs = compared.photo.once(_cells_of_region, k), compared.reference.once(_common_cells, k)
+        if not len(own) or not len(theirs):
             continue
-        known = np.union1d(own[inside], _common(theirs[there]))
+        known = np.union1d(own, theirs)
         colours, counts = np.unique(ours[inside], return_counts=True)
         distances = cKDTree(_places(known)).query(_places(colours))[0]
         far = distances > FOREIGN / COLOUR_CELL
@@ -237,13 +232,18 @@ def smooth_area(photo: Array, radius: int) -> Mask:
     There it departs from its 5x5 mean by less than JND, in the root mean square over the window of that radius.
     """
     detail = photo - _box(photo, DETAIL)
-    energy: Array = _box(detail**2, radius).sum(0)
+    energy: Array = _box((detail**2).sum(0), radius)
     return energy < JND**2
 
 
-def _edge_artefacts(ours: Array, own: Array) -> tuple[float, float]:
-    """Halo and spill, from the profiles across strong edges. CIELAB (3, H, W) twice."""
-    points, normals = _strong_edges(own)
+def _smooth_area(side: Side, radius: int) -> Mask:
+    return smooth_area(side.once(reduced_lab), radius)
+
+
+def _edge_artefacts(compared: Comparison) -> tuple[float, float]:
+    """Halo and spill, from the profiles across strong edges of the photo."""
+    ours, own = compared.ours.once(reduced_lab), compared.photo.once(reduced_lab)
+    points, normals = compared.photo.once(_strong_edges)
     if not len(points):
         return 0.0, 0.0
     gain = max(1.0, float(np.sqrt(ours.var((1, 2)).sum() / max(own.var((1, 2)).sum(), STEP**2))))
@@ -263,9 +263,9 @@ def _edge_artefacts(ours: Array, own: Array) -> tuple[float, float]:
     return float(halo), float(spill)
 
 
-def _strong_edges(photo: Array) -> tuple[Array, Array]:
+def _strong_edges(side: Side) -> tuple[Array, Array]:
     """Pixels on the crest of strong edges, and unit vectors across them: (n, 2) twice, as (y, x)."""
-    smooth = gaussian_filter(photo, (0, 1, 1))
+    smooth = gaussian_filter(side.once(reduced_lab), (0, 1, 1))
     # The two halves of Sobel's mask sum to 4 and are 2 pixels apart, so an eighth of it is ΔE per pixel.
     slopes = np.stack([sobel(smooth, axis) for axis in (1, 2)]) / 8
     strongest = np.abs(slopes).sum(0).argmax(0)
@@ -351,6 +351,12 @@ def step_heights(picture: Array, axis: int, flank: int) -> Array:
     return height
 
 
+def _steps_around(side: Side, axis: int, flank: int) -> Array:
+    """The highest step near each pixel."""
+    highest: Array = maximum_filter(step_heights(side.once(reduced_lab), axis, flank), 2 * MIDDLE + 1)
+    return highest
+
+
 def roughness(picture: Array, mask: tuple[int, ...]) -> Array:
     """The picture through a mask along both axes, over its norm, so that white noise keeps its variance. (C, H, W)."""
     for axis in (1, 2):
@@ -359,16 +365,23 @@ def roughness(picture: Array, mask: tuple[int, ...]) -> Array:
     return rough
 
 
-def _coarse_variance(picture: Array, radius: int) -> Array:
-    """Variance of the 5x5 means around each pixel, plus that of rounding, so it is not 0. (3, H, W) -> (H, W)."""
-    coarse = _box(picture, DETAIL)
-    variance: Array = (_box(coarse**2, radius) - _box(coarse, radius) ** 2).sum(0)
+def _rough_energy(side: Side, mask: tuple[int, ...]) -> Array:
+    """Mean square of what the mask leaves, around each pixel: (H, W)."""
+    return _box((roughness(side.once(reduced_lab), mask) ** 2).sum(0), NOISE_RADIUS)
+
+
+def _coarse_variance(side: Side) -> Array:
+    """Variance of the 5x5 means in the window of the gain, plus that of rounding, so that it is not 0: (H, W)."""
+    picture = side.once(reduced_lab)
+    coarse, radius = _box(picture, DETAIL), _pixels(GAIN_RADIUS, picture, 4)
+    variance: Array = _box((coarse**2).sum(0), radius) - (_box(coarse, radius) ** 2).sum(0)
     variance = np.maximum(variance, 0) + ROUNDING**2
     return variance
 
 
-def _dark_and_range(lightness: Array) -> tuple[Array, Array]:
-    """Darkest value and range around each pixel. (H, W) -> twice (H, W)."""
+def _dark_and_range(side: Side) -> tuple[Array, Array]:
+    """Darkest L* and range of L* around each pixel: twice (H, W)."""
+    lightness = side.once(reduced_lab)[0]
     smooth = uniform_filter(lightness, 3, mode="nearest")
     size = 2 * max(1, round(DARK_RADIUS * max(lightness.shape))) + 1
     dark = minimum_filter(smooth, size)
@@ -382,12 +395,21 @@ def _transported(values: Array, target: Array) -> Array:
     return moved
 
 
-def _cells(image: Tensor) -> NDArray[np.int64]:
-    """Each pixel's cell of colour, as one number. (3, H, W) sRGB -> (H W,)."""
-    colours = lab(image).reshape(3, -1) / np.array([[LIGHTNESS], [1], [1]]) / COLOUR_CELL
+def _cells(side: Side) -> NDArray[np.int64]:
+    """Each pixel's cell of colour, as one number: (H W,)."""
+    colours = side.once(thin_lab).reshape(3, -1) / np.array([[LIGHTNESS], [1], [1]]) / COLOUR_CELL
     lightness, a, b = np.round(colours).astype(np.int64) + CODE // 2
     cells: NDArray[np.int64] = (lightness * CODE + a) * CODE + b
     return cells
+
+
+def _cells_of_region(side: Side, region: int) -> NDArray[np.int64]:
+    """The cells of a region, each once."""
+    return np.unique(side.once(_cells)[thinned(side.masks)[region].flatten().numpy() > 0.5])
+
+
+def _common_cells(side: Side, region: int) -> NDArray[np.int64]:
+    return _common(side.once(_cells)[thinned(side.masks)[region].flatten().numpy() > 0.5])
 
 
 def _common(cells: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -401,6 +423,12 @@ def _common(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 def _places(cells: NDArray[np.int64]) -> Array:
     """The numbers of `_cells` as points. (n,) -> (n, 3)."""
     return np.stack((cells // CODE**2, cells // CODE % CODE, cells % CODE), 1).astype(float)
+
+
+def _share_at(side: Side, at_end: Callable[[Tensor], Tensor]) -> Array:
+    """Share of each region's pixels and channel that are at an end, weighted by lightness: (K, 3)."""
+    light = side.once(thin_lab)[0] / 100
+    return _region_means(at_end(thinned(side.picture)).numpy() * light, thinned(side.masks))
 
 
 def _at_black(image: Tensor) -> Tensor:
@@ -435,24 +463,11 @@ def _length(vectors: Array) -> Array:
 
 
 def _box(picture: Array, radius: int) -> Array:
-    mean: Array = uniform_filter(picture, (0, 2 * radius + 1, 2 * radius + 1), mode="nearest")
+    """Mean over windows of 2r+1 pixels' side, the border repeated. (..., H, W)."""
+    mean: Array = uniform_filter(picture, 2 * radius + 1, mode="nearest", axes=(-2, -1))
     return mean
 
 
 def _pixels(share: float, picture: Array, least: int) -> int:
     """A share of the long side in pixels, at least `least`."""
     return max(least, round(share * float(max(picture.shape[1:]))))
-
-
-def _reduced_lab(image: Tensor) -> Array:
-    return lab(_reduced(image))
-
-
-def _reduced(stack: Tensor) -> Tensor:
-    return area_average(stack, *fit_within(stack.shape[1], stack.shape[2], SIDE))
-
-
-def _thinned(stack: Tensor) -> Tensor:
-    """Every n-th row and column, so that no more than a megapixel is left."""
-    step = math.ceil(math.sqrt(stack[0].numel() / MOST_PIXELS))
-    return stack[:, ::step, ::step].detach().cpu()

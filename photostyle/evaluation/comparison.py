@@ -1,12 +1,13 @@
 """What scores and artefacts are taken of, a result beside its photo and its reference, and which way is better."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.sides import Side
 
 LEAST_SHARE = 0.01  # of either picture: a smaller region has too few pixels for statistics of its own
 
@@ -23,6 +24,7 @@ class Comparison:
     result, content: (3, H, W), style: (3, h, w), sRGB in [0, 1].
     content_masks: (K, H, W), style_masks: (K, h, w); region k of one is to look like region k of the other.
     weights: (K,), each region's weight in a score, see `region_weights`.
+    ours, photo, reference: the three with their regions, which keep what scores derive from them.
     Raises PhotostyleError where sizes disagree or no region is in both pictures.
     """
 
@@ -32,6 +34,9 @@ class Comparison:
     content_masks: Tensor
     style_masks: Tensor
     weights: Array = field(init=False)
+    ours: Side = field(init=False, repr=False)
+    photo: Side = field(init=False, repr=False)
+    reference: Side = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.result.shape != self.content.shape:
@@ -51,6 +56,16 @@ class Comparison:
             )
         # The dataclass is frozen to everyone else.
         object.__setattr__(self, "weights", region_weights(self.content_masks, self.style_masks))
+        object.__setattr__(self, "ours", Side(self.result, self.content_masks))
+        object.__setattr__(self, "photo", Side(self.content, self.content_masks))
+        object.__setattr__(self, "reference", Side(self.style, self.style_masks))
+
+    def with_result(self, result: Tensor) -> "Comparison":
+        """Another result of the same pair; what was derived from photo and reference is kept."""
+        other = replace(self, result=result)
+        object.__setattr__(other, "photo", self.photo)
+        object.__setattr__(other, "reference", self.reference)
+        return other
 
 
 def region_weights(content_masks: Tensor, style_masks: Tensor) -> Array:

@@ -7,14 +7,11 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -27,6 +24,9 @@ from photostyle.files.images import write_image
 from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.regions.guidance import Guidance
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CELL = 420  # pixels: four columns fill a page of 1680 px, and a face in a photo of 700 px stays recognisable
 GAP = 12  # pixels between cells and around the sheet
@@ -73,6 +73,8 @@ def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     if not trace:
         raise PhotostyleError(f"{path}: nothing was optimised, so there are no losses to plot")
+    from matplotlib.figure import Figure  # half a second, for who plots
+
     names = list(dict.fromkeys(name for entry in trace for name in entry if name not in NOT_A_TERM))
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
@@ -88,8 +90,10 @@ def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
     write_figure(figure, path)
 
 
-def write_figure(figure: Figure, path: Path) -> None:
+def write_figure(figure: "Figure", path: Path) -> None:
     """Write a plot as a PNG of DPI dots per inch: equal plots are equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     # Without the entry that would hold the library's version.
@@ -249,6 +253,8 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
 
 
 def _font() -> ImageFont.FreeTypeFont:
+    import matplotlib
+
     # It comes with Matplotlib. Pillow's own default font has no Greek letters and no arrows.
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
 

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from skimage.color import rgb2lab
 from skimage.filters import sobel
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.comparison import HIGHER, LOWER, Comparison, directions
-from photostyle.imaging.filters import area_average, box_mean, fit_within, luma
+from photostyle.evaluation.sides import Side, lab, thin_lab, thinned
+from photostyle.imaging.filters import affine_residual, area_average, fit_within, luma
 from photostyle.imaging.matting import EPSILON, WINDOW
+from photostyle.kernels.compiler import available, in_parts
+from photostyle.kernels.histograms import quantiles_of_rows
 from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.gram import region_grams
 from photostyle.losses.patches import unit_filters
@@ -44,7 +46,6 @@ PATCH = 7  # pixels: not the 5 that the method matches by default, so that no me
 PATCH_LEVELS = 4  # with halving, patches of 7 to 56 pixels
 LEAST_LEVEL = 32  # pixels of the short side of a pyramid level; also of the smallest photo accepted
 FEATURE_PIXELS, FEATURE_SIDE = 1_000_000, 700  # 700 px: the long side of the published pictures
-COLOUR_PIXELS = 1_000_000  # 5000 between neighbouring quantiles
 
 SSIM_SIGMA = 1.5  # Wang et al. 2004, section III-B
 EDGE_QUANTILE = 0.99  # not the maximum, with which one highlight would dim every other edge
@@ -94,7 +95,6 @@ def score(compared: Comparison, encoder: Features | None = None) -> Scores:
     encoder: on the pictures' device, with STYLE_LAYERS among its layers (`score_encoder`); without one, style is
     scored in patches and `style_features` says so.
     """
-    result, content = compared.result, compared.content
     if encoder is None:
         style, features = patch_ratio(compared), f"patches {PATCH}x{PATCH}"
     else:
@@ -102,11 +102,11 @@ def score(compared: Comparison, encoder: Features | None = None) -> Scores:
     return Scores(
         style=style,
         colour=colour_ratio(compared),
-        edge=edge_similarity(result, content),
-        grey=grey_similarity(result, content),
-        matting=matting_score(result, content),
-        drift4=drift(result, content, 4),
-        drift16=drift(result, content, 16),
+        edge=edge_similarity(compared),
+        grey=grey_similarity(compared),
+        matting=matting_score(compared),
+        drift4=drift(compared, 4),
+        drift16=drift(compared, 16),
         style_features=features,
     )
 
@@ -119,9 +119,7 @@ def gram_ratio(compared: Comparison, encoder: Features, layers: Sequence[str] = 
     1 MP, content or style, is first reduced by area to a long side of 700 px.
     """
     weights = compared.weights
-    target = _grams(compared.style, compared.style_masks, encoder, layers)
-    reached = _grams(compared.result, compared.content_masks, encoder, layers)
-    untouched = _grams(compared.content, compared.content_masks, encoder, layers)
+    reached, untouched, target = (side.once(_grams, encoder, tuple(layers)) for side in _sides(compared))
     # A Gram matrix is quadratic: half a level of full brightness changes it by two half levels.
     return _geometric_mean(
         [
@@ -143,10 +141,8 @@ def patch_ratio(compared: Comparison) -> float:
     `gram_ratio` where there is no encoder. Pictures above 1 MP are reduced as there.
     """
     weights = compared.weights
-    filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
-    reached = _patch_quantiles(compared.result, compared.content_masks, weights, filters)
-    untouched = _patch_quantiles(compared.content, compared.content_masks, weights, filters)
-    target = _patch_quantiles(compared.style, compared.style_masks, weights, filters)
+    counted = _counted(weights)
+    reached, untouched, target = (side.once(_patch_quantiles, counted) for side in _sides(compared))
     levels = zip(reached, untouched, target, strict=False)  # the smaller picture has fewer
     return _geometric_mean([_distance_ratio(*level, weights, HALF_LEVEL) for level in levels])
 
@@ -159,23 +155,19 @@ def colour_ratio(compared: Comparison) -> float:
     Application to Texture Mixing", SSVM 2011). Of a picture above 1 MP every n-th row and column counts, which keeps
     the distribution; averaging would narrow it.
     """
-    weights = compared.weights
-    rays = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    reached = _colour_quantiles(compared.result, compared.content_masks, weights, rays)
-    untouched = _colour_quantiles(compared.content, compared.content_masks, weights, rays)
-    target = _colour_quantiles(compared.style, compared.style_masks, weights, rays)
-    return _distance_ratio(reached, untouched, target, weights, HALF_LEVEL_LAB)
+    counted = _counted(compared.weights)
+    reached, untouched, target = (side.once(_colour_quantiles, counted) for side in _sides(compared))
+    return _distance_ratio(reached, untouched, target, compared.weights, HALF_LEVEL_LAB)
 
 
-def edge_similarity(result: Tensor, content: Tensor) -> float:
-    """SSIM of the two edge maps (see `edges`). (3, H, W) twice -> at most 1."""
-    return _ssim(edges(luma(result)), edges(luma(content)))
+def edge_similarity(compared: Comparison) -> float:
+    """SSIM of the two edge maps (see `edges`), at most 1."""
+    return _ssim(compared.ours.once(_edges), compared.photo.once(_edges))
 
 
-def grey_similarity(result: Tensor, content: Tensor) -> float:
-    """SSIM of Rec. 709 luma, computed on the gamma-encoded sRGB values. (3, H, W) twice -> at most 1."""
-    return _ssim(_array(luma(result)), _array(luma(content)))
+def grey_similarity(compared: Comparison) -> float:
+    """SSIM of Rec. 709 luma, computed on the gamma-encoded sRGB values, at most 1."""
+    return _ssim(_grey(compared.ours), _grey(compared.photo))
 
 
 def edges(grey: Tensor) -> Array:
@@ -190,59 +182,36 @@ def edges(grey: Tensor) -> Array:
     return normalised
 
 
-def matting_score(result: Tensor, content: Tensor) -> float:
+def matting_score(compared: Comparison) -> float:
     """Matting energy over variance, in thousandths: 1e3 sum_c v_c^T L v_c / sum_c ||v_c - mean v_c||^2.
 
     L is the Laplacian of the content at eps 1e-7 (Levin et al. 2008; `matting.matting_laplacian`), v are the result's
     channels in [0, 1]. v^T L v is summed over 3x3 windows as 9 `affine_residual` (Levin's eq. 3, minimised), in float64
-    and in strips, so that 12 MP need no matrix. (3, H, W) twice.
+    and in strips, so that 12 MP need no matrix.
     """
-    guide, target = _double(content), _double(result)
+    guide, target = compared.content.detach().cpu(), compared.result.detach().cpu()
     energy = 0.0
     for top in range(0, target.shape[1] - 2, STRIP):
         rows = slice(top, top + STRIP + 2)
         windows = affine_residual(guide[:, rows], target[:, rows], 1, EPSILON / WINDOW)
         energy += WINDOW * float(windows[1:-1, 1:-1].sum())
-    variance = float(target.var((1, 2), correction=0).sum())
+    variance = float(target.double().var((1, 2), correction=0).sum())
     return 1e3 * energy / (target[0].numel() * max(variance, HALF_LEVEL**2))
 
 
-def drift(result: Tensor, content: Tensor, radius: int) -> float:
+def drift(compared: Comparison, radius: int) -> float:
     """Share of the chroma variance that no affine map of the content explains within (2r+1)^2 windows.
 
     It sees the slow coloured stains to which the 3x3 matting energy is blind. Both pictures are reduced by area to a
     long side of 256 px. The drift is the mean over all windows, clipped at the border, of the `affine_residual` of
-    CIELAB a, b on the content's RGB with ridge 1e-4, over the variance of a, b in the whole picture. (3, H, W) twice ->
-    0 to 1.
+    CIELAB a, b on the content's RGB with ridge 1e-4, over the variance of a, b in the whole picture: 0 to 1.
     """
-    height, width = fit_within(content.shape[1], content.shape[2], DRIFT_SIDE)
-    guide = area_average(_double(content), height, width)
-    chroma = torch.from_numpy(lab(area_average(_double(result), height, width))[1:])
+    guide = compared.photo.once(_at_drift_size)
+    chroma = compared.ours.once(_chroma)
     residual = affine_residual(guide, chroma, radius, DRIFT_RIDGE).mean()
+    chroma = chroma.double()
     variance = chroma.var((1, 2), correction=0).sum()
     return float(residual / variance.clamp(min=HALF_LEVEL_LAB**2))
-
-
-def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
-    """What the best affine map of the guide's colours leaves of the target in the window around each pixel.
-
-    guide (3, H, W), target (C, H, W), both float64 -> (H, W), summed over the target's channels: min over a, b of
-    mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of the guide and
-    c that of guide and target: Levin et al. 2008, eq. 3, for windows of any size, clipped at the border. ridge is in
-    squared units of the guide.
-    """
-    g = guide - guide.mean((1, 2), keepdim=True)
-    t = target - target.mean((1, 2), keepdim=True)
-    mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
-    s = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
-    s += ridge * torch.eye(3, dtype=g.dtype, device=g.device)[:, :, None, None]
-    c = _box_products(g, t, radius) - mean_g[:, None] * mean_t[None]
-    # A pivoted solve: the S of a grey photo is singular but for a ridge of 1e-8, where an adjugate has no digits left.
-    a = torch.linalg.solve(s.permute(2, 3, 0, 1), c.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
-    variance = box_mean(t * t, radius) - mean_t * mean_t
-    explained: Tensor = (c * a).sum((0, 1))
-    # What is below zero is rounding.
-    return (variance.sum(0) - explained).clamp(min=0)
 
 
 def _ratio(distance: float, untouched: float, least: float) -> float:
@@ -254,10 +223,22 @@ def _geometric_mean(values: Sequence[float]) -> float:
     return math.prod(values) ** (1 / len(values))
 
 
-@torch.no_grad()
-def _grams(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str]) -> dict[str, Tensor]:
+def _sides(compared: Comparison) -> tuple[Side, Side, Side]:
+    return compared.ours, compared.photo, compared.reference
+
+
+def _counted(weights: Array) -> tuple[int, ...]:
+    """The numbers of the regions that count."""
+    return tuple(np.flatnonzero(weights).tolist())
+
+
+def _grams(side: Side, encoder: Features, layers: tuple[str, ...]) -> dict[str, Tensor]:
     """The Gram matrices of the regions at each layer: (K, C, C)."""
-    image, masks = _at_feature_size(image), _at_feature_size(masks)
+    with torch.no_grad():
+        return _grams_of(_at_feature_size(side.picture), _at_feature_size(side.masks), encoder, layers)
+
+
+def _grams_of(image: Tensor, masks: Tensor, encoder: Features, layers: Sequence[str]) -> dict[str, Tensor]:
     features, carried = encoder(image), carry_masks(masks, encoder.plan)
     if missing := [layer for layer in layers if layer not in features]:
         raise PhotostyleError(
@@ -281,31 +262,33 @@ def _at_feature_size(stack: Tensor) -> Tensor:
     return area_average(stack, *fit_within(stack.shape[1], stack.shape[2], FEATURE_SIDE))
 
 
-def _patch_quantiles(image: Tensor, masks: Tensor, weights: Array, filters: Tensor) -> list[Array]:
+def _patch_quantiles(side: Side, counted: tuple[int, ...]) -> list[Array]:
     """Region quantiles of the filters' responses, one array per pyramid level, from fine to coarse."""
-    image, masks = _at_feature_size(image).cpu(), _at_feature_size(masks).cpu()
+    filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
+    image, masks = (_at_feature_size(each).detach().cpu() for each in (side.picture, side.masks))
     quantiles: list[Array] = []
     while len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_LEVEL:
         # With the border repeated every pixel is the centre of a patch, so no thin region at the border is lost.
         padded = F.pad(image[None], (PATCH // 2,) * 4, mode="replicate")
         responses = F.conv2d(padded, filters)[0].flatten(1).numpy()
-        quantiles.append(_region_quantiles(responses, masks.flatten(1).numpy(), weights))
-        half = [(side + 1) // 2 for side in image.shape[1:]]
+        quantiles.append(_region_quantiles(responses, masks.flatten(1).numpy(), counted))
+        half = [(length + 1) // 2 for length in image.shape[1:]]
         image, masks = area_average(image, *half), area_average(masks, *half)
     return quantiles
 
 
-def _colour_quantiles(image: Tensor, masks: Tensor, weights: Array, rays: Array) -> Array:
-    step = math.ceil(math.sqrt(image[0].numel() / COLOUR_PIXELS))
-    thin = np.s_[:, ::step, ::step]
-    projections = (rays @ lab(image[thin]).reshape(3, -1)).astype(np.float32)
-    return _region_quantiles(projections, _array(masks[thin]).reshape(len(masks), -1), weights)
+def _colour_quantiles(side: Side, counted: tuple[int, ...]) -> Array:
+    rays = np.random.default_rng(COLOUR_SEED).normal(size=(DIRECTIONS, 3))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    colours = side.once(thin_lab).reshape(3, -1).astype(np.float32)
+    return _region_quantiles(
+        rays.astype(np.float32) @ colours, thinned(side.masks).flatten(1).numpy(), counted
+    )
 
 
-def _region_quantiles(samples: np.ndarray, masks: np.ndarray, weights: Array) -> Array:
+def _region_quantiles(samples: np.ndarray, masks: np.ndarray, counted: tuple[int, ...]) -> Array:
     """samples (P, n), masks (K, n) -> (counted regions, P, 200)."""
-    supports = [(mask, mask > 0) for mask in masks[weights > 0]]
-    return np.stack([_quantiles(samples[:, inside], mask[inside]) for mask, inside in supports])
+    return np.stack([_quantiles(samples, masks[region]) for region in counted])
 
 
 def _quantiles(samples: np.ndarray, weights: np.ndarray) -> Array:
@@ -313,6 +296,19 @@ def _quantiles(samples: np.ndarray, weights: np.ndarray) -> Array:
 
     From a histogram, which takes a tenth of the time of sorting and has weights for nothing.
     """
+    inside = np.flatnonzero(weights > 0)
+    if not available() or samples.dtype != np.float32:
+        return _numpy_quantiles(samples[:, inside], weights[inside])
+    quantiles = np.empty((len(samples), len(QUANTILES)))
+    given = np.ascontiguousarray(samples), inside.astype(np.int32), weights[inside].astype(np.float32)
+    in_parts(
+        lambda first, end: quantiles_of_rows(*given, QUANTILES, BINS, quantiles, first, end), len(samples)
+    )
+    return quantiles
+
+
+def _numpy_quantiles(samples: np.ndarray, weights: np.ndarray) -> Array:
+    """The same without a compiler."""
     quantiles = np.empty((len(samples), len(QUANTILES)))
     # Row by row, because a row stays in the cache and the whole array does not.
     for row, values in enumerate(samples):
@@ -346,16 +342,23 @@ def _ssim(ours: Array, theirs: Array) -> float:
     )
 
 
-def _box_products(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Window means of all products of channels. (A, H, W), (B, H, W) -> (A, B, H, W)."""
-    products = (a[:, None] * b[None]).flatten(0, 1)
-    return box_mean(products, radius).reshape(len(a), len(b), *a.shape[1:])
+def _edges(side: Side) -> Array:
+    return edges(luma(side.picture))
 
 
-def lab(image: Tensor) -> Array:
-    """CIELAB under D65, 2 degree observer. (3, H, W) sRGB in [0, 1] -> (3, H, W)."""
-    converted: Array = rgb2lab(_array(image), channel_axis=0)
-    return converted
+def _grey(side: Side) -> Array:
+    return _array(luma(side.picture))
+
+
+def _at_drift_size(side: Side) -> Tensor:
+    """The picture by area to a long side of 256 px, averaged in float64."""
+    height, width = side.picture.shape[1:]
+    return area_average(_double(side.picture), *fit_within(height, width, DRIFT_SIDE)).float()
+
+
+def _chroma(side: Side) -> Tensor:
+    """CIELAB a, b of the picture at that size. (2, h, w)."""
+    return torch.from_numpy(lab(side.once(_at_drift_size))[1:]).float()
 
 
 def _array(tensor: Tensor) -> Array:

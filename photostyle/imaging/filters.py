@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.kernels import pyramid as kernels
-from photostyle.kernels.compiler import usable
+from photostyle.kernels import boxes, pyramid
+from photostyle.kernels.compiler import in_parts, usable
 
 # Rec. 709 luma of the gamma-encoded values, as ITU-R BT.709-6 item 3.2 defines it.
 LUMA = (0.2126, 0.7152, 0.0722)
@@ -101,7 +102,7 @@ class _Halved(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor) -> Tensor:
         ctx.size = image.shape
         small = torch.empty(len(image), image.shape[1] // 2, image.shape[2] // 2)
-        kernels.halve(image.detach().contiguous().numpy(), small.numpy())
+        pyramid.halve(image.detach().contiguous().numpy(), small.numpy())
         return small
 
     @staticmethod
@@ -114,7 +115,7 @@ class _Halved(torch.autograd.Function):
 def add_doubled(small: Tensor, total: Tensor) -> None:
     """The transpose of `halve`, in place: adds a quarter of each pixel to its block. (C, h, w), total (C, H, W)."""
     if usable(small, total) and total.is_contiguous():
-        kernels.add_doubled(small.detach().contiguous().numpy(), total.detach().numpy())
+        pyramid.add_doubled(small.detach().contiguous().numpy(), total.detach().numpy())
         return
     blocks = total[:, : 2 * small.shape[1], : 2 * small.shape[2]].unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
     blocks += 0.25 * small[:, :, None, :, None]
@@ -123,8 +124,16 @@ def add_doubled(small: Tensor, total: Tensor) -> None:
 def box_mean(image: Tensor, radius: int) -> Tensor:
     """Mean over the (2r+1)x(2r+1) window clipped to the picture. (C, H, W) -> (C, H, W).
 
-    In two one-dimensional passes. The number of a window's pixels is a product, so the clipped means are exact.
+    The number of a window's pixels is a product, so the clipped means are exact. Where there is no gradient to take,
+    compiled running sums in float64, else two one-dimensional passes.
     """
+    if usable(image) and not _differentiable(image):
+        given, means = image.detach().contiguous().numpy(), np.empty(image.shape, np.float32)
+        in_parts(
+            lambda first, end: boxes.box_means(given, radius, means, first, end),
+            boxes.strips(image.shape[1]) * len(image),
+        )
+        return torch.from_numpy(means)
     size = 2 * radius + 1
     rows = F.avg_pool2d(image[None], (size, 1), 1, (radius, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, size), 1, (0, radius), count_include_pad=False)[0]
@@ -152,16 +161,71 @@ def local_affine_maps(guide: Tensor, target: Tensor, radius: int, ridge: float |
     Filtering" (ECCV 2010), eq. 14-15. ridge is in squared image units, one number or one per pixel (H, W).
     Computed in float64, because a covariance is a difference of nearly equal numbers, and returned in the guide's type.
     """
+    if usable(guide, target) and not _differentiable(guide, target):
+        maps = np.empty((len(target), 4, *guide.shape[1:]), np.float32)
+        _regress(guide, target, radius, ridge, maps, np.empty((1, 0)))
+        return torch.from_numpy(maps)
     g, t = guide.double(), target.double()
     mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
-    moments = box_mean((g[:, None] * g[None]).flatten(0, 1), radius).unflatten(0, (3, 3))
-    covariance = moments - mean_g[:, None] * mean_g[None]
+    covariance = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
     covariance.diagonal(dim1=0, dim2=1).add_(torch.as_tensor(ridge).to(g)[..., None])
-    cross = box_mean((t[:, None] * g[None]).flatten(0, 1), radius).unflatten(0, (len(t), 3))
-    cross -= mean_t[:, None] * mean_g[None]
+    cross = _box_products(t, g, radius) - mean_t[:, None] * mean_g[None]
     slopes = torch.einsum("cjhw,jkhw->ckhw", cross, invert_symmetric(covariance))
     offset = mean_t - torch.einsum("ckhw,khw->chw", slopes, mean_g)
     return torch.cat((slopes, offset[:, None]), 1).to(guide.dtype)
+
+
+def affine_residual(guide: Tensor, target: Tensor, radius: int, ridge: float) -> Tensor:
+    """What the best affine map of the guide's colours leaves of the target in the window around each pixel.
+
+    guide (3, H, W), target (C, H, W) -> (H, W) in float64, summed over the target's channels: min over a, b of
+    mean_window (t - a . g - b)^2 + ridge |a|^2 = var(t) - c^T (S + ridge)^-1 c, with S the covariance of the guide and
+    c that of guide and target: Levin et al. 2008, eq. 3, for windows of any size, clipped at the border. ridge is in
+    squared units of the guide.
+    """
+    if usable(guide, target) and not _differentiable(guide, target):
+        left = np.empty(guide.shape[1:])
+        _regress(guide, target, radius, ridge, np.empty((len(target), 4, 1, 0), np.float32), left)
+        return torch.from_numpy(left).clamp_(min=0)
+    guide, target = guide.double(), target.double()
+    g = guide - guide.mean((1, 2), keepdim=True)
+    t = target - target.mean((1, 2), keepdim=True)
+    mean_g, mean_t = box_mean(g, radius), box_mean(t, radius)
+    s = _box_products(g, g, radius) - mean_g[:, None] * mean_g[None]
+    s += ridge * torch.eye(3, dtype=g.dtype, device=g.device)[:, :, None, None]
+    c = _box_products(g, t, radius) - mean_g[:, None] * mean_t[None]
+    # A pivoted solve: the S of a grey photo is singular but for a ridge of 1e-8, where an adjugate has no digits left.
+    a = torch.linalg.solve(s.permute(2, 3, 0, 1), c.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
+    variance = box_mean(t * t, radius) - mean_t * mean_t
+    explained: Tensor = (c * a).sum((0, 1))
+    # What is below zero is rounding.
+    return (variance.sum(0) - explained).clamp(min=0)
+
+
+def _box_products(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Window means of all products of channels. (A, H, W), (B, H, W) -> (A, B, H, W)."""
+    products = (a[:, None] * b[None]).flatten(0, 1)
+    return box_mean(products, radius).reshape(len(a), len(b), *a.shape[1:])
+
+
+def _regress(
+    guide: Tensor, target: Tensor, radius: int, ridge: float | Tensor, maps: np.ndarray, left: np.ndarray
+) -> None:
+    """The compiled regression into maps or residuals, whichever of the two is not empty."""
+    g, t = (each.detach().contiguous() for each in (guide, target))
+    centre = torch.cat([each.mean((1, 2), dtype=torch.float64) for each in (g, t)]).numpy()
+    height, width = size_of(guide)
+    rows = height if isinstance(ridge, Tensor) and ridge.ndim else 1
+    ridges = torch.as_tensor(ridge).double().expand(rows, width).contiguous().numpy()
+    ours, theirs = g.numpy(), t.numpy()
+    in_parts(
+        lambda *strips: boxes.affine_regression(ours, theirs, centre, radius, ridges, maps, left, *strips),
+        boxes.strips(height),
+    )
+
+
+def _differentiable(*images: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(image.requires_grad for image in images)
 
 
 def apply_affine_maps(maps: Tensor, image: Tensor) -> Tensor:

@@ -3,13 +3,22 @@
 L* is a function of the luminance Y alone, so keeping it fixes Y, and grey of that Y is always in the gamut.
 """
 
+import numpy as np
 import torch
-from skimage.color.colorconv import rgb_from_xyz, xyz_from_rgb
 from torch import Tensor
 
 from photostyle.imaging.filters import STRIP
 
 JND = 2.3  # ΔE*ab just noticed: Mahy, Van Eycken & Oosterlinck, Color Research & Application 19(2), 1994
+# Linear RGB to XYZ for sRGB's primaries and D65, with the digits of skimage (whose import takes a fifth of a second).
+XYZ_FROM_RGB = np.array(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+)
+RGB_FROM_XYZ = np.linalg.inv(XYZ_FROM_RGB)
+# And its rounding of CIE 15:2004 in `lab`, with which scores were first recorded: the white point of D65 for 2 degrees,
+# where the cube root goes on as a line, its slope and its start.
+LAB_WHITE = (0.95047, 1.0, 1.08883)
+LAB_LINE_END, LAB_LINE_SLOPE, LAB_LINE_START = 0.008856, 7.787, 16 / 116
 LINE_END = (6 / 29) ** 3  # CIE 15:2004, 8.2.1: below it the cube root goes on as a line
 # Halvings of the interval of the chroma. The greatest CIELAB chroma in sRGB is 134 (blue): 0.002 of it is left open.
 HALVINGS = 16
@@ -34,7 +43,7 @@ def keep_lightness(photo: Tensor, picture: Tensor) -> Tensor:
 
 
 def _keep(photo: Tensor, picture: Tensor) -> Tensor:
-    luminance = torch.einsum("c,chw->hw", _matrix(xyz_from_rgb, photo)[1], linear_light(photo))
+    luminance = torch.einsum("c,chw->hw", _matrix(XYZ_FROM_RGB, photo)[1], linear_light(photo))
     x, y, z = _root(_relative_xyz(linear_light(picture)))
     # a* / 500 and -b* / 200 from grey outwards.
     rays = torch.stack((luminance, _root(luminance), x - y, z - y))
@@ -48,8 +57,8 @@ def _mix(rays: Tensor, share: Tensor) -> Tensor:
     """Linear RGB at a share of the chroma. rays (4, ...), share (...) -> (3, ...), outside [0, 1] where sRGB ends."""
     luminance, light, red, blue = rays
     x, z = _cube(light + share * red), _cube(light + share * blue)
-    white = _matrix(xyz_from_rgb, luminance).sum(1)
-    matrix = _matrix(rgb_from_xyz, luminance) * white
+    white = _matrix(XYZ_FROM_RGB, luminance).sum(1)
+    matrix = _matrix(RGB_FROM_XYZ, luminance) * white
     return torch.einsum("ck,k...->c...", matrix, torch.stack((x, luminance / white[1], z)))
 
 
@@ -77,9 +86,19 @@ def encode_light(linear: Tensor) -> Tensor:
     return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
+def lab(image: Tensor) -> Tensor:
+    """CIELAB under D65, 2 degree observer, as `skimage.color.rgb2lab` has it. (3, ...) sRGB in [0, 1] -> float64."""
+    light = linear_light(image.double())
+    white = _matrix(LAB_WHITE, light)[:, None]
+    relative = torch.einsum("ck,k...->c...", _matrix(XYZ_FROM_RGB, light) / white, light)
+    line = LAB_LINE_SLOPE * relative + LAB_LINE_START
+    x, y, z = torch.where(relative > LAB_LINE_END, relative.clamp(min=LAB_LINE_END) ** (1 / 3), line)
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
 def _relative_xyz(linear: Tensor) -> Tensor:
     """XYZ relative to white (1, 1, 1), so that grey has no chroma to the last digit."""
-    matrix = _matrix(xyz_from_rgb, linear)
+    matrix = _matrix(XYZ_FROM_RGB, linear)
     return torch.einsum("ck,k...->c...", matrix / matrix.sum(1, keepdim=True), linear)
 
 

@@ -48,6 +48,14 @@ class Kernel:
         made: Callable[..., Any] = compile_it(self.function)
         return made
 
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks of a value that compiled code names: with it a kernel may call another one.
+
+        One of the same module, because numba's cache does not notice a change in another file.
+        """
+        return self.compiled._numba_type_  # type: ignore[attr-defined]
+
     def __call__(self, *arguments: Any) -> Any:
         return self.compiled(*arguments)
 

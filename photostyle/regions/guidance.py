@@ -12,13 +12,13 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.color import rgb2lab
 from torch import Tensor
 from torch.nn import functional
 
 from photostyle.files.legends import Colour
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import area_average, fit_within
+from photostyle.imaging.lightness import lab
 from photostyle.regions.colour import symmetric_root
 from photostyle.regions.mixture import Moments, mixed_moments, only
 
@@ -235,9 +235,9 @@ def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
     """Mean and covariance of each region's CIELAB colours. image (3, H, W), sRGB in [0, 1], masks (K, H, W)."""
     height, width = image.shape[-2:]
     size = fit_within(height, width, STATISTICS_SIDE)
-    lab = rgb2lab(area_average(image, *size).double().cpu().numpy(), channel_axis=0).reshape(3, -1)
+    colours = lab(area_average(image, *size).cpu()).flatten(1).numpy()
     weights = area_average(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
-    return [_gaussian(lab, weight) for weight in weights]
+    return [_gaussian(colours, weight) for weight in weights]
 
 
 def wasserstein(one: Gaussian, other: Gaussian) -> float:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from photostyle.evaluation.reports import score_table, write_figure
 from photostyle.files.images import read_image
@@ -81,6 +80,8 @@ def plot_front(
     pictures: the files of the trials' pictures, by the trials' numbers; a trial without one is a point only.
     style_features: what style was measured in. Raises ValueError where no trial is complete.
     """
+    from matplotlib.figure import Figure  # half a second, of the end of a search
+
     shown = [trial for trial in _telling(trials) if trial.number in pictures]
     figure = Figure(figsize=(9, 7 if shown else 5), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(5, 2)) if shown else [figure]

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -58,6 +59,12 @@ class Problem:
     def scene(self) -> Scene:
         """At the search's full size: what is scored."""
         return self.stages[-1][1]
+
+    @cached_property
+    def compared(self) -> Comparison:
+        """The untouched photo as a result: what scores derive from photo and reference serves every trial."""
+        scene = self.scene
+        return Comparison(scene.content, scene.content, scene.style, scene.content_masks, scene.style_masks)
 
     @property
     def style_features(self) -> str:
@@ -202,11 +209,10 @@ def scored_in(problem: Problem) -> str:
 
 def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
     """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
-    scene = problem.scene
-    compared = Comparison(picture, scene.content, scene.style, scene.content_masks, scene.style_masks)
+    compared = problem.compared.with_result(picture)
     style = patch_ratio(compared) if problem.scorer is None else gram_ratio(compared, problem.scorer)
     radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
-    return style, edge_similarity(picture, scene.content), drift(picture, scene.content, radius)
+    return style, edge_similarity(compared), drift(compared, radius)
 
 
 def _weights(config: Config, say: Callable[[str], None]) -> Weights | None:
