@@ -16,6 +16,9 @@ from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
 from photostyle.losses.weights import BLOCKS, convolutions
 
+# The channels of a pixel side by side: what the processor's convolutions compute in, and what a Gram matrix multiplies.
+LAYOUT = torch.channels_last
+
 
 class Features(Protocol):
     """What terms and scores ask of an encoder: features by layer, and how masks are carried to them."""
@@ -72,7 +75,12 @@ class Encoder(nn.Module):
         self.steps = layers_down_to(architecture, self.layers)
         self.plan = tuple(_planned(name) for name in self.steps if not name.startswith("relu"))
         positions = _positions(state, architecture, self.steps)
-        self.weights = _frozen({name: state[f"features.{n}.weight"] for name, n in positions.items()})
+        self.weights = _frozen(
+            {
+                name: state[f"features.{n}.weight"].contiguous(memory_format=LAYOUT)
+                for name, n in positions.items()
+            }
+        )
         self.biases = _frozen({name: state[f"features.{n}.bias"] for name, n in positions.items()})
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
@@ -80,11 +88,11 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of one image; gradients reach the image, never the network."""
         features = {}
-        x = (image - self.mean) / self.deviation
+        x = ((image - self.mean) / self.deviation)[None].contiguous(memory_format=LAYOUT)
         for name in self.steps:
             x = self._step(name, x)
             if name in self.layers:
-                features[name] = x
+                features[name] = x.squeeze(0)
         return {name: features[name] for name in self.layers}
 
     def _step(self, name: str, x: Tensor) -> Tensor:

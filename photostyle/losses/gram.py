@@ -1,12 +1,14 @@
 """Style by Gram matrices, one per region and layer: the augmented style loss of Luan et al. 2017, eq. 3."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from photostyle.losses.encoders import Features
 from photostyle.losses.features import FeatureSettings
@@ -37,17 +39,18 @@ class Gram(Term):
         self.weight = recipe.gram_weight
         self.released = recipe.feature_scale == "released"
         self.encoder = given(encoder, self)
-        self.masks = carry_masks(scene.content_masks, self.encoder.plan)
+        masks = carry_masks(scene.content_masks, self.encoder.plan)
         with torch.no_grad():
             self.targets = self._targets(scene, recipe.style_layers)
-        self.shares = {layer: self.masks[layer].mean((1, 2)) for layer in self.targets}
+        self.regions = {layer: supports(masks[layer], self.released) for layer in self.targets}
+        self.shares = {layer: masks[layer].mean((1, 2)) for layer in self.targets}
 
     def __call__(self, image: Tensor) -> Tensor:
         return torch.stack([self.at(layer, image) for layer in self.targets]).sum()
 
     def at(self, layer: str, image: Tensor) -> Tensor:
         """The weighted term of one layer."""
-        grams = self._grams(self.encoder(image)[layer], self.masks[layer])
+        grams = supported_grams(self.encoder(image)[layer], self.regions[layer])
         return self.weight * gram_loss(grams, self.targets[layer], self.shares[layer], not self.released)
 
     def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
@@ -63,13 +66,48 @@ class Gram(Term):
         for each in scene.references:
             features, masks = self.encoder(each.image), carry_masks(each.masks, self.encoder.plan)
             for layer in layers:
-                grams = self._grams(features[layer], masks[layer])
+                grams = region_grams(features[layer], masks[layer], self.released)
                 part = each.weights.to(grams)[:, None, None] * grams
                 targets[layer] = targets[layer] + part if layer in targets else part
         return targets
 
-    def _grams(self, features: Tensor, masks: Tensor) -> Tensor:
-        return region_grams(features, masks, squared_masks=self.released)
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Where a region is: its pixels in a flat picture (n,), None for all of them, and their shares (n, 1) of its area.
+
+    Outside nothing is computed: the regions of a picture together cost little more than the picture.
+    """
+
+    pixels: Tensor | None
+    shares: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, squared: bool) -> "Support":
+        """Of a mask (h, w); squared: shares m^2 / sum m in place of m / sum m."""
+        flat = mask.flatten()
+        # An empty region has no pixels to compare: its Gram is zero and its share of the loss too.
+        shares = (flat.square() if squared else flat) / flat.sum().clamp(min=1e-6)
+        pixels = flat.nonzero().flatten()
+        if len(pixels) == len(flat):
+            return cls(None, shares[:, None])
+        return cls(pixels, shares[pixels, None])
+
+    def take(self, rows: Tensor) -> Tensor:
+        """The region's rows of a picture's (h w, C)."""
+        return rows if self.pixels is None else rows.index_select(0, self.pixels)
+
+    def add(self, rows: Tensor, total: Tensor) -> None:
+        """Add the region's rows (n, C) to a picture's (h w, C)."""
+        if self.pixels is None:
+            total += rows
+        else:
+            total.index_add_(0, self.pixels, rows)
+
+
+def supports(masks: Tensor, squared_masks: bool = False) -> tuple[Support, ...]:
+    """Where the regions (K, h, w) are; see `region_grams`."""
+    return tuple(Support.of(mask, squared_masks) for mask in masks)
 
 
 def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -> Tensor:
@@ -78,13 +116,46 @@ def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -
     G_k = F diag(m_k) F^T / (C sum m_k). squared_masks has m_k^2 above the line, as the released code does by
     multiplying features with masks (neuralstyle_seg.lua: StyleLossWithSeg); the same for masks of 0 and 1.
     """
-    flat = features.flatten(1)
-    grams = []
-    for mask in masks.flatten(1):
-        weight = mask.square() if squared_masks else mask
-        # An empty region has no pixels to compare: its Gram is zero and its share of the loss too.
-        grams.append((flat * weight) @ flat.T / (len(flat) * mask.sum().clamp(min=1e-6)))
-    return torch.stack(grams)
+    return supported_grams(features, supports(masks, squared_masks))
+
+
+def supported_grams(features: Tensor, regions: Sequence[Support]) -> Tensor:
+    """The same of regions whose supports are known: masks do not change while a picture is optimised."""
+    grams: Tensor = _Grams.apply(features, regions)
+    return grams
+
+
+class _Grams(Function):
+    """Gram matrices with one product per region on the way back.
+
+    A Gram matrix is symmetric, so that with S = D + D^T of its gradient D the gradient in the features is F S: half of
+    what a product differentiated factor by factor costs. Pixels are rows, as a channels-last network writes them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, regions: Sequence[Support]) -> Tensor:
+        rows, grams, weighed = _rows(features), [], []
+        for region in regions:
+            own = region.take(rows)
+            weighed.append(own * (region.shares / len(features)))
+            grams.append(own.T @ weighed[-1])
+        ctx.save_for_backward(*weighed)
+        ctx.regions, ctx.shape = regions, features.shape
+        return torch.stack(grams)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None]:
+        channels, height, width = ctx.shape
+        total = gradients.new_zeros(height * width, channels)
+        for region, weighed, gradient in zip(ctx.regions, ctx.saved_tensors, gradients, strict=True):
+            region.add(weighed @ (gradient + gradient.T), total)
+        return total.T.unflatten(1, (height, width)), None
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Features (C, h, w) as (h w, C), without a copy where the channels of a pixel lie side by side."""
+    return features.permute(1, 2, 0).flatten(0, 1)
 
 
 def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) -> Tensor:
