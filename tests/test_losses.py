@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from photostyle.imaging.filters import halve, resize
 from photostyle.imaging.matting import EPSILON, MattingOperator, matting_laplacian
 from photostyle.losses.content import content_loss
-from photostyle.losses.gram import gram_loss, region_grams, supported_grams, supports
+from photostyle.losses.gram import gram_distance, gram_loss, region_grams, scales, supports
 from photostyle.losses.photorealism import photorealism_loss
 from photostyle.losses.structure import FLAT, structure_loss
 from photostyle.losses.variation import variation_loss
@@ -160,24 +160,38 @@ def three_regions() -> Tensor:
 
 
 @pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_grams_over_supports_are_those_over_the_whole_picture(squared: bool, layout: torch.memory_format):
-    masks, weights = three_regions(), noise(3, 6, 6, seed=2)
-    exact = variable(6, 9, 7)
-    (weights * one_by_one(exact, masks, squared)).sum().backward()
+def test_the_loss_of_an_evaluation_is_that_of_whole_grams(
+    squared: bool, relative: bool, layout: torch.memory_format
+):
+    masks, exact = three_regions(), variable(6, 9, 7)
+    targets, shares = one_by_one(noise(6, 9, 7, seed=2), masks, squared), masks.mean((1, 2))
+    loss = gram_loss(one_by_one(exact, masks, squared), targets, shares, relative)
+    loss.backward()
     features = exact.detach().float()[None].contiguous(memory_format=layout)[0].requires_grad_()
-    grams = region_grams(features, masks.float(), squared)
-    (weights.float() * grams).sum().backward()
-    torch.testing.assert_close(grams.double(), one_by_one(exact, masks, squared), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        region_grams(features, masks.float(), squared).double(),
+        one_by_one(exact, masks, squared),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    factors = scales(targets, shares, relative).float()
+    found = gram_distance(features, supports(masks.float(), squared), targets.float(), factors)
+    found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
     assert exact.grad is not None and features.grad is not None
-    torch.testing.assert_close(features.grad.double(), exact.grad, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        features.grad.double(), exact.grad, rtol=1e-4, atol=1e-6 * exact.grad.abs().max()
+    )
 
 
 def test_the_gradient_over_supports_is_exact():
-    # The weights are not symmetric, as a loss's may be.
-    weights, regions = noise(3, 2, 2), supports(three_regions())
+    masks = three_regions()
+    regions, targets = supports(masks), region_grams(noise(2, 9, 7, seed=2), masks)
     assert [None if each.pixels is None else len(each.pixels) for each in regions] == [27, 45, 0]
-    assert gradcheck(lambda x: (weights * supported_grams(x, regions)).sum(), variable(2, 9, 7))
+    for each in (regions, supports(masks + 0.1)):
+        assert gradcheck(lambda x, each=each: gram_distance(x, each, targets, noise(3)), variable(2, 9, 7))
 
 
 # --- structure -------------------------------------------------------------------------------------------------

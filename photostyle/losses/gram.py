@@ -43,15 +43,18 @@ class Gram(Term):
         with torch.no_grad():
             self.targets = self._targets(scene, recipe.style_layers)
         self.regions = {layer: supports(masks[layer], self.released) for layer in self.targets}
-        self.shares = {layer: masks[layer].mean((1, 2)) for layer in self.targets}
+        self.factors = {
+            layer: scales(target, masks[layer].mean((1, 2)), not self.released)
+            for layer, target in self.targets.items()
+        }
 
     def __call__(self, image: Tensor) -> Tensor:
         return torch.stack([self.at(layer, image) for layer in self.targets]).sum()
 
     def at(self, layer: str, image: Tensor) -> Tensor:
         """The weighted term of one layer."""
-        grams = supported_grams(self.encoder(image)[layer], self.regions[layer])
-        return self.weight * gram_loss(grams, self.targets[layer], self.shares[layer], not self.released)
+        features, target = self.encoder(image)[layer], self.targets[layer]
+        return self.weight * gram_distance(features, self.regions[layer], target, self.factors[layer])
 
     def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         return {f"{self.name} {layer}": partial(self.at, layer) for layer in self.targets}
@@ -97,6 +100,11 @@ class Support:
         """The region's rows of a picture's (h w, C)."""
         return rows if self.pixels is None else rows.index_select(0, self.pixels)
 
+    def gram(self, rows: Tensor) -> Tensor:
+        """The Gram matrix (C, C) of the region in a picture's features (h w, C)."""
+        own = self.take(rows)
+        return own.T @ (own * (self.shares / rows.shape[1]))
+
     def add(self, rows: Tensor, total: Tensor) -> None:
         """Add the region's rows (n, C) to a picture's (h w, C)."""
         if self.pixels is None:
@@ -106,8 +114,13 @@ class Support:
 
 
 def supports(masks: Tensor, squared_masks: bool = False) -> tuple[Support, ...]:
-    """Where the regions (K, h, w) are; see `region_grams`."""
+    """Where the regions (K, h, w) are, squared as in `region_grams`."""
     return tuple(Support.of(mask, squared_masks) for mask in masks)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Features (C, h, w) as (h w, C), without a copy where the channels of a pixel lie side by side."""
+    return features.permute(1, 2, 0).flatten(0, 1)
 
 
 def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -> Tensor:
@@ -116,46 +129,8 @@ def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -
     G_k = F diag(m_k) F^T / (C sum m_k). squared_masks has m_k^2 above the line, as the released code does by
     multiplying features with masks (neuralstyle_seg.lua: StyleLossWithSeg); the same for masks of 0 and 1.
     """
-    return supported_grams(features, supports(masks, squared_masks))
-
-
-def supported_grams(features: Tensor, regions: Sequence[Support]) -> Tensor:
-    """The same of regions whose supports are known: masks do not change while a picture is optimised."""
-    grams: Tensor = _Grams.apply(features, regions)
-    return grams
-
-
-class _Grams(Function):
-    """Gram matrices with one product per region on the way back.
-
-    A Gram matrix is symmetric, so that with S = D + D^T of its gradient D the gradient in the features is F S: half of
-    what a product differentiated factor by factor costs. Pixels are rows, as a channels-last network writes them.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, regions: Sequence[Support]) -> Tensor:
-        rows, grams, weighed = _rows(features), [], []
-        for region in regions:
-            own = region.take(rows)
-            weighed.append(own * (region.shares / len(features)))
-            grams.append(own.T @ weighed[-1])
-        ctx.save_for_backward(*weighed)
-        ctx.regions, ctx.shape = regions, features.shape
-        return torch.stack(grams)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None]:
-        channels, height, width = ctx.shape
-        total = gradients.new_zeros(height * width, channels)
-        for region, weighed, gradient in zip(ctx.regions, ctx.saved_tensors, gradients, strict=True):
-            region.add(weighed @ (gradient + gradient.T), total)
-        return total.T.unflatten(1, (height, width)), None
-
-
-def _rows(features: Tensor) -> Tensor:
-    """Features (C, h, w) as (h w, C), without a copy where the channels of a pixel lie side by side."""
-    return features.permute(1, 2, 0).flatten(0, 1)
+    rows = _rows(features)
+    return torch.stack([region.gram(rows) for region in supports(masks, squared_masks)])
 
 
 def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) -> Tensor:
@@ -165,6 +140,56 @@ def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) ->
     weighs regions alike). relative: each region's squared distance over ||T_k||^2.
     """
     distances = (grams - targets).square().mean((1, 2))
-    if relative:
-        distances = distances / targets.square().mean((1, 2)).clamp(min=1e-12)
-    return (shares * distances).sum()
+    return (scales(targets, shares, relative) * distances).sum()
+
+
+def scales(targets: Tensor, shares: Tensor, relative: bool) -> Tensor:
+    """What `gram_loss` multiplies each region's mean squared distance by. (K, C, C), (K,) -> (K,)."""
+    return shares / targets.square().mean((1, 2)).clamp(min=1e-12) if relative else shares
+
+
+def gram_distance(features: Tensor, regions: Sequence[Support], targets: Tensor, factors: Tensor) -> Tensor:
+    """`gram_loss` of `region_grams`, as it is computed at every evaluation. (C, h, w), K, (K, C, C), (K,) -> scalar.
+
+    regions, factors: from `supports` and `scales`, which do not change while a picture is optimised. targets: Gram
+    matrices, so symmetric; only the features get a gradient.
+    """
+    distance: Tensor = _Distance.apply(features, regions, targets, factors)
+    return distance
+
+
+class _Distance(Function):
+    """The loss and its gradient by hand, with one product for each region on the way there and one on the way back.
+
+    With D_k = G_k - T_k, symmetric, the gradient in the features is 4 s_k / C^3 diag(m_k) F D_k for the factor s_k: half of
+    what a product differentiated factor by factor costs. Pixels are rows, as a channels-last network writes them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, regions: Sequence[Support], targets: Tensor, factors: Tensor
+    ) -> Tensor:
+        rows, channels = _rows(features), len(features)
+        weighed, differences = [], []
+        for region, target in zip(regions, targets, strict=True):
+            own = region.take(rows)
+            weighed.append(own * (region.shares / channels))
+            differences.append(torch.addmm(target, own.T, weighed[-1], beta=-1))
+        factors = factors / channels**2
+        ctx.save_for_backward(factors, *weighed, *differences)
+        ctx.regions, ctx.shape = regions, features.shape
+        squares = torch.stack([each.flatten().dot(each.flatten()) for each in differences])
+        return (factors * squares).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        channels, height, width = ctx.shape
+        factors, *saved = ctx.saved_tensors
+        weighed, differences = saved[: len(ctx.regions)], saved[len(ctx.regions) :]
+        total = factors.new_zeros(height * width, channels)
+        for region, rows, difference, factor in zip(
+            ctx.regions, weighed, differences, 4 * gradient * factors, strict=True
+        ):
+            region.add(rows @ (factor * difference), total)
+        return total.T.unflatten(1, (height, width)), None, None, None
