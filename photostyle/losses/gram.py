@@ -162,7 +162,8 @@ class _Distance(Function):
     """The loss and its gradient by hand, with one product for each region on the way there and one on the way back.
 
     With D_k = G_k - T_k, symmetric, the gradient in the features, pixels as rows, is
-    4 s_k / C^3 diag(m_k / sum m_k) F D_k for the factor s_k: half of what a product costs that is differentiated factor by factor.
+    4 s_k / C^3 diag(m_k / sum m_k) F D_k for the factor s_k: half of what a product costs that is differentiated
+    factor by factor.
     """
 
     @staticmethod
