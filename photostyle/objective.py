@@ -10,6 +10,7 @@ from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.features import SharedFeatures
+from photostyle.losses.precision import resolved
 from photostyle.losses.term import Term, Terms
 from photostyle.losses.weights import Weights, find
 from photostyle.scene import Scene, Stage
@@ -88,7 +89,11 @@ def encoder_for(
     layers = feature_layers(recipe, terms)
     if loaded is None or not layers:
         return None
-    return Encoder(loaded.state, recipe.encoder, layers=layers, pooling=recipe.pooling).to(device)
+    precision = resolved(recipe.precision, device)
+    encoder = Encoder(
+        loaded.state, recipe.encoder, layers=layers, pooling=recipe.pooling, precision=precision
+    )
+    return encoder.to(device)
 
 
 def weights_for(

@@ -14,6 +14,7 @@ from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
 from photostyle.finish import rendered, strengths_of
 from photostyle.losses.encoders import Encoder
+from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights
 from photostyle.materials import full_scene, mask_paths, notes_of, paired, read_all_masks
@@ -40,6 +41,7 @@ class Result:
     masks: tuple[MaskSet, ...]  # the photo's, then each reference's
     mask_paths: tuple[str, ...]  # absolute, "none", or "in memory"
     weights: Weights | None
+    precision: Precision | None  # what the network computed in; None without one
     device: str
     threads: int
     trace: list[dict[str, Any]] = field(default_factory=list)  # one entry per evaluation
@@ -109,6 +111,7 @@ def transfer(
         masks,
         mask_paths(names, 1 + len(references)),
         loaded,
+        None if encoder is None else encoder.precision,
         str(device),
         torch.get_num_threads(),
         trace,

@@ -56,6 +56,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),
     "pooling": (GRAM, "max", "average", "picture"),
+    "precision": (GRAM, "float32", "bfloat16", "picture"),
     "download": (GRAM | {"encoder": "vgg16"}, True, False, "network"),
     "content_weight": ({"weights": "narrow.pth"}, 0.0, 1.0, "picture"),
     "content_layer": (GRAM, "relu4_2", "relu1_2", "picture"),

@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from photostyle.imaging.filters import halve, resize
 from photostyle.imaging.matting import EPSILON, MattingOperator, matting_laplacian
 from photostyle.losses.content import content_loss
-from photostyle.losses.gram import gram_loss, region_grams
+from photostyle.losses.gram import gram_distance, gram_loss, region_grams, scales, supports
 from photostyle.losses.photorealism import photorealism_loss
 from photostyle.losses.structure import FLAT, structure_loss
 from photostyle.losses.variation import variation_loss
@@ -141,6 +141,57 @@ def test_the_gram_gradient_is_exact_also_at_soft_borders(squared: bool, relative
         return gram_loss(region_grams(features, masks, squared), targets, shares, relative)
 
     assert gradcheck(loss, variable(2, 3, 4))
+
+
+def one_by_one(features: Tensor, masks: Tensor, squared: bool) -> Tensor:
+    """The equation as it is printed: each region over the whole picture, differentiated by torch."""
+    flat, grams = features.flatten(1), []
+    for mask in masks.flatten(1):
+        grams.append((flat * mask ** (1 + squared)) @ flat.T / (len(flat) * mask.sum().clamp(min=1e-6)))
+    return torch.stack(grams)
+
+
+def three_regions() -> Tensor:
+    """A hard one, one with a soft border over it, and an empty one: (3, 9, 7)."""
+    masks = torch.zeros(3, 9, 7, dtype=torch.float64)
+    masks[0, :, :3], masks[1, :, 3:] = 1, 1
+    masks[0, :, 2], masks[1, :, 2] = 0.7, 0.3
+    return masks
+
+
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_loss_of_an_evaluation_is_that_of_whole_grams(
+    squared: bool, relative: bool, layout: torch.memory_format
+):
+    masks, exact = three_regions(), variable(6, 9, 7)
+    targets, shares = one_by_one(noise(6, 9, 7, seed=2), masks, squared), masks.mean((1, 2))
+    loss = gram_loss(one_by_one(exact, masks, squared), targets, shares, relative)
+    loss.backward()
+    features = exact.detach().float()[None].contiguous(memory_format=layout)[0].requires_grad_()
+    torch.testing.assert_close(
+        region_grams(features, masks.float(), squared).double(),
+        one_by_one(exact, masks, squared),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+    factors = scales(targets, shares, relative).float()
+    found = gram_distance(features, supports(masks.float(), squared), targets.float(), factors)
+    found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert exact.grad is not None and features.grad is not None
+    torch.testing.assert_close(
+        features.grad.double(), exact.grad, rtol=1e-4, atol=1e-6 * exact.grad.abs().max()
+    )
+
+
+def test_the_gradient_over_supports_is_exact():
+    masks = three_regions()
+    regions, targets = supports(masks), region_grams(noise(2, 9, 7, seed=2), masks)
+    assert [None if each.pixels is None else len(each.pixels) for each in regions] == [27, 45, 0]
+    for each in (regions, supports(masks + 0.1)):
+        assert gradcheck(lambda x, each=each: gram_distance(x, each, targets, noise(3)), variable(2, 9, 7))
 
 
 # --- structure -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -40,7 +40,7 @@ def make_record(
     return {
         "photostyle": {"format": FORMAT, "version": __version__, "commit": commit()},
         "ended": result.ended,
-        "config": config_to_json(config),
+        "config": config_to_json(_as_it_ran(config, result)),
         "environment": environment(result.device, result.threads),
         "inputs": _inputs(config, result),
         "weights": _weights(result),
@@ -178,6 +178,11 @@ def commit() -> str | None:
 def regions(guidance: Guidance) -> list[dict[str, Any]]:
     """How the regions were paired, orphans marked."""
     return [{name: _plain(value) for name, value in asdict(pair).items()} for pair in guidance.pairs]
+
+
+def _as_it_ran(config: Config, result: Result) -> Config:
+    """With the precision that was decided on: another machine would decide otherwise."""
+    return config if result.precision is None else replace(config, precision=result.precision)
 
 
 def _inputs(config: Config, result: Result) -> dict[str, Any]:

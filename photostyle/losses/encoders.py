@@ -14,7 +14,11 @@ from torch.nn import functional
 
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
+from photostyle.losses.precision import DTYPES, Precision
 from photostyle.losses.weights import BLOCKS, convolutions
+
+# The channels of a pixel side by side: what the processor's convolutions compute in, and what a Gram matrix multiplies.
+LAYOUT = torch.channels_last
 
 
 class Features(Protocol):
@@ -49,6 +53,7 @@ class Encoder(nn.Module):
     pooling: "max" (the trained network's) or "average"; 2×2, stride 2, half a window at an odd side.
     plan: what happens to the picture up to the cut, ("conv", "relu1_1"), …, ("pool", "pool1"), …: masks are
     carried by it (guidance.carry_masks).
+    precision: what it computes in, "float32" or "bfloat16"; features come in the image's own type.
     Convolutions pad with zeros. Any side from 1 px on works, since no pool rounds down to nothing.
     Raises UnknownLayer for a name the architecture lacks, PhotostyleError where the state ends too early.
     """
@@ -63,28 +68,36 @@ class Encoder(nn.Module):
         *,
         layers: Sequence[str],
         pooling: Literal["max", "average"] = "max",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if pooling not in ("max", "average"):
             raise PhotostyleError(f'unknown pooling "{pooling}": give max or average')
+        if precision not in DTYPES:
+            raise PhotostyleError(f'unknown precision "{precision}": give float32 or bfloat16')
         self.layers = tuple(layers)
         self.pooling = pooling
+        self.precision = precision
         self.steps = layers_down_to(architecture, self.layers)
         self.plan = tuple(_planned(name) for name in self.steps if not name.startswith("relu"))
         positions = _positions(state, architecture, self.steps)
-        self.weights = _frozen({name: state[f"features.{n}.weight"] for name, n in positions.items()})
-        self.biases = _frozen({name: state[f"features.{n}.bias"] for name, n in positions.items()})
+        dtype = DTYPES[precision]
+        weights = {name: state[f"features.{n}.weight"] for name, n in positions.items()}
+        self.weights = _frozen({name: x.to(dtype, memory_format=LAYOUT) for name, x in weights.items()})
+        self.biases = _frozen({name: state[f"features.{n}.bias"].to(dtype) for name, n in positions.items()})
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of one image; gradients reach the image, never the network."""
         features = {}
-        x = (image - self.mean) / self.deviation
+        dtype = self.weights[self.steps[0]].dtype
+        x = ((image - self.mean) / self.deviation)[None].to(dtype, memory_format=LAYOUT)
         for name in self.steps:
             x = self._step(name, x)
             if name in self.layers:
-                features[name] = x
+                # Not x[0], whose way back is a picture of zeros and a copy.
+                features[name] = x.squeeze(0).to(image.dtype)
         return {name: features[name] for name in self.layers}
 
     def _step(self, name: str, x: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ class FeatureSettings:
     """max as in the released code, or average (Gatys et al. 2015)"""
     feature_scale: Literal["relative", "released"] = "relative"
     """feature distances over the target's own norm (any encoder), or in the released code's units"""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """what the network computes in; bfloat16 is coarser, and on processors made for it several times faster; auto:
+    where a trial says so (the record has which)"""
 
 
 class SharedFeatures:

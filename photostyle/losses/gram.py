@@ -1,12 +1,14 @@
 """Style by Gram matrices, one per region and layer: the augmented style loss of Luan et al. 2017, eq. 3."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from photostyle.losses.encoders import Features
 from photostyle.losses.features import FeatureSettings
@@ -37,18 +39,22 @@ class Gram(Term):
         self.weight = recipe.gram_weight
         self.released = recipe.feature_scale == "released"
         self.encoder = given(encoder, self)
-        self.masks = carry_masks(scene.content_masks, self.encoder.plan)
+        masks = carry_masks(scene.content_masks, self.encoder.plan)
         with torch.no_grad():
             self.targets = self._targets(scene, recipe.style_layers)
-        self.shares = {layer: self.masks[layer].mean((1, 2)) for layer in self.targets}
+        self.regions = {layer: supports(masks[layer], self.released) for layer in self.targets}
+        self.factors = {
+            layer: scales(target, masks[layer].mean((1, 2)), not self.released)
+            for layer, target in self.targets.items()
+        }
 
     def __call__(self, image: Tensor) -> Tensor:
         return torch.stack([self.at(layer, image) for layer in self.targets]).sum()
 
     def at(self, layer: str, image: Tensor) -> Tensor:
         """The weighted term of one layer."""
-        grams = self._grams(self.encoder(image)[layer], self.masks[layer])
-        return self.weight * gram_loss(grams, self.targets[layer], self.shares[layer], not self.released)
+        features, target = self.encoder(image)[layer], self.targets[layer]
+        return self.weight * gram_distance(features, self.regions[layer], target, self.factors[layer])
 
     def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         return {f"{self.name} {layer}": partial(self.at, layer) for layer in self.targets}
@@ -63,13 +69,58 @@ class Gram(Term):
         for each in scene.references:
             features, masks = self.encoder(each.image), carry_masks(each.masks, self.encoder.plan)
             for layer in layers:
-                grams = self._grams(features[layer], masks[layer])
+                grams = region_grams(features[layer], masks[layer], self.released)
                 part = each.weights.to(grams)[:, None, None] * grams
                 targets[layer] = targets[layer] + part if layer in targets else part
         return targets
 
-    def _grams(self, features: Tensor, masks: Tensor) -> Tensor:
-        return region_grams(features, masks, squared_masks=self.released)
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Where a region is: its pixels in a flat picture (n,), None for all of them, and their shares (n, 1) of its area.
+
+    Outside nothing is computed: the regions of a picture together cost little more than the picture.
+    """
+
+    pixels: Tensor | None
+    shares: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, squared: bool) -> "Support":
+        """Of a mask (h, w); squared: shares m^2 / sum m in place of m / sum m."""
+        flat = mask.flatten()
+        # An empty region has no pixels to compare: its Gram is zero and its share of the loss too.
+        shares = (flat.square() if squared else flat) / flat.sum().clamp(min=1e-6)
+        pixels = flat.nonzero().flatten()
+        if len(pixels) == len(flat):
+            return cls(None, shares[:, None])
+        return cls(pixels, shares[pixels, None])
+
+    def take(self, rows: Tensor) -> Tensor:
+        """The region's rows of a picture's (h w, C)."""
+        return rows if self.pixels is None else rows.index_select(0, self.pixels)
+
+    def gram(self, rows: Tensor) -> Tensor:
+        """The Gram matrix (C, C) of the region in a picture's features (h w, C)."""
+        own = self.take(rows)
+        return own.T @ (own * (self.shares / rows.shape[1]))
+
+    def add(self, rows: Tensor, total: Tensor) -> None:
+        """Add the region's rows (n, C) to a picture's (h w, C)."""
+        if self.pixels is None:
+            total += rows
+        else:
+            total.index_add_(0, self.pixels, rows)
+
+
+def supports(masks: Tensor, squared_masks: bool = False) -> tuple[Support, ...]:
+    """Where the regions (K, h, w) are, squared as in `region_grams`."""
+    return tuple(Support.of(mask, squared_masks) for mask in masks)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """Features (C, h, w) as (h w, C), without a copy where the channels of a pixel lie side by side."""
+    return features.permute(1, 2, 0).flatten(0, 1)
 
 
 def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -> Tensor:
@@ -78,13 +129,8 @@ def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -
     G_k = F diag(m_k) F^T / (C sum m_k). squared_masks has m_k^2 above the line, as the released code does by
     multiplying features with masks (neuralstyle_seg.lua: StyleLossWithSeg); the same for masks of 0 and 1.
     """
-    flat = features.flatten(1)
-    grams = []
-    for mask in masks.flatten(1):
-        weight = mask.square() if squared_masks else mask
-        # An empty region has no pixels to compare: its Gram is zero and its share of the loss too.
-        grams.append((flat * weight) @ flat.T / (len(flat) * mask.sum().clamp(min=1e-6)))
-    return torch.stack(grams)
+    rows = _rows(features)
+    return torch.stack([region.gram(rows) for region in supports(masks, squared_masks)])
 
 
 def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) -> Tensor:
@@ -94,6 +140,57 @@ def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) ->
     weighs regions alike). relative: each region's squared distance over ||T_k||^2.
     """
     distances = (grams - targets).square().mean((1, 2))
-    if relative:
-        distances = distances / targets.square().mean((1, 2)).clamp(min=1e-12)
-    return (shares * distances).sum()
+    return (scales(targets, shares, relative) * distances).sum()
+
+
+def scales(targets: Tensor, shares: Tensor, relative: bool) -> Tensor:
+    """What `gram_loss` multiplies each region's mean squared distance by. (K, C, C), (K,) -> (K,)."""
+    return shares / targets.square().mean((1, 2)).clamp(min=1e-12) if relative else shares
+
+
+def gram_distance(features: Tensor, regions: Sequence[Support], targets: Tensor, factors: Tensor) -> Tensor:
+    """`gram_loss` of `region_grams`, as it is computed at every evaluation. (C, h, w), K, (K, C, C), (K,) -> scalar.
+
+    regions, factors: from `supports` and `scales`, which do not change while a picture is optimised. targets: Gram
+    matrices, so symmetric; only the features get a gradient.
+    """
+    distance: Tensor = _Distance.apply(features, regions, targets, factors)
+    return distance
+
+
+class _Distance(Function):
+    """The loss and its gradient by hand, with one product for each region on the way there and one on the way back.
+
+    With D_k = G_k - T_k, symmetric, the gradient in the features, pixels as rows, is
+    4 s_k / C^3 diag(m_k / sum m_k) F D_k for the factor s_k: half of what a product costs that is differentiated
+    factor by factor.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, regions: Sequence[Support], targets: Tensor, factors: Tensor
+    ) -> Tensor:
+        rows, channels = _rows(features), len(features)
+        weighed, differences = [], []
+        for region, target in zip(regions, targets, strict=True):
+            own = region.take(rows)
+            weighed.append(own * (region.shares / channels))
+            differences.append(torch.addmm(target, own.T, weighed[-1], beta=-1))
+        factors = factors / channels**2
+        ctx.save_for_backward(factors, *weighed, *differences)
+        ctx.regions, ctx.shape = regions, features.shape
+        squares = torch.stack([each.flatten().dot(each.flatten()) for each in differences])
+        return (factors * squares).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        channels, height, width = ctx.shape
+        factors, *saved = ctx.saved_tensors
+        weighed, differences = saved[: len(ctx.regions)], saved[len(ctx.regions) :]
+        total = factors.new_zeros(height * width, channels)
+        for region, rows, difference, factor in zip(
+            ctx.regions, weighed, differences, 4 * gradient * factors, strict=True
+        ):
+            region.add(rows @ (factor * difference), total)
+        return total.T.unflatten(1, (height, width)), None, None, None
