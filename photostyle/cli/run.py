@@ -27,7 +27,7 @@ from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.evaluation.artefacts import find_artefacts
-from photostyle.evaluation.comparison import Comparison
+from photostyle.evaluation.comparison import comparison_within
 from photostyle.evaluation.records import (
     check_inputs,
     config_from_json,
@@ -196,7 +196,7 @@ def _scored(
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
-        compared = Comparison(*images, result.guidance.content, result.guidance.style)
+        compared = comparison_within(*images, result.guidance.content, result.guidance.style)
         return dataclasses.asdict(score(compared, encoder)), find_artefacts(compared).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")
