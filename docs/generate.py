@@ -18,7 +18,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the experiments are no installed package
+
 import photostyle
+from experiments.bench import bench_table
 from photostyle.bounds import AtLeast, Between
 from photostyle.config import TERMS, Config
 from photostyle.losses.term import weights_of
@@ -30,6 +33,7 @@ METHOD = ROOT / "docs/method.md"
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
 CARD_COSTS = COSTS.with_name("gpu.json")
+BENCH = COSTS.with_name("bench.json")
 TREE = 88  # characters of a line that the site shows without scrolling
 ROW = 92  # characters of 12 px that fit beside a room's name
 DRAWING = ROOT / "docs/images/layers.svg"
@@ -198,6 +202,11 @@ def cost_table() -> str:
     return table(["on two CPU cores, or the card named", "in all", "one evaluation", "peak memory"], rows)
 
 
+def bench_lines() -> str:
+    """What scripts/bench.py timed side by side, each part of its file with its machine."""
+    return bench_table(json.loads(BENCH.read_text(encoding="utf-8")))
+
+
 def contracts() -> list[dict[str, Any]]:
     """import-linter's, from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -294,6 +303,7 @@ def public_names() -> str:
 # What stands between `<!-- NAME: written by docs/generate.py -->` and `<!-- /NAME -->` in which document.
 BLOCKS: list[tuple[Path, str, Callable[[], str]]] = [
     (README, "costs", cost_table),
+    (README, "bench", bench_lines),
     (OWN_PHOTOS, "costs", cost_table),
     (METHOD, "terms", term_table),
     (SETTINGS, "presets", preset_table),

@@ -13,14 +13,16 @@ from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
 from photostyle.finish import rendered, strengths_of
+from photostyle.imaging.filters import size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights
 from photostyle.materials import full_scene, mask_paths, notes_of, paired, read_all_masks
+from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
-from photostyle.process import device_named
+from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
 from photostyle.solver import MakeObjective, solve, starting
@@ -68,7 +70,8 @@ def transfer(
     terms: of the recipe's objective; objective: another one in its place, see `solve`.
     Threads and determinism are the process's own, see `process.prepared`.
     A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
-    Raises PhotostyleError for bad input or options and ComputationError where there is no picture at all.
+    Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
+    is no picture at all.
     """
     check(config, terms)
     device = device_named(config.device)
@@ -81,6 +84,7 @@ def transfer(
     names = make_masks(photo, references) if make_masks else config.masks
     masks = given or read_all_masks(names, photo, references)
     guidance = paired(config, photo, references, masks)
+    check_memory(config, _work(photo, references, guidance, encoder, device), free_memory(device))
     notes = notes_of((photo, *references), masks, guidance)
     for note in notes:
         say(note)
@@ -118,6 +122,18 @@ def transfer(
         notes,
         ended,
     )
+
+
+def _work(
+    photo: Picture,
+    references: Sequence[Picture],
+    guidance: Guidance,
+    encoder: Encoder | None,
+    device: torch.device,
+) -> Work:
+    sizes = tuple(size_of(each.pixels) for each in references)
+    libraries = 0 if device.type == "cuda" else PROCESS
+    return Work(size_of(photo.pixels), sizes, len(guidance.names), encoder is not None, libraries)
 
 
 def _objectives(recipe: Recipe, encoder: Encoder | None, terms: Sequence[type[Term]]) -> MakeObjective:

@@ -1,4 +1,4 @@
-"""The state of a process: its device, and the threads, determinism and environment that commands and workers set.
+"""The state of a process: its device, its memory, and the threads, determinism and environment that are set for it.
 
 The library itself sets none of it: who calls it from Python keeps their own, or takes `prepared`. This module imports
 torch only when it is asked to set it up, since one of its settings is read when torch is imported.
@@ -7,6 +7,7 @@ torch only when it is asked to set it up, since one of its settings is read when
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from photostyle.errors import PhotostyleError
@@ -77,3 +78,70 @@ def device_named(name: str) -> "torch.device":
     if name == "cuda" and not found:
         raise PhotostyleError("--device cuda: torch finds no CUDA device here; use --device cpu or auto")
     return torch.device("cuda" if name != "cpu" and found else "cpu")
+
+
+def free_memory(device: "torch.device", root: Path = Path("/")) -> int | None:
+    """Bytes that this process may have at most: what it has and what is free; None where that cannot be known.
+
+    Of a CUDA device its own memory, elsewhere the machine's and that of the control groups a container lives in.
+    root: where the system's files are.
+    """
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    try:
+        available = _kibibytes(root / "proc/meminfo", "MemAvailable")
+        own = _kibibytes(root / "proc/self/status", "VmRSS")
+    except (OSError, ValueError):  # not Linux
+        return None
+    return own + min([available, *_left_in_groups(root)])
+
+
+def _kibibytes(path: Path, name: str) -> int:
+    """Bytes of a line "NAME: 123 kB". Raises ValueError where there is none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return 1024 * int(value.split()[0])
+    raise ValueError(f"{path} has no {name}")
+
+
+# Control groups of the second and of the first version: folder, limit, use, and what of the use can be given back
+# (cached files), by the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+GROUPS = (
+    ("sys/fs/cgroup", "", "memory.max", "memory.current", "inactive_file"),
+    (
+        "sys/fs/cgroup/memory",
+        "memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """Bytes left under each limit: of the process's groups, and of those that they are in."""
+    for folder, controller, limit, use, cached in GROUPS:
+        for group in _groups(root, root / folder, controller):
+            try:
+                most, used = (int((group / name).read_text(encoding="ascii")) for name in (limit, use))
+                lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+                spare = dict(line.split() for line in lines).get(cached, "0")
+            except (OSError, ValueError):  # no such group, or "max"
+                continue
+            yield max(0, most - used + int(spare))
+
+
+def _groups(root: Path, top: Path, controller: str) -> Iterator[Path]:
+    """The group of this process and those above it, from /proc/self/cgroup: lines NUMBER:CONTROLLERS:PATH."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(",") and top.is_dir():
+            group = top / path.lstrip("/")
+            yield from (group, *(each for each in group.parents if each.is_relative_to(top)))

@@ -12,7 +12,7 @@ from photostyle.losses.encoders import Features
 from photostyle.losses.term import Terms
 from photostyle.objective import Objective
 from photostyle.optimisers import Step, optimise
-from photostyle.regions.canvas import feather, noise, recolour
+from photostyle.regions.canvas import noise, recoloured
 from photostyle.regions.colour import mixture_colour_maps
 from photostyle.scene import Scene, Stage, at_stage, reduced
 from photostyle.stages import schedule
@@ -80,10 +80,7 @@ def starting(scene: Scene, recipe: Recipe, picture: Tensor | None = None) -> Cal
 def recolouring(maps: Tensor, radius: int) -> Callable[[Scene], Tensor]:
     """The start "colour": every region through its colour map (K, 3, 4), borders feathered by so many pixels."""
 
-    def recoloured(small: Scene) -> Tensor:
-        return recolour(small.content, feather(small.content, small.content_masks, radius), maps)
-
-    return recoloured
+    return lambda small: recoloured(small.content, small.content_masks, maps, radius)
 
 
 def colour_maps(scene: Scene) -> Tensor:

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.sparse import csr_array
 from torch import Tensor
-from torch.nn import functional
 
 from photostyle.imaging.filters import apply_affine_maps, local_affine_maps, resize
 from photostyle.imaging.matting import matting_laplacian
-from photostyle.imaging.rendering import MAP_RIDGE
+from photostyle.imaging.rendering import MAP_RIDGE, enlarged_strips
 from segmentation.screened import solve_screened
 
 # Half the width of the band as a share of the long side: 10 pixels of 700. Pixels left wrong with 0.011, 0.014, 0.018:
@@ -149,13 +148,14 @@ def _solve(laplacian: csr_array, photo: NDArray[np.float64], shares: Array, weig
 def _enlarge(photo: Tensor, small: Tensor, soft: Tensor) -> Tensor:
     """Soft regions (K, h, w) of the reduced photo at its own size, by affine maps from its colours to each share.
 
-    Colours are enlarged in the same way, see `rendering.enlarge`. It is done one region at a time and the rest in
-    place, because ten regions of 12 megapixels are half a gigabyte.
+    Colours are enlarged in the same way, see `rendering.enlarge`. It is done in strips of rows, because
+    ten regions of 12 megapixels are half a gigabyte.
     """
     result = soft.new_empty(len(soft), *photo.shape[-2:])
-    for alpha, wide in zip(soft, result, strict=True):
-        maps = local_affine_maps(small, alpha[None], MAP_RADIUS, MAP_RIDGE)
-        maps = functional.interpolate(maps[0][None], photo.shape[-2:], mode="bilinear", align_corners=False)
-        wide.copy_(apply_affine_maps(maps, photo)[0])
-    result.sub_(HAZE * result.amax(0)).clamp_(min=0)  # _cleared, in place
-    return result.div_(result.sum(0))
+    maps = torch.stack([local_affine_maps(small, alpha[None], MAP_RADIUS, MAP_RIDGE)[0] for alpha in soft])
+    for top, wide in enlarged_strips(maps, *photo.shape[-2:]):
+        rows = slice(top, top + wide.shape[-2])
+        strip = apply_affine_maps(wide, photo[:, rows])
+        strip.sub_(HAZE * strip.amax(0)).clamp_(min=0)  # _cleared
+        result[:, rows] = strip.div_(strip.sum(0))
+    return result

@@ -7,10 +7,17 @@ import torch
 from torch import Tensor
 
 from photostyle.files.images import write_image
-from photostyle.imaging.filters import IMAGENET_MEAN, apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.filters import (
+    IMAGENET_MEAN,
+    STRIP,
+    apply_affine_maps,
+    box_mean,
+    local_affine_maps,
+    resize,
+)
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
-from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, noise, recolour
+from photostyle.regions.canvas import FEATHER_RIDGE, NOISE, feather, noise, recolour, recoloured
 from photostyle.regions.colour import region_colour_maps
 
 EDGE = 30  # column of the step in `step_photo`
@@ -154,3 +161,18 @@ def test_instant_is_the_canvas_itself_at_the_photos_size(coffee: Tensor, chelsea
     maps = region_colour_maps(photo, torch.ones(1, 60, 80), style, torch.ones(1, 50, 70))
     assert result.trace == []
     assert torch.equal(result.image, recolour(photo, torch.ones(1, 60, 80), maps))
+
+
+@pytest.mark.parametrize("radius", [0, 8])
+def test_strips_of_rows_are_the_whole_picture(coffee: Tensor, radius: int) -> None:
+    photo = resize(coffee, 2 * STRIP + 9, 120)
+    masks, maps = random_regions(*photo.shape[1:], seed=4), torch.stack((TINT, TINT / 2, 1 - TINT))
+    soft = feather(photo, masks, radius)
+    if radius:  # as it was when the whole picture was in memory at once
+        small = resize(photo, 256, round(256 * 120 / photo.shape[1]))
+        fitted = local_affine_maps(small, resize(masks, *small.shape[1:]), radius, FEATHER_RIDGE)
+        wide = resize(box_mean(fitted.flatten(0, 1), radius), *photo.shape[1:]).unflatten(0, (3, 4))
+        whole = apply_affine_maps(wide, photo).clamp(0, 1)
+        whole = whole * (masks.sum(0) / whole.sum(0).clamp(min=1e-6))
+        torch.testing.assert_close(soft, whole, atol=1e-5, rtol=0)
+    assert torch.equal(recoloured(photo, masks, maps, radius), recolour(photo, soft, maps))

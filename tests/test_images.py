@@ -513,3 +513,28 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PhotostyleError, match="read-only"):
         check_output(tmp_path / "a.png", alpha=False, depth=8)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("alpha", [None, np.uint8, np.uint16])
+def test_a_picture_of_several_strips_is_rounded_as_a_whole_one(
+    tmp_path: Path, depth: int, alpha: type | None
+) -> None:
+    tall = torch.rand(3, images.ROWS + 40, 33, generator=torch.Generator().manual_seed(3)) * 1.2 - 0.1
+    opacity = None if alpha is None else np.arange(tall[0].numel()).reshape(tall.shape[1:]).astype(alpha)
+    write_image(tmp_path / "a.tif", tall, alpha=opacity, depth=depth)
+    written = tifffile.imread(tmp_path / "a.tif")
+    top = 2**depth - 1
+    expected = (tall.clamp(0, 1) * top).round().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(written[..., :3], expected)
+    if opacity is not None:
+        np.testing.assert_allclose(
+            written[..., 3] / top, opacity / np.iinfo(opacity.dtype).max, atol=0.5 / top
+        )
+
+
+def test_a_number_that_is_none_is_found_in_the_last_strip(tmp_path: Path) -> None:
+    tall = torch.zeros(3, images.ROWS + 40, 33)
+    tall[2, -1, -1] = torch.nan
+    with pytest.raises(ComputationError, match="not numbers"):
+        write_image(tmp_path / "a.png", tall)

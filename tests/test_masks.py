@@ -537,3 +537,8 @@ def test_the_published_masks_as_jpeg_paintings_have_their_regions(
         assert found.names == tuple(names) and found.exact
         # Wrong along the edges only: up to 0.021 measured (a mask of thin branches), median 0.002.
         assert (found.masks != plain.masks).any(0).float().mean() < 0.03
+
+
+def test_the_mask_of_a_whole_picture_takes_no_room() -> None:
+    masks = whole_picture(3000, 4000).masks
+    assert masks.shape == (1, 3000, 4000) and masks.untyped_storage().nbytes() == 4 and bool(masks.all())

@@ -87,3 +87,56 @@ def test_no_number_of_threads_leaves_torch_s_own():
     before = torch.get_num_threads()
     with process.prepared():
         assert torch.get_num_threads() == before
+
+
+CPU = torch.device("cpu")
+
+
+def machine(root: Path, files: dict[str, str]) -> Path:
+    """A system's files: a machine with 1000 KiB free, a process of 100."""
+    plain = {
+        "proc/meminfo": "MemTotal: 4000 kB\nMemAvailable:  1000 kB\n",
+        "proc/self/status": "VmRSS:\t 100 kB\n",
+    }
+    for name, text in (plain | files).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def group(folder: str, limit: str, used: int, cached: int) -> dict[str, str]:
+    return {
+        f"{folder}/memory.max": f"{limit}\n",
+        f"{folder}/memory.current": f"{used}\n",
+        f"{folder}/memory.stat": f"anon 5\ninactive_file {cached}\n",
+    }
+
+
+def test_free_memory_is_what_the_process_has_and_what_is_available(tmp_path: Path) -> None:
+    assert process.free_memory(CPU, machine(tmp_path, {})) == 1100 * 1024
+
+
+def test_a_container_has_what_its_group_or_one_above_it_leaves(tmp_path: Path) -> None:
+    top = "sys/fs/cgroup"
+    files = {
+        "proc/self/cgroup": "0::/a/b\n",
+        **group(f"{top}/a/b", "max", 10, 0),
+        **group(f"{top}/a", "900", 400, 50),
+    }
+    assert process.free_memory(CPU, machine(tmp_path, files)) == 100 * 1024 + 550
+
+
+def test_a_container_of_the_first_version_has_what_its_group_leaves(tmp_path: Path) -> None:
+    folder = "sys/fs/cgroup/memory"
+    files = {
+        "proc/self/cgroup": "3:cpu:/\n2:memory:/docker/1\n",
+        f"{folder}/memory.limit_in_bytes": "800",
+        f"{folder}/memory.usage_in_bytes": "300",
+        f"{folder}/memory.stat": "total_inactive_file 100\n",
+    }
+    assert process.free_memory(CPU, machine(tmp_path, files)) == 100 * 1024 + 600
+
+
+def test_what_another_system_has_is_not_known(tmp_path: Path) -> None:
+    assert process.free_memory(CPU, tmp_path) is None

@@ -25,7 +25,7 @@ from samples import (
 )
 
 from photostyle.files.images import read_image
-from photostyle.files.profiles import SRGB_PROFILE
+from photostyle.files.profiles import ROWS, SRGB_PROFILE, planar_srgb, to_srgb
 
 # As ADOBE_RGB: the colorants of Apple's profile.
 DISPLAY_P3 = np.array(
@@ -205,3 +205,15 @@ def test_cmyk_without_a_profile_is_read_and_said(tmp_path: Path) -> None:
     np.testing.assert_allclose(colours[10, 45], (1, 1, 1), atol=3 / 255)  # no ink: paper
     (note,) = read_image(tmp_path / "a.jpg").notes
     assert "CMYK" in note and "approximate" in note
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    "icc", [None, rgb_profile(ADOBE_RGB, gamma_curve(ADOBE_GAMMA))], ids=["none", "adobe"]
+)
+def test_strips_of_rows_give_what_the_whole_picture_gives(dtype: type, icc: bytes | None) -> None:
+    colour = np.tile(noise(3, dtype), (2 * ROWS // HEIGHT + 1, 1, 1))
+    planes, notes = planar_srgb(colour, icc)
+    whole, expected = to_srgb(colour, icc)
+    np.testing.assert_array_equal(planes, whole.transpose(2, 0, 1))
+    assert notes == expected and planes.flags.c_contiguous

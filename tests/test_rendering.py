@@ -8,7 +8,8 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from photostyle.imaging import rendering as module
-from photostyle.imaging.filters import apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.filters import STRIP, apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.lightness import keep_lightness
 from photostyle.imaging.matting import MattingOperator
 from photostyle.imaging.rendering import (
     AFFINE_RIDGE,
@@ -209,3 +210,16 @@ def test_smoothing_a_published_first_stage_makes_it_as_affine_as_published_resul
     # 131, 30 and 7, and mean differences of 0.022 with and 0.026 without the smoothing.
     assert energy(best) < energy(smooth) < energy(first) / 3
     assert (smooth - best).abs().mean() < (first - best).abs().mean()
+
+
+@pytest.mark.parametrize("luminance", [False, True])
+def test_a_tall_picture_is_blended_in_strips_as_it_is_whole(coffee: Tensor, luminance: bool):
+    photo = resize(coffee, 2 * STRIP + 9, 60)
+    share = noise(*photo.shape[1:])
+    for solved in (recoloured(photo), recoloured(resize(photo, 130, 15))):
+        before = solved.clone()
+        full = plain(photo, solved)
+        expected = (photo + share * (full - photo)).clamp(0, 1)
+        expected = keep_lightness(photo, expected) if luminance else expected
+        assert torch.equal(plain(photo, solved, strength=share, preserve_luminance=luminance), expected)
+        assert torch.equal(solved, before)

@@ -17,8 +17,8 @@ from vgg import narrow_vgg
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import scores as metrics
 from photostyle.evaluation import sides
-from photostyle.evaluation.comparison import Comparison, directions, region_weights
-from photostyle.imaging.filters import area_average, luma
+from photostyle.evaluation.comparison import Comparison, comparison_within, directions, region_weights
+from photostyle.imaging.filters import area_average, halve, luma, resize
 from photostyle.imaging.matting import matting_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.patches import unit_filters
@@ -509,3 +509,13 @@ def test_a_slow_stain_raises_drift_and_hardly_the_matting_energy(photo):
 
 def test_a_result_without_chroma_does_not_drift(photo):
     assert metrics.drift(beside(luma(photo).expand(3, -1, -1), photo), 4) == pytest.approx(0, abs=1e-3)
+
+
+def test_large_pictures_of_a_command_are_scored_reduced_and_others_as_they_are(coffee: Tensor) -> None:
+    small, large = resize(coffee, 40, 60), resize(coffee, 80, 120)
+    one = torch.ones(1, 1, 1)
+    compared = comparison_within(large, large, small, one.expand(1, 80, 120), one.expand(1, 40, 60), side=60)
+    assert compared.content.shape == compared.style.shape == (3, 40, 60)
+    assert compared.content_masks.shape == (1, 40, 60)
+    torch.testing.assert_close(compared.content, halve(large))
+    assert torch.equal(compared.style, small)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from experiments.bench import bench_table
 from experiments.pairs import free_pairs
 from experiments.tables import table
 from photostyle import configure, transfer
@@ -23,6 +24,11 @@ from photostyle.imaging.filters import resize
 from photostyle.losses.weights import convolutions
 
 ROOT = Path(__file__).resolve().parents[2]
+BENCH = ROOT / "experiments/007-cost/bench.json"
+BESIDE = (
+    "Side by side in one run of `scripts/bench.py`: calls that alternate, the median of their seconds and the median "
+    "of the ratios of the rounds."
+)
 PAIR = "china from rocket"
 # Output channels of VGG-19's blocks: Simonyan & Zisserman (ICLR 2015), table 1. What a network costs depends on its
 # widths and not on the values of its weights, so random ones serve where the 548 MB file is not to be had.
@@ -143,11 +149,13 @@ def tables(figures: Mapping[str, Any]) -> str:
         ]
         for name, entry in figures.items()
     ]
+    held = json.loads(BENCH.read_text(encoding="utf-8")) if BENCH.exists() else {}
     return "\n".join(
         [
             "From reading the files to the picture at the photo's own size, Python's start and imports apart. Peak "
             "memory is of the whole process, libraries included. Compare the ratios: the machine is shared.",
             "",
             table(head, rows),
+            *(["", BESIDE, "", bench_table(held)] if held else []),
         ]
     )

@@ -78,7 +78,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     if segmentation is None and config.masks not in TO_BE_MADE and _names_a_segmenter(config):
         say("--segmenter is not used: masks are not to be made")
     maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
-    result = _watched(config, photo.height, photo.width, say, maker)
+    result = _watched(config, photo, say, maker)
     if maker is not None:
         config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
     metrics, artefacts = _scored(config, result, say)
@@ -151,13 +151,11 @@ class _MaskMaker:
         return [self.folder / name for name in ("content", "style", *(f"style-{each}" for each in others))]
 
 
-def _watched(
-    config: Config, height: int, width: int, say: Callable[[str], None], maker: MaskMaker | None
-) -> Result:
+def _watched(config: Config, photo: Picture, say: Callable[[str], None], maker: MaskMaker | None) -> Result:
     """The transfer under the eyes of the progress display, with a snapshot every --save-every evaluations."""
     show = (lambda text: None) if config.quiet else line
     bar = sys.stderr.isatty() and not config.quiet
-    with closing(Progress(schedule(config, height, width), show, bar)) as progress:
+    with closing(Progress(schedule(config, photo.height, photo.width), show, bar)) as progress:
         evaluations = 0
 
         def watch(step: Step) -> None:
@@ -168,7 +166,8 @@ def _watched(
                 name = f"{config.output.stem}-{evaluations:05d}.png"
                 write_image(config.output.with_name(name), step.image.cpu())
 
-        return transfer(config, watch, say, maker)
+        # As it was read: a second copy of 100 MP is 1.2 GB.
+        return transfer(dataclasses.replace(config, content=photo), watch, say, maker)
 
 
 def _finish(config: Config, result: Result, record_path: Path, seconds: float) -> int:
@@ -195,13 +194,13 @@ def _scored(
         return {}, {}
     # What scores stand on is imported after the last step, not before the first.
     from photostyle.evaluation.artefacts import find_artefacts
-    from photostyle.evaluation.comparison import Comparison
+    from photostyle.evaluation.comparison import comparison_within
     from photostyle.evaluation.scores import score, score_encoder
 
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
-        compared = Comparison(*images, result.guidance.content, result.guidance.style)
+        compared = comparison_within(*images, result.guidance.content, result.guidance.style)
         return dataclasses.asdict(score(compared, encoder)), find_artefacts(compared).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")

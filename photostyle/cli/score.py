@@ -14,13 +14,14 @@ from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.evaluation.artefacts import find_artefacts
-from photostyle.evaluation.comparison import Comparison
+from photostyle.evaluation.comparison import comparison_within
 from photostyle.evaluation.records import read_record
 from photostyle.evaluation.scores import score, score_encoder
 from photostyle.files.images import read_image
+from photostyle.imaging.filters import area_average, size_of
 from photostyle.losses.weights import find, locate
 from photostyle.materials import read_all_masks
-from photostyle.regions.canvas import feather, recolour
+from photostyle.regions.canvas import recoloured
 from photostyle.regions.colour import region_colour_maps
 from photostyle.regions.guidance import Guidance, pair_regions
 
@@ -61,8 +62,10 @@ def show_scores(arguments: Sequence[str]) -> int:
         "untouched photo": photo.pixels,
         "Monge-Kantorovich": _baseline(photo.pixels, reference.pixels, guidance),
     }
-    pair = Comparison(photo.pixels, photo.pixels, reference.pixels, guidance.content, guidance.style)
-    compared = {name: pair.with_result(pixels) for name, pixels in rows.items()}
+    pair = comparison_within(photo.pixels, photo.pixels, reference.pixels, guidance.content, guidance.style)
+    compared = {
+        name: pair.with_result(area_average(pixels, *size_of(pair.content))) for name, pixels in rows.items()
+    }
     scores = {name: dataclasses.asdict(score(each, encoder)) for name, each in compared.items()}
     # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
     del compared["untouched photo"]
@@ -100,4 +103,4 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
 
 def _baseline(photo: Tensor, reference: Tensor, guidance: Guidance) -> Tensor:
     maps = region_colour_maps(photo, guidance.content, reference, guidance.style)
-    return recolour(photo, feather(photo, guidance.content, Config.feather), maps)
+    return recoloured(photo, guidance.content, maps, Config.feather)

@@ -12,7 +12,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.files.images import LEAST_SIDE, Picture, read_image
 from photostyle.files.legends import Colour, hex_name
 from photostyle.files.masks import MaskSet
-from photostyle.files.profiles import Array, to_srgb
+from photostyle.files.profiles import Array, planar_srgb
 
 IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
 MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
@@ -111,17 +111,18 @@ def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Pictu
     if np.issubdtype(samples.dtype, np.floating):
         if not np.isfinite(samples).all() or samples.min() < 0 or samples.max() > 1:
             raise PhotostyleError("a photo has floats outside [0, 1]; divide by its highest value")
-        rgb: Array = np.broadcast_to(colour, (*colour.shape[:2], 3)).astype(np.float32)
+        wide = np.broadcast_to(colour, (*colour.shape[:2], 3))
+        rgb: Array = np.array(wide.transpose(2, 0, 1), np.float32, order="C")
         notes: tuple[str, ...] = ()
         alpha = None if alpha is None else np.rint(alpha * 255).astype(np.uint8)
     elif samples.dtype in (np.uint8, np.uint16):
-        rgb, notes = to_srgb(colour, profile)
+        rgb, notes = planar_srgb(colour, profile)
     else:
         raise PhotostyleError(
             f"a photo is an array of {samples.dtype}; expected uint8, uint16 or floats in [0, 1]"
         )
     return Picture(
-        pixels=torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1))),
+        pixels=torch.from_numpy(rgb),
         alpha=None if alpha is None else np.ascontiguousarray(alpha),
         depth=16 if samples.dtype == np.uint16 else 8,
         path=IN_MEMORY,

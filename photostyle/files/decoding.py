@@ -125,7 +125,9 @@ def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool) -> Raster:
     if data.startswith(_PNG_MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
         samples, mode = _png_of_16_bits(data)
         return Raster(_upright(samples, image.getexif().get(_ORIENTATION, 1)), mode, profile, frames)
-    samples, mode, notes = _plain_samples(path, ImageOps.exif_transpose(image), keep_palette)
+    # In place: a copy of 100 MP is 400 MB.
+    ImageOps.exif_transpose(image, in_place=True)
+    samples, mode, notes = _plain_samples(path, image, keep_palette)
     return Raster(samples, mode, profile, frames, notes=notes)
 
 
@@ -138,8 +140,9 @@ def _plain_samples(path: Path, image: Image.Image, keep_palette: bool) -> tuple[
         raise PhotostyleError(
             f"{path} has pixels of type {image.mode}; expected grey, RGB or CMYK: save it as RGB"
         )
-    if image.mode != "CMYK":
-        image = image.convert(("L" if grey else "RGB") + ("A" if image.has_transparency_data else ""))
+    wanted = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+    if image.mode not in ("CMYK", wanted):
+        image = image.convert(wanted)
     return np.array(image).reshape(image.height, image.width, -1), image.mode, notes
 
 

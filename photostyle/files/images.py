@@ -21,9 +21,10 @@ from torch import Tensor
 from photostyle.errors import ComputationError, PhotostyleError, one_line
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.decoding import Raster, decode, file_bytes
-from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, to_srgb, unit
+from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
 
 LEAST_SIDE = 32  # pixels of a photograph: a shorter side has too few patches for statistics
+ROWS = 256  # of a picture that are rounded together: a whole one in float32 is four times what is written
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
 # Pillow's options for each format. Subsampling 0 is 4:4:4.
@@ -82,11 +83,11 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
         raise PhotostyleError(
             f"{path} is {width}x{height}; a photo needs at least {minimum} pixels a side: use a larger one"
         )
-    rgb, notes = to_srgb(raster.colour, raster.profile)
+    rgb, notes = planar_srgb(raster.colour, raster.profile)
     if raster.frames > 1:
         notes = (f"holds {raster.frames} pictures: the first is used", *notes)
     return Picture(
-        pixels=torch.from_numpy(rgb.transpose(2, 0, 1).copy()),
+        pixels=torch.from_numpy(rgb),
         alpha=raster.alpha,
         depth=raster.depth,
         path=path,
@@ -194,7 +195,7 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     check_output(path, alpha=alpha is not None, depth=depth)
     if pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError(f"pixels are {tuple(pixels.shape)}; expected (3, H, W)")
-    if not bool(torch.isfinite(pixels).all()):
+    if not all(bool(torch.isfinite(rows).all()) for rows in pixels.split(ROWS, 1)):
         raise ComputationError(f"{path} is not written: the picture holds values that are not numbers")
     samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
     try:
@@ -205,15 +206,23 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
 
 
 def _quantised(pixels: Tensor, alpha: Array | None, depth: int) -> Array:
-    """(H, W, 3 or 4) uint8 or uint16; torch.round is half to even."""
+    """(H, W, 3 or 4) uint8 or uint16; torch.round is half to even. In strips of rows."""
     kind: type[np.unsignedinteger[Any]] = np.uint16 if depth == 16 else np.uint8
-    levels = (pixels.detach().cpu().clamp(0, 1) * (2**depth - 1)).round().permute(1, 2, 0)
-    colour = levels.numpy().astype(kind)
-    if alpha is None:
-        return np.ascontiguousarray(colour)
-    if alpha.dtype != kind:
-        alpha = np.rint(alpha / 257) if depth == 8 else alpha.astype(kind) * 257
-    return np.dstack([colour, alpha.astype(kind)])
+    samples = np.empty((*pixels.shape[1:], 3 if alpha is None else 4), kind)
+    for top in range(0, len(samples), ROWS):
+        rows = slice(top, top + ROWS)
+        levels = pixels[:, rows].detach().cpu().clamp(0, 1).mul_(2**depth - 1).round_()
+        samples[rows, :, :3] = levels.permute(1, 2, 0).numpy()
+        if alpha is not None:
+            samples[rows, :, 3] = _rescaled(alpha[rows], kind)
+    return samples
+
+
+def _rescaled(alpha: Array, kind: type[np.unsignedinteger[Any]]) -> Array:
+    """Alpha of 8 or 16 bits at the depth of a file."""
+    if alpha.dtype == kind:
+        return alpha
+    return np.rint(alpha / 257) if kind is np.uint8 else alpha.astype(kind) * 257
 
 
 def _encoded(samples: Array, suffix: str) -> bytes:

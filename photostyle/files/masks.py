@@ -66,8 +66,8 @@ class MaskSet:
 
 
 def whole_picture(height: int, width: int) -> MaskSet:
-    """One region named "all" over every pixel: what a picture without a mask has."""
-    return MaskSet(torch.ones(1, height, width), ("all",), ((255, 255, 255),), True, "", ())
+    """One region named "all" over every pixel: what a picture without a mask has. One number, seen at every pixel."""
+    return MaskSet(torch.ones(1, 1, 1).expand(1, height, width), ("all",), ((255, 255, 255),), True, "", ())
 
 
 def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:

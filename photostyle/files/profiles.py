@@ -1,6 +1,7 @@
 """Colour profiles (ICC.1:2022): from a file's own colours to sRGB, by Little CMS or by the profile's own formula."""
 
 import struct
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,10 @@ from photostyle.errors import one_line
 
 Array = npt.NDArray[Any]
 
+ROWS = (
+    256  # of a picture that are converted together, so that the work space is a small part of what comes out
+)
+
 
 def with_fixed_date(profile: bytes) -> bytes:
     """The profile with a fixed time in bytes 24–35 (ICC.1:2022, table 17), where Little CMS puts the current one."""
@@ -19,6 +24,19 @@ def with_fixed_date(profile: bytes) -> bytes:
 
 
 SRGB_PROFILE = with_fixed_date(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def planar_srgb(colour: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...]]:
+    """`to_srgb` as planes: (H, W, 1, 3 or 4) -> (3, H, W) float32, contiguous, and notes.
+
+    In strips of rows: 100 MP are 1.2 GB as they come out, and whole they took as much again on the way.
+    """
+    planes, notes = np.empty((3, *colour.shape[:2]), np.float32), tuple[str, ...]()
+    for top in range(0, colour.shape[0], ROWS):
+        rows = slice(top, top + ROWS)
+        rgb, notes = to_srgb(colour[rows], profile)
+        planes[:, rows] = rgb.transpose(2, 0, 1)
+    return planes, notes
 
 
 def to_srgb(colour: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...]]:
@@ -91,6 +109,7 @@ def cmyk_to_rgb(colour: Array) -> Array:
     return np.array(_as_image(colour).convert("RGB"))
 
 
+@lru_cache(maxsize=4)
 def _is_srgb(profile: bytes, space: bytes) -> bool:
     """Whether the profile is sRGB under any name: Little CMS moves no probe by more than one 8-bit level.
 

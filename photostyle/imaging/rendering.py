@@ -29,7 +29,7 @@ def enlarge(photo: Tensor, solved: Tensor) -> Tensor:
     """
     maps = _maps(resize(photo, *solved.shape[-2:]), solved)
     result = torch.empty_like(photo)
-    for top, strip in _enlarged_strips(maps, *photo.shape[-2:]):
+    for top, strip in enlarged_strips(maps, *photo.shape[-2:]):
         rows = slice(top, top + strip.shape[-2])
         result[:, rows] = apply_affine_maps(strip, photo[:, rows]).clamp_(0, 1)
     return result
@@ -56,8 +56,19 @@ def render(
         solved = smooth_local_affine(small, solved, smooth_radius, smooth_edge)
     result = solved if solved.shape == photo.shape else enlarge(photo, solved)
     if isinstance(strength, Tensor) or strength != 1:
-        result = (photo + strength * (result - photo)).clamp_(0, 1)
+        result = _blended(photo, result, strength, solved)
     return keep_lightness(photo, result) if preserve_luminance else result
+
+
+def _blended(photo: Tensor, result: Tensor, strength: float | Tensor, solved: Tensor) -> Tensor:
+    """C + s (result - C), written over the result where that is not the solved picture, which is its owner's."""
+    blended = torch.empty_like(result) if result is solved else result
+    for top in range(0, photo.shape[1], STRIP):
+        rows = slice(top, top + STRIP)
+        share = strength[rows] if isinstance(strength, Tensor) else strength
+        own = photo[:, rows]
+        blended[:, rows] = (own + share * (result[:, rows] - own)).clamp_(0, 1)
+    return blended
 
 
 def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float) -> Tensor:
@@ -103,7 +114,7 @@ def _overlap(dy: int, dx: int, height: int, width: int) -> tuple[tuple[slice, ..
     return (slice(None), rows, columns), (slice(None), far_rows, far_columns)
 
 
-def _enlarged_strips(maps: Tensor, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
+def enlarged_strips(maps: Tensor, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
     """Rows of the maps at (height, width), STRIP at a time: bilinear with pixel centres aligned, as torch resizes."""
     flat = maps.flatten(0, 1)
     for top in range(0, height, STRIP):

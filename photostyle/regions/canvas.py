@@ -1,17 +1,20 @@
 """What a run may start from, and all there is to the preset `instant`: regions recoloured, borders feathered."""
 
+from collections.abc import Iterator
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.imaging.filters import (
     IMAGENET_MEAN,
+    STRIP,
     apply_affine_maps,
     box_mean,
     fit_within,
     local_affine_maps,
     resize,
 )
+from photostyle.imaging.rendering import enlarged_strips
 
 FEATHER_SIDE = 256  # long side at which masks are fitted to the photo's edges, in pixels
 # Ridge of the feather in squared image units: edges well above a step of 0.02 (five 8-bit levels) are followed.
@@ -27,16 +30,37 @@ def feather(photo: Tensor, masks: Tensor, radius: int) -> Tensor:
     """
     if radius == 0 or len(masks) == 1:
         return masks
+    soft = torch.empty_like(masks)
+    for rows, strip in feathered_strips(photo, masks, radius):
+        soft[:, rows] = strip
+    return soft
+
+
+def feathered_strips(photo: Tensor, masks: Tensor, radius: int) -> Iterator[tuple[slice, Tensor]]:
+    """`feather` some rows at a time, for who has no room for all: which rows, and (K, rows, W)."""
     height, width = photo.shape[-2:]
+    if radius == 0 or len(masks) == 1:
+        for top in range(0, height, STRIP):
+            yield (rows := slice(top, top + STRIP)), masks[:, rows]
+        return
     small = fit_within(height, width, FEATHER_SIDE)
     maps = local_affine_maps(resize(photo, *small), resize(masks, *small), radius, FEATHER_RIDGE)
-    maps = box_mean(maps.flatten(0, 1), radius)
-    soft = torch.empty_like(masks)
-    for region, rows in enumerate(maps.split(4)):
-        wide = F.interpolate(rows[None], size=(height, width), mode="bilinear", align_corners=False)
-        soft[region] = apply_affine_maps(wide, photo)[0]
-    soft = soft.clamp(0, 1)
-    return soft * (masks.sum(0) / soft.sum(0).clamp(min=1e-6))
+    maps = box_mean(maps.flatten(0, 1), radius).unflatten(0, (len(masks), 4))
+    for top, wide in enlarged_strips(maps, height, width):
+        rows = slice(top, top + wide.shape[-2])
+        soft = apply_affine_maps(wide, photo[:, rows]).clamp_(0, 1)
+        yield rows, soft * (masks[:, rows].sum(0) / soft.sum(0).clamp(min=1e-6))
+
+
+def recoloured(photo: Tensor, masks: Tensor, maps: Tensor, radius: int) -> Tensor:
+    """`recolour` with borders feathered by so many pixels. (3, H, W), (K, H, W), (K, 3, 4) -> (3, H, W).
+
+    In strips of rows: whole, the soft masks and what comes out on the way are several times the picture.
+    """
+    result = torch.empty_like(photo)
+    for rows, soft in feathered_strips(photo, masks, radius):
+        result[:, rows] = recolour(photo[:, rows], soft, maps)
+    return result
 
 
 def recolour(photo: Tensor, masks: Tensor, maps: Tensor) -> Tensor:

@@ -106,9 +106,8 @@ def pair_with_references(
     partners = {row: theirs.of_label(row) or theirs.nearest(ours.gaussians[row]) for row in rows}
     hosts = [k if k in rows else ours.nearest(ours.gaussians[k]) for k in range(len(ours.names))]
     pairs = tuple(_pair(ours, theirs, k, host, partners[host]) for k, host in enumerate(hosts))
-    slots = torch.tensor([rows.index(host) for host in hosts], device=ours.masks.device)
     return Guidance(
-        content=torch.zeros_like(ours.masks[rows]).index_add_(0, slots, ours.masks),
+        content=_gathered(ours.masks, [rows.index(host) for host in hosts]),
         styles=tuple(theirs.masks(r, [partners[row] for row in rows]) for r in range(len(references))),
         weights=torch.tensor([theirs.mixture(partners[row]) for row in rows], dtype=torch.float64).T,
         names=tuple(ours.names[row] for row in rows),
@@ -116,6 +115,14 @@ def pair_with_references(
         pairs=pairs,
         notes=_notes(pairs, content_masks, [each for _, each in references], theirs, partners),
     )
+
+
+def _gathered(masks: Tensor, slots: list[int]) -> Tensor:
+    """Masks (K, H, W) added up into slots; as they are, and not copied, where each has its own."""
+    if slots == list(range(len(masks))):
+        return masks
+    gathered = torch.zeros(max(slots) + 1, *masks.shape[1:]).to(masks)
+    return gathered.index_add_(0, torch.tensor(slots, device=masks.device), masks)
 
 
 def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
@@ -219,6 +226,11 @@ class _Styles:
     def masks(self, r: int, rows: Sequence[Rows]) -> Tensor:
         """The regions of reference r, one per content region: (K, h, w), zero where it gives none."""
         side = self.sides[r]
+        taken = [each.get(r) for each in rows]
+        if taken == list(range(len(side.masks))):  # as they are: no copy
+            return side.masks
+        if len(set(taken)) == 1 and taken[0] is not None:  # one region for all, seen several times
+            return side.masks[taken[0]].expand(len(taken), -1, -1)
         empty = torch.zeros_like(side.masks[0])
         return torch.stack([side.masks[each[r]] if r in each else empty for each in rows])
 

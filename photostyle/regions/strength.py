@@ -7,7 +7,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.masks import MaskSet
-from photostyle.regions.canvas import feather
+from photostyle.regions.canvas import feathered_strips
 
 
 def region_strengths(entries: Iterable[str]) -> dict[str, float]:
@@ -42,13 +42,16 @@ def strength_map(
     """
     if not strengths:
         return strength
-    rows = [_row(name, regions.names) for name in strengths]
-    if len(set(rows)) < len(rows):
+    named = [_row(name, regions.names) for name in strengths]
+    if len(set(named)) < len(named):
         raise PhotostyleError("--region-strength names a colour with and without its #; give it one strength")
-    own = regions.masks[rows].to(photo)
-    soft = feather(photo, torch.cat((own, (1 - own.sum(0, keepdim=True)).clamp(min=0))), radius)
+    own = regions.masks[named].to(photo)
+    masks = torch.cat((own, (1 - own.sum(0, keepdim=True)).clamp(min=0)))
     values = photo.new_tensor([*strengths.values(), strength])
-    return torch.einsum("k,khw->hw", values, soft).clamp_(0, 1)
+    result = torch.empty_like(photo[0])
+    for rows, soft in feathered_strips(photo, masks, radius):
+        result[rows] = torch.einsum("k,khw->hw", values, soft).clamp_(0, 1)
+    return result
 
 
 def _row(name: str, names: tuple[str, ...]) -> int:

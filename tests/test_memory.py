@@ -1,0 +1,125 @@
+"""What a run needs is estimated before it starts; what does not fit is refused with both numbers and a way out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from photostyle import pipeline
+from photostyle.cli import program as cli
+from photostyle.errors import PhotostyleError
+from photostyle.files.images import write_image
+from photostyle.imaging.filters import resize
+from photostyle.memory import GB, PICTURE, PROCESS, Work, check_memory, estimate
+from photostyle.presets import recipe
+
+PHOTO = Work((4000, 6000), ((427, 640),), 1)
+INSTANT, PATCHES = recipe("instant"), recipe("patches")
+
+
+def test_an_estimate_grows_with_everything_that_is_held():
+    least = estimate(INSTANT, PHOTO)
+    assert PROCESS + 2 * PICTURE * 24_000_000 < least < 4 * GB
+    more = [
+        estimate(PATCHES, PHOTO, 2048),
+        estimate(INSTANT, Work((4000, 6000), ((4000, 6000),), 1)),
+        estimate(INSTANT, Work((4000, 6000), ((427, 640),), 5)),
+        estimate(recipe("instant", preserve_luminance=True), PHOTO),
+        estimate(recipe("instant", region_strength=("sky=0.5",)), PHOTO),
+    ]
+    assert all(each > least for each in more)
+    sizes = [estimate(PATCHES, PHOTO, size) for size in (1024, 2048, 4096)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+    assert estimate(PATCHES, Work((4000, 6000), ((427, 640),), 1, network=True), 2048) > sizes[1]
+
+
+def test_what_fits_or_is_not_known_goes_on():
+    check_memory(PATCHES, PHOTO, estimate(PATCHES, PHOTO))
+    check_memory(PATCHES, PHOTO, None)
+
+
+def test_a_refusal_says_what_is_needed_what_is_free_and_a_size_that_fits():
+    large = recipe("patches", size=4096)
+    free = estimate(large, PHOTO, 2048)
+    with pytest.raises(PhotostyleError) as refused:
+        check_memory(large, PHOTO, free)
+    text = str(refused.value)
+    assert (
+        f"needs about {estimate(large, PHOTO) / GB:.1f} GB" in text and f"{free / GB:.1f} GB are free" in text
+    )
+    size = int(text.split("--size ")[2].split(",")[0])
+    assert 1024 < size <= 2048 and estimate(large, PHOTO, size) <= free
+
+
+def test_where_no_size_fits_the_photo_is_what_to_change():
+    with pytest.raises(PhotostyleError, match="use a smaller photo"):
+        check_memory(INSTANT, PHOTO, PROCESS)
+
+
+def test_the_command_refuses_in_one_line(
+    coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_image(tmp_path / "a.png", resize(coffee, 64, 96))
+    monkeypatch.setattr(pipeline, "free_memory", lambda device: PROCESS // 2)
+    photo, output = str(tmp_path / "a.png"), tmp_path / "out.png"
+    arguments = ["run", "--content", photo, "--style", photo, "--preset", "instant", "--masks", "none"]
+    assert cli.main([*arguments, "--output", str(output)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "GB are free" in line and not output.exists()
+
+
+# Runs a command and prints the most memory that it had, in KiB on Linux (getrusage(2)).
+PEAK = """
+import json, resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(json.dumps(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))
+"""
+# A run must not take more than is said, and what is refused should be near to what would not fit.
+LEAST, MOST = 0.6, 1.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize(
+    ("preset", "photo", "size"),
+    [("instant", 6000, 512), ("patches", 700, 512), ("patches", 1024, 1024), ("patches", 2048, 2048)],
+)
+def test_a_run_takes_about_what_was_estimated(
+    coffee: Tensor, chelsea: Tensor, tmp_path: Path, preset: str, photo: int, size: int
+):
+    height = photo * 2 // 3
+    write_image(tmp_path / "a.jpg", resize(coffee, height, photo))
+    write_image(tmp_path / "b.jpg", chelsea)
+    run = "import sys; from photostyle.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [
+        sys.executable,
+        "-c",
+        run,
+        "run",
+        "--preset",
+        preset,
+        "--size",
+        str(size),
+        "--masks",
+        "none",
+        "--quiet",
+    ]
+    if preset == "patches":
+        command += ["--iterations", "2"]
+    files = ["--content", "a.jpg", "--style", "b.jpg", "--output", "c.jpg"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    measured = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", PEAK, *command, *files],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=True,
+        ).stdout
+    )
+    said = estimate(recipe(preset), Work((height, photo), (chelsea.shape[1:],), 1), size)
+    assert LEAST * said < measured < MOST * said, (measured / 1e6, said / 1e6)
