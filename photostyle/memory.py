@@ -77,7 +77,7 @@ def _held(size: tuple[int, int], work: Work) -> int:
 
 
 def _solving(recipe: Recipe, work: Work, size: int) -> int:
-    if not any(recipe.iterations) and not recipe.first_pass:
+    if not any(recipe.evaluations) and not recipe.first_pass:
         return 0
     pixels = _pixels(fit_within(*work.photo, size))
     theirs = sum(_pixels(fit_within(*each, size)) for each in work.references)

@@ -1,5 +1,7 @@
 """One-dimensional transport against sorting, and the distance of regions against scipy's."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from photostyle.kernels import compiler
+from photostyle.losses import sliced
 from photostyle.losses.sliced import (
     BINS,
     FINE_BINS,
@@ -50,6 +53,15 @@ def span_of_the_bin(values: np.ndarray, target: np.ndarray) -> np.ndarray:
     # One bin more on either side: a value on an edge may round into the neighbour.
     low, high = cdf[np.maximum(bins - 1, 0)], cdf[np.minimum(bins + 2, BINS)]
     return np.quantile(target, high, method="hazen") - np.quantile(target, low, method="hazen")
+
+
+def goals(samples: Sequence[Samples], regions: int) -> list[Tensor | None]:
+    """Those of samples that have been seen through all directions."""
+
+    def seen(some: slice) -> list[Samples]:
+        return [Samples(each.projections[some], each.weights, each.mixture) for each in samples]
+
+    return goals_of(seen, len(samples[0].projections), regions)
 
 
 # --- quantiles and transport -----------------------------------------------------------------------------------
@@ -162,7 +174,7 @@ def test_inside_a_bin_the_map_is_linear_and_leans_to_neither_side():
 def test_a_region_s_distance_is_that_of_its_sorted_values():
     values, target, drawn = normal(3, 1600), 2 * normal(3, 1600, seed=1) + 1, torch.tensor([2, 0])
     whole = torch.ones(1, 40, 40, dtype=torch.float64)
-    regions = SlicedRegions(whole, goals_of([Samples(target, whole, torch.ones(1))], 1), [0.5])
+    regions = SlicedRegions(whole, goals([Samples(target, whole, torch.ones(1))], 1), [0.5])
     exact = (values.sort(1).values - target.sort(1).values).square().mean(1)
     # A goal is off by about a bin and by the spacing of neighbours, 1e-3 of the range.
     assert regions(values[drawn], drawn).item() == pytest.approx(0.5 * exact[drawn].mean().item(), rel=0.01)
@@ -173,8 +185,8 @@ def test_a_region_without_pixels_on_either_side_is_left_out():
     weights[1] = 0
     theirs = weights[[0, 0, 1]]  # the third region is missing there, the second here
     samples = [Samples(normal(2, 16, seed=1), theirs, torch.ones(3))]
-    both, drawn = SlicedRegions(weights, goals_of(samples, 3), [0.2, 0.3, 0.5]), torch.arange(2)
-    alone = goals_of([Samples(samples[0].projections, theirs[:1], torch.ones(1))], 1)
+    both, drawn = SlicedRegions(weights, goals(samples, 3), [0.2, 0.3, 0.5]), torch.arange(2)
+    alone = goals([Samples(samples[0].projections, theirs[:1], torch.ones(1))], 1)
     first = SlicedRegions(weights[:1], alone, [0.2])
     assert len(both.regions) == 1
     assert both(values, drawn) == first(values, drawn) > 0
@@ -182,7 +194,7 @@ def test_a_region_without_pixels_on_either_side_is_left_out():
 
 def test_where_no_region_is_left_the_distance_is_zero():
     nothing = torch.zeros(1, 4, 4, dtype=torch.float64)
-    regions = SlicedRegions(nothing, goals_of([Samples(normal(2, 16), nothing, torch.ones(1))], 1), [1.0])
+    regions = SlicedRegions(nothing, goals([Samples(normal(2, 16), nothing, torch.ones(1))], 1), [1.0])
     assert regions(normal(2, 16), torch.arange(2)) == 0
 
 
@@ -191,7 +203,7 @@ def test_what_is_not_asked_for_keeps_its_rank():
     values, target, whole = normal(2, 900), 2 * normal(2, 900, seed=1) + 1, torch.ones(1, 30, 30).double()
     care = uniform(1, 30, 30, seed=2)
     care[:, :, :15] = 0
-    regions = SlicedRegions(whole, goals_of([Samples(target, whole, torch.ones(1))], 1), [1.0], care)
+    regions = SlicedRegions(whole, goals([Samples(target, whole, torch.ones(1))], 1), [1.0], care)
     goal = target.sort(1).values.gather(1, values.argsort(1).argsort(1))
     exact = (care.flatten() * (values - goal).square()).mean()
     leaf = values.clone().requires_grad_()
@@ -243,8 +255,8 @@ def test_the_compiled_distance_and_gradient_are_those_of_torch(
     samples = Samples(theirs, torch.ones(2, 30, 30).double(), torch.ones(2))
 
     def measured(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        goals = [goal.to(dtype) for goal in goals_of([samples], 2) if goal is not None]
-        regions = SlicedRegions(masks.to(dtype), goals, [0.3, 0.7], None if care is None else care.to(dtype))
+        reached = [goal.to(dtype) for goal in goals([samples], 2) if goal is not None]
+        regions = SlicedRegions(masks.to(dtype), reached, [0.3, 0.7], None if care is None else care.to(dtype))
         leaf = values.to(dtype).clone().requires_grad_()
         distance = regions(leaf, drawn)
         distance.backward()
@@ -285,3 +297,17 @@ def test_the_number_of_threads_changes_no_bit():
         found.append(leaf.grad)
     torch.set_num_threads(before)
     assert found[0] is not None and all(torch.equal(found[0], each) for each in found[1:] if each is not None)
+
+
+def test_goals_do_not_depend_on_how_many_directions_are_looked_through_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    whole = torch.ones(2, 30, 30).double()
+    whole[1] = 0
+    samples = [Samples(normal(37, 900), whole, torch.ones(2))]
+    together, missing = goals(samples, 2)
+    monkeypatch.setattr(sliced, "AT_ONCE", 5)
+    apart, gone = goals(samples, 2)
+    assert missing is None and gone is None
+    assert together is not None and apart is not None and torch.equal(together, apart)
+    assert together.shape == (37, KNOTS)

@@ -168,11 +168,15 @@ class _Level:
     def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
         self.patch = filters.shape[-1]
-        samples = [
-            Samples(responses(each.image, self.filters), self._centres(each.masks), each.weights)
-            for each in references
-        ]
-        goals = goals_of(samples, len(content_masks))
+        theirs = [self._centres(each.masks) for each in references]
+
+        def seen(some: slice) -> list[Samples]:
+            return [
+                Samples(responses(each.image, self.filters[some]), masks, each.weights)
+                for each, masks in zip(references, theirs, strict=True)
+            ]
+
+        goals = goals_of(seen, len(filters), len(content_masks))
         shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
         self.regions = SlicedRegions(self._centres(content_masks), goals, shares)
 

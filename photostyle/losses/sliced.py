@@ -29,6 +29,7 @@ LEAST_WEIGHT = 0.05
 # Pixels of a region whose ranks are enough for a histogram: the goals of all others are read from it. From every fourth
 # of 217,000 pixels residuals differ by 0.4 %.
 RANKED = 50_000
+AT_ONCE = 16  # directions of a bank through which a reference is looked at together
 FINE_BINS = 8192  # of the histogram that a style region's quantiles are read from: a quarter of a rank's bin
 MANY = 4 * FINE_BINS  # values from which that is done: four to a bin
 
@@ -68,17 +69,31 @@ class Samples:
     mixture: Tensor  # (K,) in [0, 1]: the reference's own weight in each region's mixture
 
 
-def goals_of(references: Sequence[Samples], regions: int) -> list[Tensor | None]:
-    """The quantile functions (R, KNOTS) that each of K regions is to reach; None where no reference has pixels."""
-    goals: list[Tensor | None] = []
-    for region in range(regions):
-        parts = []
-        for each in references:
-            there, theirs = _support(each.weights[region])
-            if len(there):
-                parts.append((float(each.mixture[region]), each.projections[:, there], theirs))
-        goals.append(quantile_function(*mixed_samples(parts)) if parts else None)
-    return goals
+def goals_of(
+    seen: Callable[[slice], Sequence[Samples]], directions: int, regions: int
+) -> list[Tensor | None]:
+    """The quantile functions (R, KNOTS) that each of K regions is to reach; None where no reference has pixels.
+
+    seen: the references through some of the R directions. A few are looked through at a time: all responses of a bank to
+    a reference at 2048 px would take a gigabyte.
+    """
+    parts = [
+        [_goal(seen(slice(first, first + AT_ONCE)), region) for region in range(regions)]
+        for first in range(0, directions, AT_ONCE)
+    ]
+    return [
+        None if each[0] is None else torch.cat([goal for goal in each if goal is not None])
+        for each in zip(*parts, strict=True)
+    ]
+
+
+def _goal(references: Sequence[Samples], region: int) -> Tensor | None:
+    parts = []
+    for each in references:
+        there, theirs = _support(each.weights[region])
+        if len(there):
+            parts.append((float(each.mixture[region]), each.projections[:, there], theirs))
+    return quantile_function(*mixed_samples(parts)) if parts else None
 
 
 @dataclass(frozen=True, eq=False)

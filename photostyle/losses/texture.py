@@ -236,13 +236,19 @@ class _Level:
         filters: Tensor,
     ) -> None:
         self.directions, self.filters = directions.to(content), filters.to(content)
-        samples = [
-            Samples(self._project(each.image, self.directions), _pooled(each.masks), each.weights)
-            for each in references
-        ]
+        found = [moduli(each.image, self.filters).flatten(1) for each in references]
+        theirs = [_pooled(each.masks) for each in references]
+
+        def seen(some: slice) -> list[Samples]:
+            return [
+                Samples(self.directions[some] @ each, masks, reference.weights)
+                for each, masks, reference in zip(found, theirs, references, strict=True)
+            ]
+
         masks, care = _pooled(content_masks), _pooled(inside(content_masks) * activity(content))
         shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
-        self.regions = SlicedRegions(masks, goals_of(samples, len(masks)), shares, care)
+        goals = goals_of(seen, len(self.directions), len(masks))
+        self.regions = SlicedRegions(masks, goals, shares, care)
 
     def _project(self, image: Tensor, directions: Tensor) -> Tensor:
         return directions @ moduli(image, self.filters).flatten(1)
