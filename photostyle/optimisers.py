@@ -62,9 +62,11 @@ def optimise(
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
         values = minimiser.step(iteration)
-        # One transfer for all terms: each .item() would wait for the device.
-        losses = dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
-        if not all(math.isfinite(value) for value in losses.values()) or not minimiser.image.isfinite().all():
+        # One transfer for all of it: each .item() would wait for the device.
+        whole = minimiser.image.isfinite().all().to(minimiser.image)
+        *numbers, finite = torch.stack([*values.values(), whole]).tolist()
+        losses = dict(zip(values, numbers, strict=True))
+        if not finite or not all(math.isfinite(value) for value in numbers):
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
             raise Diverged(
                 f"{', '.join(worst)} is not finite at evaluation {iteration} of stage {stage.number + 1} "

@@ -1,5 +1,9 @@
 """Every compiled loop against its equal in torch and in float64."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -159,3 +163,47 @@ def test_later_neighbours_are_half_of_the_window():
     assert len(set(matting.LATER)) == 13
     both = set(matting.LATER) | {(-dy, -dx) for dy, dx in matting.LATER}
     assert both == {(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3)}
+
+
+# --- on CUDA ----------------------------------------------------------------------------------------------------
+
+TRITON = """
+import torch
+import torch.nn.functional as F
+from photostyle.imaging.matting import MattingOperator
+from photostyle.kernels import triton_matting
+
+for size in ((3, 3), (9, 11), (40, 61)):
+    photo, image = torch.rand(3, *size), torch.rand(3, *size)
+    operator, total = MattingOperator.of(photo, 1e-4), torch.ones(3, *size)
+    scales = torch.tensor((1.0, 2.0, 0.0))
+    triton_matting.add_product(operator.stencil, F.pad(image, (2, 2, 2, 2)), scales, total)
+    expected = 1 + scales[:, None, None] * operator(image)
+    torch.testing.assert_close(total, expected, rtol=0, atol=2e-5)
+"""
+
+
+def test_the_product_in_triton_interpreted() -> None:
+    """Without a card: Triton's own interpreter runs the kernel on the CPU, in a process where it is asked for."""
+    pytest.importorskip("triton")
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    ran = subprocess.run([sys.executable, "-c", TRITON], env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.slow
+def test_the_product_in_triton_compiles_for_a_card() -> None:
+    """Down to the machine code of an H100, for which no card is needed."""
+    pytest.importorskip("triton")
+    code = (
+        "import triton\n"
+        "from triton.backends.compiler import GPUTarget\n"
+        "from triton.compiler import ASTSource\n"
+        "from photostyle.kernels import triton_matting\n"
+        "pointers = dict.fromkeys(('stencil', 'padded', 'scales', 'total'), '*fp32')\n"
+        "signature = pointers | {'height': 'i32', 'width': 'i32', 'block': 'constexpr'}\n"
+        "source = ASTSource(triton_matting._kernel(), signature, {'block': triton_matting.BLOCK})\n"
+        "assert triton.compile(source, target=GPUTarget('cuda', 90, 32)).asm['cubin']\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -256,7 +256,9 @@ def test_the_compiled_distance_and_gradient_are_those_of_torch(
 
     def measured(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         reached = [goal.to(dtype) for goal in goals([samples], 2) if goal is not None]
-        regions = SlicedRegions(masks.to(dtype), reached, [0.3, 0.7], None if care is None else care.to(dtype))
+        regions = SlicedRegions(
+            masks.to(dtype), reached, [0.3, 0.7], None if care is None else care.to(dtype)
+        )
         leaf = values.to(dtype).clone().requires_grad_()
         distance = regions(leaf, drawn)
         distance.backward()

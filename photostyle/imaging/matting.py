@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from photostyle.kernels import matting as kernels
+from photostyle.kernels import triton_matting
 from photostyle.kernels.compiler import in_parts, usable
 
 EPSILON = 1e-7  # gen_laplacian.m of Luan et al.: getLaplacian1(I, 0, 1e-7, 1)
@@ -121,6 +122,9 @@ class MattingOperator:
         if usable(self.stencil, padded, scales, total):
             arrays = self.stencil.numpy(), padded.numpy(), scales.numpy(), total.numpy()
             in_parts(lambda first, end: kernels.product(*arrays, first, end), total.shape[1])
+            return
+        if triton_matting.usable(self.stencil, padded, total) and total.is_contiguous():
+            triton_matting.add_product(self.stencil, padded, scales.to(total), total)
             return
         total += scales.to(total)[:, None, None] * self._product(padded)
 

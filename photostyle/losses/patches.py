@@ -72,7 +72,12 @@ class Patches(Term):
             bank=recipe.patch_bank,
             seed=seed,
         )
-        self.draw = drawing(recipe, lambda generator: self.style.draw(recipe.patch_draws, generator), seed)
+        self.draw = drawing(
+            recipe,
+            lambda generator: self.style.draw(recipe.patch_draws, generator),
+            seed,
+            scene.content.device,
+        )
         self._curvature = PatchCurvature(self.style, self.weight, scene.content)
 
     def __call__(self, image: Tensor) -> Tensor:

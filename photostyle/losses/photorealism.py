@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from photostyle.bounds import Between, Share
@@ -70,7 +69,7 @@ class MattingCurvature(Curvature):
         self.levels: list[tuple[Tensor, MattingOperator]] = []
         for level, (weight, operator) in enumerate(operators):
             grey = 2 * weight * (luma if level else 1)
-            self.levels.append((torch.tensor((grey, 2 * weight, 2 * weight)), operator))
+            self.levels.append((operator.stencil.new_tensor((grey, 2 * weight, 2 * weight)), operator))
 
     def add(self, direction: Tensor, total: Tensor) -> None:
         add_through_pyramid(direction, [partial(self._add, *level) for level in self.levels], total)

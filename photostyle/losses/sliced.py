@@ -50,13 +50,23 @@ class SlicedSettings:
 
 
 def drawing(
-    recipe: SlicedSettings, draw: Callable[[torch.Generator], list[Tensor]], seed: int
+    recipe: SlicedSettings,
+    draw: Callable[[torch.Generator], list[Tensor]],
+    seed: int,
+    device: torch.device | str = "cpu",
 ) -> Callable[[], list[Tensor]]:
-    """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same."""
+    """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same.
+
+    They are drawn on the CPU, so that a seed means the same everywhere, and indexed with on the device.
+    """
     generator = torch.Generator().manual_seed(seed)
+
+    def drawn() -> list[Tensor]:
+        return [each.to(device, non_blocking=True) for each in draw(generator)]
+
     if recipe.optimiser != "lbfgs":
-        return lambda: draw(generator)
-    fixed = draw(generator)
+        return drawn
+    fixed = drawn()
     return lambda: fixed
 
 
@@ -74,8 +84,8 @@ def goals_of(
 ) -> list[Tensor | None]:
     """The quantile functions (R, KNOTS) that each of K regions is to reach; None where no reference has pixels.
 
-    seen: the references through some of the R directions. A few are looked through at a time: all responses of a bank to
-    a reference at 2048 px would take a gigabyte.
+    seen: the references through some of the R directions. A few are looked through at a time: all responses of a bank
+    to a reference at 2048 px would take a gigabyte.
     """
     parts = [
         [_goal(seen(slice(first, first + AT_ONCE)), region) for region in range(regions)]

@@ -83,7 +83,9 @@ class Texture(Term):
             seed=seed,
         )
         count = FIXED_DRAWS if recipe.optimiser == "lbfgs" else DRAWS
-        self.draw = drawing(recipe, lambda generator: self.style.draw(count, generator), seed)
+        self.draw = drawing(
+            recipe, lambda generator: self.style.draw(count, generator), seed, scene.content.device
+        )
         self._curvature = TextureCurvature(self.style, self.weight, scene)
 
     def __call__(self, image: Tensor) -> Tensor:
