@@ -23,7 +23,7 @@ from photostyle.losses.variation import Variation, VariationSettings
 
 MASK_WORDS = ("none", "auto", "cluster")  # what --masks takes beside paths
 # Evaluations of each stage where none are given: as many as each optimiser needs to settle at 128, 256 and 512 px.
-ITERATIONS = {"mm": (40, 24, 12), "adam": (120, 100, 50), "lbfgs": (120, 100, 50)}
+ITERATIONS = {"mm": (60, 36, 6), "adam": (120, 100, 50), "lbfgs": (120, 100, 50)}
 NAMES_FILES = "names files"  # marks a field whose words may be paths
 
 # The terms of the objective, in the order in which they are added up. A new one stands here and among the bases of
@@ -97,7 +97,7 @@ class Recipe(
     coarsest: Annotated[int, AtLeast(32)] = 128
     """long side of the first stage; stages double it until --size (a value >= --size: one stage)"""
     iterations: tuple[int, ...] = ()
-    """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none; default: 40 24 12
+    """evaluations of each stage, coarse to fine; the last number serves all further stages; 0: none; default: 60 36 6
     with mm, 120 100 50 with adam and lbfgs"""
     first_pass: Count = 0
     """evaluations without photorealism before the first stage (the released code's stage one)"""

@@ -23,6 +23,10 @@ LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn fil
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
 # A second-moment memory of 100 steps, the length of a stage; torch's 0.999 outlasts the run.
 BETAS = (0.9, 0.99)
+# Against a divergence; majorise-minimise has no rate.
+REMEDIES = {"mm": "lower the term's weight, or try --optimiser adam"} | dict.fromkeys(
+    ("adam", "lbfgs"), "lower --learning-rate or the term's weight"
+)
 EPSILON = 1e-8  # the paper's
 
 
@@ -70,7 +74,7 @@ def optimise(
             worst = [name for name, value in losses.items() if not math.isfinite(value)] or ["the step"]
             raise Diverged(
                 f"{', '.join(worst)} is not finite at evaluation {iteration} of stage {stage.number + 1} "
-                f"({stage.width}x{stage.height}); lower --learning-rate or the term's weight",
+                f"({stage.width}x{stage.height}); {REMEDIES[recipe.optimiser]}",
                 good,
             )
         good = average(minimiser.image).clamp(0, 1)

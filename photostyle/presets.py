@@ -37,7 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "photorealism_luma": 0.2,
     },
     # Low resolution, minutes for dozens of runs.
-    "search": {"size": 128, "iterations": (40,)},
+    "search": {"size": 128, "iterations": (60,)},
     # The released code (neuralstyle_seg.lua, deepmatting_seg.lua, README): 700 px, noise, 1000 evaluations without
     # and 1000 with the matting term, smoothing 15/0.01. On ImageNet-normalised features content is 5 * 57^2 and
     # style 100 * 57^4 (an input 57 times smaller than Caffe's); TV 1e-3 on the 256 scale is 65.5 on [0, 1].

@@ -367,7 +367,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
             return {"patches": image.sum() * (torch.nan if self.calls == 3 else 1)}
 
     monkeypatch.setattr(pipeline, "Objective", Broken)
-    assert main(["run", *PHOTOS, *NONE, *QUICK]) == FAILED
+    assert main(["run", *PHOTOS, *NONE, *QUICK, "--optimiser", "adam"]) == FAILED
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("photostyle: ")]
     assert "patches is not finite at evaluation 3" in line and "the last good picture is out.png" in line
     assert Path("out.png").exists() and "not finite" in json.loads(Path("out.json").read_text())["ended"]
@@ -735,7 +735,7 @@ def test_the_line_is_the_same_on_any_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert main([*RUN, "--optimiser", "sgd"]) == BAD_INPUT
     assert capsys.readouterr().err == (
-        "photostyle: invalid choice 'sgd' for argument '--optimiser'. Expected one of ('adam', 'lbfgs'); "
+        "photostyle: invalid choice 'sgd' for argument '--optimiser'. Expected one of ('mm', 'adam', 'lbfgs'); "
         "photostyle run --help explains the options\n"
     )
 

@@ -64,7 +64,7 @@ def test_a_search_says_how_far_it_is_and_ends_with_the_front_and_what_to_do(
     assert main([*SEARCH, "--masks", "mask.png", "style-mask.png", "-o", "found"]) == DONE
     said = capsys.readouterr()
     opening, *lines = said.err.splitlines()
-    assert "preset patches, 5 settings" in opening and "relatives of the 5x5" in opening
+    assert "preset patches, 4 settings" in opening and "relatives of the 5x5" in opening
     assert [line.split()[:3] for line in lines] == [["trial", f"{k}", f"{k + 1}/3"] for k in range(3)]
     assert all("style 0." in line and "edge 0." in line and " left" in line for line in lines)
     assert lines[-1].endswith(" 0 s left")

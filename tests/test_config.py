@@ -84,7 +84,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "iterations": ({}, (2,), (3,), "picture"),
     "first_pass": ({}, 0, 1, "picture"),
     "optimiser": ({}, "adam", "lbfgs", "picture"),
-    "learning_rate": ({}, 0.03, 0.01, "picture"),
+    "learning_rate": ({"optimiser": "adam"}, 0.03, 0.01, "picture"),
     "history": ({"optimiser": "lbfgs", "iterations": (12,)}, 10, 1, "picture"),
     "averaging": ({}, 0.0, 0.9, "picture"),
     "smooth_radius": ({}, 0, 2, "picture"),

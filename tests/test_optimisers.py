@@ -56,14 +56,14 @@ class Quadratic:
 
 def test_adam_finds_the_minimum():
     target = picture()
-    steps = run(Quadratic(target), 300, learning_rate=0.03)
+    steps = run(Quadratic(target), 300, optimiser="adam", learning_rate=0.03)
     # The last steps are at a tenth of the rate: the iterate is within one of them.
     assert (steps[-1].image - target).abs().max() < 0.003
 
 
 def test_adam_stops_at_the_range_when_the_minimum_lies_outside():
     target = 3 * picture() - 1
-    for step in (steps := run(Quadratic(target), 300)):
+    for step in (steps := run(Quadratic(target), 300, optimiser="adam")):
         assert step.image.min() >= 0 and step.image.max() <= 1
     assert (steps[-1].image - target.clamp(0, 1)).abs().max() < 0.003
 
@@ -75,14 +75,14 @@ def test_adam_never_evaluates_a_picture_out_of_range():
         seen.append(image.detach().clone())
         return bowl(image)
 
-    run(objective, 60, learning_rate=0.1)
+    run(objective, 60, optimiser="adam", learning_rate=0.1)
     assert all(image.min() >= 0 and image.max() <= 1 for image in seen)
     assert seen[-1].min() == 0 and seen[-1].max() == 1
 
 
 def test_adams_rate_falls_to_a_tenth_over_a_half_cosine():
     # Under a constant gradient every step of Adam has the length of its rate (Kingma & Ba 2015, section 2.1).
-    steps = run(lambda x: {"slope": x.sum()}, 20, learning_rate=0.01)
+    steps = run(lambda x: {"slope": x.sum()}, 20, optimiser="adam", learning_rate=0.01)
     images = [0.5, *(step.image.mean().item() for step in steps)]
     for number, (before, after) in enumerate(pairwise(images), 1):
         fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * number / 20)) / 2

@@ -458,7 +458,7 @@ def test_a_term_that_is_no_number_ends_the_run_with_the_last_good_picture(
 ) -> None:
     steps: list[Tensor] = []
     result = transfer(
-        make(size=128, coarsest=128),
+        make(size=128, coarsest=128, optimiser="adam"),
         lambda step: steps.append(step.image.clone()),
         objective=broken_after(2, value),
     )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from photostyle.cli import main
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.console import BAD_INPUT, DONE
-from photostyle.config import Config, Inputs
+from photostyle.config import ITERATIONS, Config, Inputs
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights as weight_files
 from photostyle.presets import PRESETS
@@ -189,7 +189,7 @@ def test_an_option_comes_before_what_the_file_says(best: Path) -> None:
     write_settings(best, {"preset": "search", "size": 96, "structure_weight": 0.5})
     config = parse_config([*PHOTOS, "--config", "best.toml", "--preset", "patches", "--size", "700"])
     assert (config.preset, config.size) == ("patches", 700)
-    assert (config.structure_weight, config.iterations) == (0.5, Config.iterations)
+    assert (config.structure_weight, config.iterations) == (0.5, ITERATIONS["mm"])
     config = parse_config([*PHOTOS, "--config", "best.toml", "--preset", "patches"])
     assert config.size == 96
 

@@ -68,7 +68,8 @@ def test_a_stage_begins_where_the_one_before_ended_carried_to_its_size(scene: Sc
         return objective
 
     steps = [step.image.clone() for step in solve(scene, recipe(**QUICK), make)]
-    torch.testing.assert_close(seen[3], enlarge(scene.content, steps[2]))
+    first = next(each for each in seen if each.shape != seen[0].shape)
+    torch.testing.assert_close(first, enlarge(scene.content, steps[2]))
 
 
 def test_without_evaluations_there_is_no_step(scene: Scene):

@@ -153,7 +153,7 @@ def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.M
 
     def told(problem: Problem, settings: dict[str, Any]) -> Solution:
         return Solution(
-            torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["learning_rate"], 0.1
+            torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["photorealism_weight"] / 25, 0.1
         )
 
     monkeypatch.setattr(search_module, "solve_with", told)

@@ -85,7 +85,7 @@ def config(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def test_a_trial_makes_the_picture_that_transfer_makes(settings: dict, config: Callable[..., Config]) -> None:
     """The photo is as small as the search, so that both have the same pixels to write."""
     asked = config(**settings)
-    changed = {"structure_weight": 0.5, "learning_rate": 0.03, "photorealism_coarse": (1.0, 0.5)}
+    changed = {"structure_weight": 0.5, "texture_weight": 0.5, "photorealism_coarse": (1.0, 0.5)}
     outcome = solve_with(prepare(asked), changed)
     assert torch.equal(outcome.picture, transfer(replace(asked, **changed)).image)
     assert not torch.equal(outcome.picture, transfer(asked).image)
@@ -160,8 +160,8 @@ def test_cached_weights_score_without_a_download(
 
 
 def test_a_setting_out_of_range_is_refused(config: Callable[..., Config]) -> None:
-    with pytest.raises(PhotostyleError, match="--learning-rate is 2"):
-        solve_with(prepare(config()), {"learning_rate": 2.0})
+    with pytest.raises(PhotostyleError, match="--averaging is 2"):
+        solve_with(prepare(config()), {"averaging": 2.0})
 
 
 def test_without_evaluations_there_is_nothing_to_search(config: Callable[..., Config]) -> None:
@@ -236,9 +236,9 @@ def test_only_terms_that_the_preset_has_are_varied() -> None:
 
 def test_a_start_outside_the_space_is_refused() -> None:
     with pytest.raises(
-        PhotostyleError, match=r"learning_rate is 0\.5, but a search looks from 0\.01 to 0\.2"
+        PhotostyleError, match=r"structure_weight is 5\.0, but a search looks from 0\.002 to 2"
     ):
-        space_of(configure("patches", content="c", style="s", learning_rate=0.5))
+        space_of(configure("patches", content="c", style="s", structure_weight=5.0))
 
 
 @pytest.mark.parametrize("dimension", SPACE, ids=lambda each: each.field)

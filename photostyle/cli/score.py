@@ -57,6 +57,11 @@ def show_scores(arguments: Sequence[str]) -> int:
     if locate(options.weights, options.encoder, False) is not None:
         loaded = find(options.weights, options.encoder, download=False)
         encoder = score_encoder(loaded, options.encoder)
+    if result.pixels.shape != photo.pixels.shape:
+        raise PhotostyleError(
+            f"{options.result} is {result.width}x{result.height} but {photo.path} {photo.width}x{photo.height}: "
+            "score equal sizes"
+        )
     rows = {
         str(options.result): result.pixels,
         "untouched photo": photo.pixels,

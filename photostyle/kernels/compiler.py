@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 # Sums may be reordered and products fused, so that loops fit the processor's vectors. Infinity and NaN stay what they
-# are: a divergence has to be seen.
-FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
+# are, since a divergence has to be seen. (With "nsz" beside "reassoc" LLVM takes x - x for 0, and NaN passes as finite.)
+FAST_MATH = {"reassoc", "contract", "arcp"}
 
 
 @functools.cache

@@ -10,6 +10,55 @@ Array = np.ndarray[Any, Any]
 
 
 @Kernel
+def goal_lines(
+    mass: Array, centre: Array, quantiles: Array, low: Any, width: Any, share: Any, line: Array
+) -> None:
+    """How a value's distance from its goal depends on its place in the histogram: v - T(v) = a + b place, in each bin.
+
+    mass, centre: weight in each bin and that times the place inside. A bin's values go to the mean of what it stands
+    for in the target (Simpson's rule), spread no further than its edges. Written to line (bins, 2).
+    """
+    f4 = np.float32
+    one, zero, half = f4(1), f4(0), f4(0.5)
+    before, stretch = np.int32(quantiles.shape[0] - 2), f4(quantiles.shape[0] - 1)
+    rank, left = zero, quantiles[0]
+    for b in range(mass.shape[0]):
+        above = rank + mass[b] * share
+        place = min(above, one) * stretch
+        j = min(np.int32(place), before)
+        right = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
+        if mass[b] > zero:
+            place = min((rank + above) * half, one) * stretch
+            j = min(np.int32(place), before)
+            middle = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
+            mean = (left + f4(4) * middle + right) * f4(1 / 6)
+            at = centre[b] / mass[b]
+            slope = min((mean - left) / max(at, f4(1e-6)), (right - mean) / max(one - at, f4(1e-6)))
+            line[b, 0] = low - (mean - slope * at) + slope * f4(b)
+            line[b, 1] = width - slope
+        else:
+            line[b, 0] = low - left
+            line[b, 1] = width
+        rank, left = above, right
+
+
+@Kernel
+def fill(places: Array, weights: Array, step: int, mass: Array, centre: Array) -> Any:
+    """A histogram of every so many places, in bins of length 1: mass, and mass times the place inside. -> all mass."""
+    f4 = np.float32
+    last, total = np.int32(mass.shape[0] - 1), f4(0)
+    mass[:] = f4(0)
+    centre[:] = f4(0)
+    for i in range(0, places.shape[0], step):
+        place, weight = places[i], weights[i]
+        b = max(min(np.int32(place), last), np.int32(0))
+        mass[b] += weight
+        centre[b] += weight * (place - f4(b))
+        total += weight
+    return total
+
+
+@Kernel
 def residuals(
     values: Array,
     where: Array,
@@ -31,12 +80,9 @@ def residuals(
     scale sum asked (v - T(v))^2 to sums (R,). Values that are not finite give NaN.
     """
     f4 = np.float32
-    one, zero, half = f4(1), f4(0), f4(0.5)
-    n, knots = where.shape[0], targets.shape[1]
-    last, before = np.int32(bins - 1), np.int32(knots - 2)
-    stretch, double = f4(knots - 1), f4(2 * scale)
+    one, zero = f4(1), f4(0)
+    n, last, double = where.shape[0], np.int32(bins - 1), f4(2 * scale)
     mass, centre = np.empty(bins, np.float32), np.empty(bins, np.float32)
-    # v - T(v) = offset + slope * position in each bin.
     line = np.empty((bins, 2), np.float32)
     seen = np.empty(n, np.float32)
     for r in range(first, end):
@@ -58,35 +104,8 @@ def residuals(
         inverse = one / width
         for i in range(n):
             seen[i] = (seen[i] - low) * inverse
-        mass[:] = zero
-        centre[:] = zero
-        total = zero
-        for i in range(0, n, step):
-            place = seen[i]
-            b = max(min(np.int32(place), last), np.int32(0))
-            weight = weights[i]
-            mass[b] += weight
-            centre[b] += weight * (place - f4(b))
-            total += weight
-        share, rank, left = one / total, zero, quantiles[0]
-        for each in range(bins):
-            above = rank + mass[each] * share
-            place = min(above, one) * stretch
-            j = min(np.int32(place), before)
-            right = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
-            if mass[each] > zero:
-                place = min((rank + above) * half, one) * stretch
-                j = min(np.int32(place), before)
-                middle = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
-                mean = (left + f4(4) * middle + right) * f4(1 / 6)
-                at = centre[each] / mass[each]
-                slope = min((mean - left) / max(at, f4(1e-6)), (right - mean) / max(one - at, f4(1e-6)))
-                line[each, 0] = low - (mean - slope * at) + slope * f4(each)
-                line[each, 1] = width - slope
-            else:
-                line[each, 0] = low - left
-                line[each, 1] = width
-            rank, left = above, right
+        total = fill(seen, weights, step, mass, centre)
+        goal_lines(mass, centre, quantiles, low, width, one / total, line)
         squares = zero
         for i in range(n):
             place = seen[i]

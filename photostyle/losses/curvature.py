@@ -9,6 +9,7 @@ the terms here weigh is diagonal in the channels or nearly so.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,10 +47,10 @@ def add_through_pyramid(direction: Tensor, levels: Sequence[Add], total: Tensor)
 def pyramid_diagonal(levels: Sequence[Tensor]) -> Tensor:
     """The diagonal of what `add_through_pyramid` adds, given those of the levels: (C, H >> l, W >> l) each.
 
-    A pixel is a 4^l-th of its block's mean, so it has a 16^l-th of the level's entry.
+    A pixel is a 4^l-th of its block's mean, so it has a 16^l-th of the level's entry. Without levels it is 0.
     """
-    if len(levels) == 1:
-        return levels[0]
+    if len(levels) < 2:
+        return levels[0] if levels else torch.zeros(())
     diagonal = levels[0].clone()
     below = pyramid_diagonal(levels[1:])
     height, width = 2 * below.shape[1], 2 * below.shape[2]

@@ -49,7 +49,7 @@ class PatchSettings(SlicedSettings):
     """style by patch distributions per region (sliced Wasserstein); training-free"""
     patch_size: Annotated[int, AtLeast(2)] = 5
     """side of the patches in pixels"""
-    patch_draws: Annotated[int, AtLeast(1)] = 24
+    patch_draws: Annotated[int, AtLeast(1)] = 12
     """filters of patches drawn from the bank at each step"""
 
 

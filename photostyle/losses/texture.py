@@ -156,6 +156,8 @@ class TextureCurvature(Curvature):
 
     def diagonal(self) -> Tensor:
         grey = pyramid_diagonal([each[None] for each in self.levels])
+        if not self.levels:
+            return grey
         return torch.cat((grey, torch.zeros_like(grey), torch.zeros_like(grey)))
 
     @staticmethod
