@@ -5,17 +5,19 @@ affine function of the photograph's colours in that window (Levin, Lischinski & 
 Natural Image Matting", TPAMI 2008, eq. 12). A picture of energy zero is a locally affine recolouring of the photo.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from photostyle.kernels import matting as kernels
 from photostyle.kernels import triton_matting
 from photostyle.kernels.compiler import in_parts, usable
+
+if TYPE_CHECKING:  # imported where it is used: a run makes the stencil without the matrix
+    from scipy.sparse import csr_array
 
 EPSILON = 1e-7  # gen_laplacian.m of Luan et al.: getLaplacian1(I, 0, 1e-7, 1)
 WINDOW = 9  # pixels of a 3x3 window: win_size 1 in the same call
@@ -23,7 +25,7 @@ WINDOW = 9  # pixels of a 3x3 window: win_size 1 in the same call
 LATER = ((0, 0), (0, 1), (0, 2), *((dy, dx) for dy in (1, 2) for dx in range(-2, 3)))
 
 
-def matting_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
+def matting_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> "csr_array":
     """The Laplacian as a sparse matrix. Levin et al. 2008, eq. 12, colour form, 3x3 windows inside the image.
 
     image: (H, W, 3), sRGB values in [0, 1], H and W >= 3; pixel (y, x) is row y * W + x of the result.
@@ -59,7 +61,9 @@ def _stencil(image: np.ndarray, epsilon: float) -> np.ndarray:
     return stencil
 
 
-def _stencil_to_csr(stencil: np.ndarray) -> csr_array:
+def _stencil_to_csr(stencil: np.ndarray) -> "csr_array":
+    from scipy.sparse import csr_array
+
     height, width = stencil.shape[2:]
     size = height * width
     dy, dx = np.mgrid[-2:3, -2:3].reshape(2, 25)
@@ -81,7 +85,7 @@ class MattingOperator:
 
     def __init__(
         self,
-        laplacian: csr_array,
+        laplacian: "csr_array",
         height: int,
         width: int,
         device: torch.device | str = "cpu",
@@ -147,7 +151,7 @@ class MattingOperator:
         return product
 
 
-def _later_half(laplacian: csr_array, height: int, width: int) -> np.ndarray:
+def _later_half(laplacian: "csr_array", height: int, width: int) -> np.ndarray:
     """The stencil of a matrix: its diagonals, where they stay inside the picture. -> (13, H + 4, W + 4)."""
     later = np.zeros((len(LATER), height, width))
     x = np.arange(width)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 # Sums may be reordered and products fused, so that loops fit the processor's vectors. Infinity and NaN stay what they
-# are, since a divergence has to be seen. (With "nsz" beside "reassoc" LLVM takes x - x for 0, and NaN passes as finite.)
+# are, since a divergence has to be seen: with "nsz" beside "reassoc" LLVM takes x - x for 0, and NaN passes as finite.
 FAST_MATH = {"reassoc", "contract", "arcp"}
 
 
