@@ -61,7 +61,7 @@ class Inputs:
 class LookSettings:
     """What result is wanted."""
 
-    preset: Literal["auto", "instant", "photoreal", "patches", "released", "search"] = "auto"
+    preset: Literal["auto", "best", "instant", "photoreal", "patches", "released", "search"] = "auto"
     """named settings that all other options start from; auto is photoreal with VGG weights, else patches"""
     style_weights: tuple[float, ...] = ()
     """weights of the references in the mixture, one each; default: the same for all"""

@@ -18,14 +18,15 @@ MIB, GB = 1024**2, 1e9
 PICTURE, MASK, WRITTEN = 12, 4, 7
 STRIPS = 3
 
-# The process with its libraries, the optimiser's too, before there are pictures: what is left over in all of the below.
-PROCESS = 800 * MIB
-# Of a pixel of the photo at the last stage, one region: the terms without a network and their gradients, all kept for
-# the backward pass. `patches` of a 24 MP photo from a reference of 640 px, at 2048 px: 4676 MiB in all.
-TERMS = 1400
-# Of a pixel of the references at the last stage: sorting what a bank of filters sees in them. The same at 512 and 1024
-# px, 1837 and 2227 MiB; from a reference of 24 MP at 2048 px, 11246.
-STYLE = 4400
+# The process with its libraries and what scoring takes of them, before there are pictures: what is left over below.
+PROCESS = 900 * MIB
+# Of a pixel of the photo at the last stage, one region: the terms without a network, what they draw and its gradients,
+# their curvatures and the solver's pictures. `patches` of a photo of 700, 1024 and 2048 px at 512, 1024 and 2048 px:
+# 878, 1143 and 2262 MiB in all.
+TERMS = 560
+# Of a pixel of the references at the last stage: what some filters of a bank see in them, sorted where numba is missing.
+# With it no more than the photo takes afterwards: 2284 MiB where photo and reference have 2048 px.
+STYLE = 500
 # Of such a pixel and one more region: its masks at every layer, its samples of patches.
 REGION = 60
 # Of such a pixel, with a VGG-19 of full width to conv5_1: its blocks have 64, 128, 256, 512 and 512 channels on 1,

@@ -270,7 +270,7 @@ def test_it_reads_back_to_the_same_configuration(run: Callable[..., dict], folde
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("preset", ["instant", "patches", "photoreal", "released", "search"])
+@pytest.mark.parametrize("preset", ["best", "instant", "patches", "photoreal", "released", "search"])
 def test_every_preset_survives_json(preset: str) -> None:
     config = configure(preset, content="/a/b.png", style="/a/c.png", output="/a/out.png")
     entries = json.loads(json.dumps(config_to_json(config)))
