@@ -9,6 +9,7 @@ from .files.images import read_image as read_image
 from .files.images import write_image as write_image
 from .imaging.matting import MattingOperator as MattingOperator
 from .imaging.matting import matting_laplacian as matting_laplacian
+from .losses.curvature import Curvature as Curvature
 from .losses.encoders import Encoder as Encoder
 from .losses.term import Term as Term
 from .objective import Objective as Objective

@@ -26,6 +26,8 @@ MOMENTUM = 0.8
 # From this share of a stage's steps on, what the drawn directions ask for is averaged over the steps, so that their
 # noise dies out. Averaged from the first step on it would keep asking for what the first picture lacked.
 AVERAGED_FROM = 0.7
+# Of the heaviest number of a picture: what weighs less is left where it is. In photographs they differ by a hundred.
+LEAST_WEIGHT = 1e-5
 # Of the image's range, at each pixel: the length of the step that is tried to find how stiff a term without a model is.
 TRIAL = 1e-3
 
@@ -41,6 +43,8 @@ class MajoriseMinimise:
         self.image, self.steps = start.detach().contiguous(), steps
         self._here = self._before = to_opponent(self.image)
         self._drawn, self._known, self._plain = _grouped(objective, self.image)
+        # Terms are told in the objective's own order.
+        self._names = tuple(objective.parts) if isinstance(objective, Objective) else ()
         # That of a drawn term is the same everywhere.
         self._drawn_models = self._drawn.models(self.image)
         self._asked = torch.zeros_like(self.image)
@@ -60,7 +64,8 @@ class MajoriseMinimise:
         change = conjugate_gradients(models, left, INNER_STEPS)
         self.image = from_opponent(here + change).clamp_(0, 1)
         self._before, self._here = self._here, to_opponent(self.image)
-        return {**drawn[0], **known[0], **plain[0]}
+        values = drawn[0] | known[0] | plain[0]
+        return {name: values[name] for name in self._names or values}
 
     def _averaged(self, asked: Tensor, iteration: int) -> Tensor:
         """What the drawn terms ask for, as it is at first, then averaged with weights that grow with the steps."""
@@ -137,20 +142,21 @@ def conjugate_gradients(models: Sequence[Curvature], right: Tensor, steps: int) 
     diagonal = torch.zeros_like(right)
     for each in models:
         diagonal += each.diagonal()
-    # Where nothing weighs a pixel nothing asks for a change of it either.
-    inverse = 1 / diagonal.clamp(min=torch.finfo(right.dtype).tiny)
+    # Where nothing weighs a pixel, or its chroma, nothing but rounding asks for a change of it.
+    inverse = torch.where(diagonal > LEAST_WEIGHT * diagonal.max(), 1 / diagonal, 0.0)
     solution, residual = torch.zeros_like(right), right.clone()
     conditioned = inverse * residual
     direction, size = conditioned.clone(), _dot(residual, conditioned)
+    least = torch.finfo(right.dtype).eps ** 2 * size
     for _ in range(steps):
         moved = product(models, direction)
-        # A direction that nothing weighs is not gone along: 0 / 0.
-        length = size / _dot(direction, moved).clamp(min=torch.finfo(right.dtype).tiny)
+        # What is left after the equations are solved is rounding, and no direction.
+        length = torch.where(size > least, size / _dot(direction, moved), 0.0)
         solution += length * direction
         residual -= length * moved
         conditioned = inverse * residual
         before, size = size, _dot(residual, conditioned)
-        direction = conditioned + size / before.clamp(min=torch.finfo(right.dtype).tiny) * direction
+        direction = conditioned + torch.where(size > least, size / before, 0.0) * direction
     return solution
 
 

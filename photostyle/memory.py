@@ -24,7 +24,7 @@ PROCESS = 900 * MIB
 # their curvatures and the solver's pictures. `patches` of a photo of 700, 1024 and 2048 px at 512, 1024 and 2048 px:
 # 878, 1143 and 2262 MiB in all.
 TERMS = 560
-# Of a pixel of the references at the last stage: what some filters of a bank see in them, sorted where numba is missing.
+# Of a pixel of the references at the last stage: what some filters of a bank see in them, sorted without numba.
 # With it no more than the photo takes afterwards: 2284 MiB where photo and reference have 2048 px.
 STYLE = 500
 # Of such a pixel and one more region: its masks at every layer, its samples of patches.

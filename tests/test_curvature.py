@@ -15,7 +15,7 @@ from photostyle.losses.patches import PatchCurvature, Patches, PatchStyle
 from photostyle.losses.photorealism import Photorealism
 from photostyle.losses.structure import StructureCurvature, structure_loss
 from photostyle.losses.term import Term
-from photostyle.losses.texture import Texture
+from photostyle.losses.texture import Texture, moduli
 from photostyle.losses.variation import Variation
 from photostyle.regions.mixture import alone
 from photostyle.scene import Scene, Stage
@@ -225,3 +225,21 @@ def test_the_diagonal_of_photorealism_is_that_of_its_matrix():
     exact = dense(curvature, 12, 16).diagonal().view(3, 12, 16)
     # At coarse levels it leaves out what the pixels of a block have in common with each other.
     torch.testing.assert_close(curvature.diagonal().expand(3, 12, 16), exact, rtol=1e-5, atol=1e-8)
+
+
+def test_the_texture_s_model_bounds_what_the_moduli_do():
+    """Gauss-Newton: a change of grey moves the moduli, along all directions, by no more than the model says."""
+    scene = Scene.of(picture(0), picture(10))
+    settings = recipe("patches", texture_weight=1.0, patch_levels=1)
+    term = Texture(settings, STAGE, scene, None)
+    curvature = term.curvature(scene.content)
+    (level,) = term.style.levels
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(5):
+        image = torch.rand(3, *SIZE, generator=generator).double()
+        change = 1e-4 * torch.randn(1, *SIZE, generator=generator).double().expand(3, *SIZE)
+        before, after = (moduli(each, level.filters) for each in (image, image + change))
+        axes = to_opponent(change)
+        # Mean over directions, a sixteenth; over the moduli's pixels, as the distance has it; twice, as a derivative.
+        moved = 2 * (after - before).square().sum() / len(level.filters) / before[0].numel()
+        assert moved <= (axes * times(curvature, axes)).sum()

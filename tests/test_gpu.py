@@ -151,10 +151,13 @@ def test_rendering_is_the_cpus(photo: Tensor, image: Tensor):
         torch.testing.assert_close(on_device, render(photo, small), rtol=0, atol=AGREEMENT)
 
 
-def test_ten_steps_of_adam_are_the_cpus(
-    state: dict[str, Tensor], image: Tensor, photo: Tensor, style: Tensor
+# What majorise-minimise learns of the network it learns from differences of gradients, where rounding counts more.
+@pytest.mark.parametrize(("optimiser", "agreement"), [("adam", AGREEMENT), ("mm", 10 * AGREEMENT)])
+def test_ten_steps_are_the_cpus(
+    state: dict[str, Tensor], image: Tensor, photo: Tensor, style: Tensor, optimiser: str, agreement: float
 ):
     settings = Recipe(
+        optimiser=optimiser,
         gram_weight=0.05,
         content_weight=0.005,
         content_layer="relu2_2",
@@ -170,7 +173,7 @@ def test_ten_steps_of_adam_are_the_cpus(
         runs[device] = list(optimise(image.to(device), objective, STAGE, settings))
     for ours, theirs in zip(runs["cpu"], runs["cuda"], strict=True):
         assert theirs.image.is_cuda and theirs.losses.keys() == ours.losses.keys()
-        assert theirs.total == pytest.approx(ours.total, rel=AGREEMENT)
+        assert theirs.total == pytest.approx(ours.total, rel=agreement)
     difference = runs["cuda"][-1].image.cpu() - runs["cpu"][-1].image
     moved = runs["cpu"][-1].image - image
     # Adam divides a gradient by its own size, so where that is all rounding a pixel may go either way: few do.

@@ -10,6 +10,7 @@ from torch import Tensor
 from photostyle import recipe
 from photostyle.imaging.filters import resize
 from photostyle.imaging.opponent import to_opponent
+from photostyle.kernels import compiler
 from photostyle.losses.curvature import Curvature
 from photostyle.losses.encoders import Features
 from photostyle.losses.photorealism import Photorealism
@@ -17,7 +18,7 @@ from photostyle.losses.term import Term
 from photostyle.losses.variation import Variation
 from photostyle.majorisation import MajoriseMinimise, conjugate_gradients, product
 from photostyle.objective import Objective
-from photostyle.optimisers import optimise
+from photostyle.optimisers import Step, optimise
 from photostyle.scene import Scene, Stage
 
 SIZE = 12, 16
@@ -178,3 +179,39 @@ def test_the_steps_stay_in_the_range(photographs: Scene):
     for step in optimise(photographs.content, Objective(chosen, stage, photographs), stage, chosen):
         assert step.image.min() >= 0 and step.image.max() <= 1
         assert to_opponent(step.image).isfinite().all()
+
+
+def test_without_kernels_the_same_is_solved(photographs: Scene, monkeypatch: pytest.MonkeyPatch):
+    """Two steps, before rounding has decided which bin a pixel is in."""
+    chosen, stage = recipe("patches"), Stage(0, 96, 64, 96, 2, True)
+
+    def solved() -> list[Step]:
+        return list(optimise(photographs.content, Objective(chosen, stage, photographs), stage, chosen))
+
+    compiled = solved()
+    monkeypatch.setattr(compiler, "available", lambda: False)
+    for ours, plain in zip(compiled, solved(), strict=True):
+        assert ours.total == pytest.approx(plain.total, rel=1e-3)
+        # Quantiles and ranks are of histograms with other edges: goals differ by up to a bin, a 2048th of the range.
+        assert (ours.image - plain.image).abs().mean() < 1e-3
+
+
+def test_what_nothing_weighs_stays_as_it_is(photographs: Scene):
+    """Texture sees grey alone: chroma has neither a weight nor, but for rounding, a gradient."""
+    chosen = recipe(
+        "patches", patch_weight=0.0, structure_weight=0.0, photorealism_weight=0.0, photorealism_coarse=(0.0,)
+    )
+    stage = Stage(0, 96, 64, 96, 10, True)
+    start = 0.2 + 0.6 * photographs.content
+    *_, last = optimise(start, Objective(chosen, stage, photographs), stage, chosen)
+    moved = to_opponent(last.image - start)
+    assert moved[0].abs().mean() > 1e-3
+    inside = ((last.image > 0) & (last.image < 1)).all(0)
+    assert moved[1:, inside].abs().max() < 1e-3
+
+
+def test_the_terms_are_told_in_the_objective_s_order(photographs: Scene):
+    chosen, stage = recipe("patches", variation_weight=0.1), Stage(0, 96, 64, 96, 1, True)
+    objective = Objective(chosen, stage, photographs)
+    (step,) = optimise(photographs.content, objective, stage, chosen)
+    assert list(step.losses) == list(objective.parts)

@@ -134,8 +134,8 @@ def test_style_may_be_several_references(style: list[str] | tuple[Path | str, ..
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
-    with pytest.raises(PhotostyleError, match='no preset "best"; there are: auto, patches, instant'):
-        configure("best", **PHOTOS)
+    with pytest.raises(PhotostyleError, match='no preset "finest"; there are: auto, patches, best, instant'):
+        configure("finest", **PHOTOS)
 
 
 def test_an_unknown_setting_is_named() -> None:
