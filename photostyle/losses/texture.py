@@ -136,9 +136,9 @@ class TextureCurvature(Curvature):
     """The Gauss-Newton model's bound, with goals held fixed and on the grey axis, where the term acts.
 
     A direction drawn evenly sees a sixteenth of the squared change of the moduli; a modulus changes by no more than its
-    response, and the mean of four of them squared is at most that of their squares. The mean response of random zero-mean
-    3x3 filters of unit length to a frequency has at most the energy 9/8, since a ninth of each was the mean. So at a
-    level of N_l pixels the second derivative is at most 2 (9/8) / N_l.
+    response, and the mean of four of them squared is at most that of their squares. The mean response of random
+    zero-mean 3x3 filters of unit length to a frequency has at most the energy 9/8, since a ninth of each was the mean.
+    So at a level of N_l pixels the second derivative is at most 2 (9/8) / N_l.
     """
 
     def __init__(self, style: TextureStyle, weight: float, scene: Scene) -> None:
