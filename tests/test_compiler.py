@@ -51,6 +51,27 @@ def test_a_kernel_may_call_another_one() -> None:
     assert (values == np.arange(5) / 2).all()
 
 
+def test_where_nothing_can_be_kept_a_kernel_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    njit = numba.njit
+
+    def without_a_cache(cache: bool = False, **options: object) -> object:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(numba, "njit", without_a_cache)
+
+    @Kernel
+    def doubled(values: np.ndarray, out: np.ndarray) -> None:
+        for i in range(len(values)):
+            out[i] = 2 * values[i]
+
+    values, out = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
+    doubled(values, out)
+    assert (out == 2 * values).all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 100])
 def test_parts_cover_everything_once(threads: int, count: int) -> None:

@@ -44,8 +44,13 @@ class Kernel:
         """The function in machine code."""
         from numba import njit
 
-        compile_it = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST_MATH)
-        made: Callable[..., Any] = compile_it(self.function)
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FAST_MATH}
+        made: Callable[..., Any]
+        try:
+            made = njit(cache=True, **options)(self.function)
+        except RuntimeError:
+            # Neither the package's folder nor the user's can be written to: each process compiles for itself.
+            made = njit(**options)(self.function)
         return made
 
     @property
