@@ -34,6 +34,7 @@ from photostyle.regions.guidance import pair_regions
 from photostyle.scene import Scene
 from photostyle.solver import colour_maps, recolouring, solve, staged, starting
 
+PART = 0.2  # of the evaluations of the slowest line, each of which costs as much as the next
 # Adam's evaluations at 128, 256 and 512 px, before there was another optimiser: what its presets were set with.
 ADAM = {"optimiser": "adam", "iterations": (120, 100, 50)}
 GRAM_STEPS = 100  # of a plain Gram loop: the fewest after which its pictures look finished
@@ -131,7 +132,31 @@ def solves(scene: Scene, sizes: Sizes, device: str = "cpu") -> list[Line]:
             made.append(
                 Line(each, name, solving(scene, asked, device), adam if each == name else "", rounds=3)
             )
-    return made
+    return [*made, *as_before(scene, sizes, device)]
+
+
+def as_before(scene: Scene, sizes: Sizes, device: str) -> list[Line]:
+    """The largest solve as version 0.1.0 had it: Adam, twice as many directions, everything in torch."""
+    size = sizes.solves[-1]
+    group = f"patches {size} px, before and now"
+    now = recipe("patches", size=size)
+    asked = shortened(recipe("patches", size=size, patch_draws=24, **ADAM), PART * sizes.share)
+
+    def before() -> Work:
+        work = solving(scene, asked, device)()
+
+        def slowly() -> None:
+            with without_kernels():
+                work()
+
+        return slowly
+
+    name = f"patches {size} px, as in 0.1.0 ({PART:.0%} timed and multiplied){sizes.cut}"
+    current = f"patches {size} px, now{sizes.cut}"
+    return [
+        Line(name, group, before, scale=1 / PART, rounds=3),
+        Line(current, group, solving(scene, shortened(now, sizes.share), device), name, rounds=3),
+    ]
 
 
 def shortened(asked: Recipe, share: float) -> Recipe:
