@@ -26,10 +26,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     # nothing has to be guessed in between, so style comes cheaper, and what it gives is spent on edges and calm.
     "best": {
         "size": 700,
-        "iterations": (160, 100, 50, 24),
+        "iterations": (200, 120, 70, 36),
         "patch_draws": 24,
-        "structure_weight": 0.115,
-        "photorealism_weight": 1.0,
+        "structure_weight": 0.14,
+        "photorealism_weight": 0.9,
         "photorealism_coarse": (0.5, 0.5, 0.5, 0.2, 0.2),
     },
     # The canvas by itself: no evaluation of anything.

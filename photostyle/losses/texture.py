@@ -57,7 +57,7 @@ FIXED_DRAWS = 2 * FILTERS
 class TextureSettings(SlicedSettings):
     """Settings of the texture term."""
 
-    texture_weight: float = 2.0
+    texture_weight: float = 1.9
     """style by the strength of filter responses per region (sliced Wasserstein), where the photo is not blank;
     training-free"""
 
@@ -138,15 +138,14 @@ class TextureCurvature(Curvature):
     A direction drawn evenly sees a sixteenth of the squared change of the moduli; a modulus changes by no more than its
     response, and the mean of four of them squared is at most that of their squares. The mean response of random
     zero-mean 3x3 filters of unit length to a frequency has at most the energy 9/8, since a ninth of each was the mean.
-    So at a level of N_l pixels the second derivative is at most 2 (9/8) / N_l.
+    So the second derivative in a response is at most 2 (9/8) c / 4, with `SlicedRegions.curvature` c of its pool.
     """
 
     def __init__(self, style: TextureStyle, weight: float, scene: Scene) -> None:
         photo = scene.content
         self.levels = [
-            torch.full(size_of(halve(photo, number)), 2 * (9 / 8) * weight * 4**number).to(photo)
-            / photo[0].numel()
-            for number in range(len(style.levels))
+            2 * (9 / 8) * weight * level.curvature(*size_of(halve(photo, number))).to(photo)
+            for number, level in enumerate(style.levels)
         ]
 
     def add(self, direction: Tensor, total: Tensor) -> None:
@@ -258,6 +257,15 @@ class _Level:
 
     def distance(self, image: Tensor, drawn: Tensor) -> Tensor:
         return self.regions(self._project(image, self.directions[drawn]), drawn)
+
+    def curvature(self, height: int, width: int) -> Tensor:
+        """That of the regions for each pixel of a level: the most of the pools around it, as a filter sees all of these."""
+        pools = self.regions.curvature()[None, None] / POOL**2
+        inner = F.interpolate(pools, scale_factor=POOL, mode="nearest")
+        margin = SIDE // 2
+        after = height - inner.shape[-2] - margin, width - inner.shape[-1] - margin
+        whole = F.pad(inner, (margin, after[1], margin, after[0]), mode="replicate")
+        return F.max_pool2d(whole, SIDE, 1, margin)[0, 0]
 
 
 def _pooled(masks: Tensor) -> Tensor:
