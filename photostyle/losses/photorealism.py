@@ -23,9 +23,9 @@ LEAST_COARSE_SIDE = 8  # pixels: below it a halved photo has too few 3x3 windows
 class PhotorealismSettings(EnergySettings):
     """Settings of the photorealism term."""
 
-    photorealism_weight: float = 0.48
+    photorealism_weight: float = 0.44
     """matting energy at the stage's own resolution"""
-    photorealism_coarse: tuple[float, ...] = (0.27, 0.27, 0.27, 0.1, 0.1)
+    photorealism_coarse: tuple[float, ...] = (0.25, 0.25, 0.25, 0.1, 0.1)
     """matting energy at 1/2, 1/4, 1/8 ... of the stage's resolution"""
     photorealism_luma: Share = 0.3
     """share of the coarse energies' weight that brightness has, 0 to 1: light may fall otherwise, hues may not drift"""

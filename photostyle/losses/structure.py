@@ -28,7 +28,7 @@ FLAT = (4 / 255) ** 2
 class StructureSettings:
     """Settings of the structure term."""
 
-    structure_weight: float = 0.045
+    structure_weight: float = 0.043
     """structure: 1 - local correlation of the luma with the photo's"""
     structure_window: Annotated[int, AtLeast(3)] = 7
     """side of the correlation's window in pixels"""

@@ -259,7 +259,7 @@ class _Level:
         return self.regions(self._project(image, self.directions[drawn]), drawn)
 
     def curvature(self, height: int, width: int) -> Tensor:
-        """That of the regions for each pixel of a level: the most of the pools around it: a filter sees them all."""
+        """That of the regions for each pixel of a level: the most of the pools that a filter sees."""
         pools = self.regions.curvature()[None, None] / POOL**2
         inner = F.interpolate(pools, scale_factor=POOL, mode="nearest")
         margin = SIDE // 2
