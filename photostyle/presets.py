@@ -22,8 +22,8 @@ PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 
 PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
-    # What more time can buy: three times the steps with twice the directions in each. What they gain in style is spent on
-    # edges and calm. (At 700 px style gains most, and edges lose where there is fine texture to match.)
+    # What more time can buy: three times the steps with twice the directions in each. What they gain in style is spent
+    # on edges and calm. (At 700 px style gains most, and edges lose where there is fine texture to match.)
     "best": {
         "iterations": (200, 120, 40),
         "patch_draws": 24,
