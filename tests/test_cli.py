@@ -679,7 +679,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "output = second style": (
         nothing, [*content("style.png"), "photo.png", "--output", "photo.png"], "photo.png", ANOTHER,
     ),
-    "unknown preset": (nothing, [*RUN, "--preset", "best"], "'best' for argument '--preset'", "'released'"),
+    "unknown preset": (nothing, [*RUN, "--preset", "finest"], "'finest' for argument '--preset'", "'released'"),
     "preset without a name": (nothing, [*RUN, "--preset"], "'--preset'", "--help"),
     "negative size": (nothing, [*RUN, "--size", "-5"], "--size is -5", "at least 32"),
     "tiny size": (nothing, [*RUN, "--size", "8"], "--size is 8", "at least 32"),

@@ -113,7 +113,7 @@ def test_a_whole_number_will_do_for_a_weight(tmp_path: Path) -> None:
         ("iterations = [1, 2.5]", "expected a list, each entry a whole number"),
         ("region_strength = 0.5", "expected a list, each entry a word in quotes"),
         ('pooling = "mean"', "expected one of max, average"),
-        ('preset = "best"', "expected one of auto, instant, photoreal"),
+        ('preset = "finest"', "expected one of auto, best, instant, photoreal"),
         ("segmenter_revision = 3", "expected a word in quotes"),
         ("[photorealism_weight]\nx = 1", "expected a number"),
         ("size 512", "is no TOML"),
