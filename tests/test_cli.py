@@ -681,6 +681,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     ),
     "unknown preset": (nothing, [*RUN, "--preset", "finest"], "'finest' for argument '--preset'", "'released'"),
     "preset without a name": (nothing, [*RUN, "--preset"], "'--preset'", "--help"),
+    "iterations without one": (nothing, [*RUN, "--iterations", "--size", "64"], "--iterations has no", "leave it out"),
     "negative size": (nothing, [*RUN, "--size", "-5"], "--size is -5", "at least 32"),
     "tiny size": (nothing, [*RUN, "--size", "8"], "--size is 8", "at least 32"),
     "size is a word": (nothing, [*RUN, "--size", "big"], "--size", "--help"),

@@ -20,17 +20,21 @@ def test_without_numba_nothing_is_usable(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not usable(torch.zeros(1))
 
 
+def double(values: np.ndarray, out: np.ndarray) -> None:
+    for i in range(len(values)):
+        out[i] = 2 * values[i]
+
+
+def assert_it_doubles(kernel: Kernel) -> None:
+    values, out = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
+    kernel(values, out)
+    assert (out == 2 * values).all()
+
+
 def test_a_kernel_computes_what_its_python_does() -> None:
     pytest.importorskip("numba")
 
-    @Kernel
-    def doubled(values: np.ndarray, out: np.ndarray) -> None:
-        for i in range(len(values)):
-            out[i] = 2 * values[i]
-
-    values, out = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
-    doubled(values, out)
-    assert (out == 2 * values).all()
+    assert_it_doubles(Kernel(double))
 
 
 @Kernel
@@ -62,14 +66,7 @@ def test_where_nothing_can_be_kept_a_kernel_is_compiled_all_the_same(monkeypatch
 
     monkeypatch.setattr(numba, "njit", without_a_cache)
 
-    @Kernel
-    def doubled(values: np.ndarray, out: np.ndarray) -> None:
-        for i in range(len(values)):
-            out[i] = 2 * values[i]
-
-    values, out = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
-    doubled(values, out)
-    assert (out == 2 * values).all()
+    assert_it_doubles(Kernel(double))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
