@@ -118,9 +118,12 @@ def _explain(arguments: Sequence[str], program: str, settings: Mapping[str, Any]
 
 
 def _refuse_half_said(arguments: Sequence[str]) -> None:
-    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by these."""
+    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by these.
+
+    Of --iterations the last holds, as of every number: a script's own options come after those it wraps.
+    """
     options = [word.partition("=")[0].replace("_", "-") for word in arguments]
-    for option in LISTS:
+    for option in LISTS.keys() - {"--iterations"}:
         if options.count(option) > 1:
             raise PhotostyleError(
                 f"{option} is given {options.count(option)} times; give it once, with all values"
