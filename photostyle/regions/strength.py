@@ -42,7 +42,7 @@ def strength_map(
     """
     if not strengths:
         return strength
-    named = [_row(name, regions.names) for name in strengths]
+    named = [row_of(name, regions.names, "--region-strength") for name in strengths]
     if len(set(named)) < len(named):
         raise PhotostyleError("--region-strength names a colour with and without its #; give it one strength")
     own = regions.masks[named].to(photo)
@@ -54,10 +54,11 @@ def strength_map(
     return result
 
 
-def _row(name: str, names: tuple[str, ...]) -> int:
+def row_of(name: str, names: tuple[str, ...], option: str) -> int:
+    """Which of the photo's regions an option names, a colour with or without its #. Raises PhotostyleError."""
     for spelling in (name, f"#{name}"):
         if spelling in names:
             return names.index(spelling)
     raise PhotostyleError(
-        f"--region-strength names {name}, which is no region of the photo; there are: {', '.join(names)}"
+        f"{option} names {name}, which is no region of the photo; there are: {', '.join(names)}"
     )
