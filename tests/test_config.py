@@ -52,6 +52,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "size": ({"coarsest": 32}, 64, 48, "picture"),
     "strength": ({}, 1.0, 0.5, "picture"),
     "region_strength": (REGIONS, (), ("0000ff=0.5",), "picture"),
+    "protect": (REGIONS, ("skin",), ("0000ff",), "picture"),
     "preserve_luminance": ({}, False, True, "picture"),
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),

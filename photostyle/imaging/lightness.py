@@ -100,11 +100,17 @@ def lab(image: Tensor) -> Tensor:
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
 
 
-def from_lab(colour: Tensor) -> Tensor:
-    """sRGB in [0, 1] of a colour in CIELAB, with less chroma where sRGB has no such colour. (3, ...) -> (3, ...).
+def to_lab(image: Tensor) -> Tensor:
+    """CIELAB as `from_lab` undoes it. (3, ...) sRGB in [0, 1] -> float64.
 
-    `lab` undone, but for the fifth digit: white is grey here.
+    Differs from `lab` in the fifth digit: here the matrix's own white is white, and what sRGB can show stays that.
     """
+    x, y, z = _root(_relative_xyz(linear_light(image.double())))
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
+def from_lab(colour: Tensor) -> Tensor:
+    """sRGB in [0, 1] of a colour in CIELAB, with less chroma where sRGB has no such colour. (3, ...) -> (3, ...)."""
     lightness, a, b = colour
     root = (lightness + 16) / 116
     return _shown(torch.stack((_cube(root), root, a / 500, -b / 200)))

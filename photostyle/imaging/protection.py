@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from photostyle.imaging.filters import apply_affine_maps, fit_within, resize, size_of
-from photostyle.imaging.lightness import from_lab, lab
+from photostyle.imaging.lightness import from_lab, to_lab
 from photostyle.imaging.rendering import enlarged_strips
 
 SIDE = 256  # long side at which a part's map is fitted: two lines need no more
@@ -54,7 +54,7 @@ class Light:
 
     def __call__(self, photo: Tensor) -> Tensor:
         """The photo's colours under this light: (3, ...), sRGB in [0, 1] -> the same."""
-        lightness, a, b = lab(photo)
+        lightness, a, b = to_lab(photo)
         # Both bounds rise with L*, so that the order stays: neither black nor white come nearer than ROOM allows.
         lit = (self.start + self.slope * lightness).clamp(min=ROOM * lightness)
         lit = torch.minimum(lit, 100 - ROOM * (100 - lightness))
@@ -65,9 +65,10 @@ class Light:
 def light_on(photo: Tensor, result: Tensor, weight: Tensor) -> Light:
     """The light on a part of the photo, read off the result. (3, h, w) twice, weight (h, w) of a positive sum.
 
-    Lightness by the regression line, colour by the complex least squares c of c z = z', z = a* + i b*.
+    Lightness by the regression line's slope and the median of what it leaves, so that hair gone black does not darken
+    the face; colour by the complex least squares c of c z = z', z = a* + i b*.
     """
-    (before, *colour), (after, *tinted) = lab(photo), lab(result)
+    (before, *colour), (after, *tinted) = to_lab(photo), to_lab(result)
     share = (weight / weight.sum()).double()
     mean, lit = (share * before).sum(), (share * after).sum()
     variance = (share * (before - mean).square()).sum()
@@ -78,7 +79,9 @@ def light_on(photo: Tensor, result: Tensor, weight: Tensor) -> Light:
     product = (share * w * z.conj()).sum() + 0.01
     factor = product / ((share * z.abs().square()).sum() + 0.01)
     turn = torch.rad2deg(factor.angle()).clamp(-TURN, TURN).deg2rad()
-    return Light(float(slope), float(lit - slope * mean), float(factor.abs().clamp(*CHROMA)), float(turn))
+    left, order = (after - slope * before).flatten().sort()
+    start = left[torch.searchsorted(share.flatten()[order].cumsum(0), 0.5)]
+    return Light(float(slope), float(start), float(factor.abs().clamp(*CHROMA)), float(turn))
 
 
 def protect(photo: Tensor, result: Tensor, parts: Parts) -> Tensor:

@@ -55,14 +55,16 @@ class Face:
         """Whether both are of one face: their centres are less than a third of this one's side apart."""
         return max(abs(other.y - self.y), abs(other.x - self.x)) < self.side / 3
 
+    def offsets(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """How far below and right of the centre a picture's rows (H, 1) and columns (W,) are, in sides of the face."""
+        height, width = size_of(picture)
+        rows, columns = ((torch.arange(side) + 0.5) / max(height, width) for side in (height, width))
+        return ((rows - self.y) / self.side)[:, None], (columns - self.x) / self.side
+
     def within(self, oval: Oval, picture: Tensor) -> Tensor:
         """How far out in an oval each pixel of a picture (..., H, W) is: 0 in the middle, 1 on its border. (H, W)."""
-        height, width = size_of(picture)
-        long_side = max(height, width)
-        y = (torch.arange(height) + 0.5) / long_side - self.y + oval.up * self.side
-        x = (torch.arange(width) + 0.5) / long_side - self.x
-        out: Tensor = torch.hypot((y / (oval.tall * self.side))[:, None], (x / (oval.wide * self.side))[None])
-        return out
+        down, right = self.offsets(picture)
+        return torch.hypot((down + oval.up) / oval.tall, right / oval.wide)
 
 
 def skin_coloured(photo: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ def skin_coloured(photo: Tensor) -> Tensor:
     red, green, blue = photo * 255
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     cb, cr = 128 + (blue - luma) / 1.772, 128 + (red - luma) / 1.402
-    return (cb >= CB[0]) & (cb <= CB[1]) & (cr >= CR[0]) & (cr <= CR[1])
+    inside: Tensor = (cb >= CB[0]) & (cb <= CB[1]) & (cr >= CR[0]) & (cr <= CR[1])
+    return inside
 
 
 def find_faces(photo: Tensor) -> tuple[Face, ...]:

@@ -30,11 +30,13 @@ SPREAD = (
 )
 DARKEST = 20  # L* below which hue says nothing of skin
 PALEST = 0.6  # of the face's mean chroma: below it are walls and paper in warm light
-# In sides of the face: how far from it hands may be, to the left and right and below; a figure of 7.5 heads.
-REACH, BELOW = 2.5, 5.5
+# In sides of the face, from its centre: how far hands may be to the left and right and below (a figure of 7.5 heads),
+# and where the chin is.
+REACH, BELOW, CHIN = 2.5, 5.5, 0.5
 # A patch of the colour that is not joined to the face, as a share of its oval: less is a button, more a wall.
 PARTS = (0.04, 1.0)
-CELLS = 10  # L* and a*, b* units of a cell in which the colours of hair and surroundings are counted
+CELLS = 10  # L*, a* and b* units of a cell in which the colours of hair and surroundings are counted
+SMOOTHED = 0.7  # cells: the deviation of the Gaussian over the counts, so that few pixels fill them
 
 
 def find_skin(photo: Tensor) -> Tensor | None:
@@ -71,49 +73,41 @@ def _skin(colours: Tensor, coloured: Tensor, oval: Tensor, face: Face) -> Tensor
     covariance = torch.cov(ours) + SPREAD**2 * torch.eye(2, dtype=ours.dtype)
     apart = colours[1:].flatten(1) - mean
     distance = (apart * torch.linalg.solve(covariance, apart)).sum(0).view(oval.shape)
-    like = (distance < LIKE) & coloured & (colours[0] > DARKEST) & _near(oval, face)
+    down, right = face.offsets(oval)
+    near = (down > -1) & (down < BELOW) & (right.abs() < REACH)
+    like = (distance < LIKE) & coloured & (colours[0] > DARKEST) & near
     like &= colours[1:].norm(dim=0) > PALEST * mean.norm()
     # What hangs on by a thread of one or two pixels is apart.
     like = torch.from_numpy(binary_opening(like.numpy(), np.ones((3, 3))))
-    below = (torch.arange(len(oval)) + 0.5) / max(oval.shape) > face.y + face.side / 2
     numbers, count = label((like | oval).numpy())
     patches = torch.from_numpy(numbers).long()
     sizes = torch.bincount(patches.flatten(), minlength=count + 1) / oval.sum()
     joined = torch.isin(patches, patches[oval].unique())
-    apart_from_it = (sizes > PARTS[0]) & (sizes < PARTS[1])
-    return like & (joined | apart_from_it[patches] & below[:, None])
-
-
-def _near(oval: Tensor, face: Face) -> Tensor:
-    """Where a person's limbs may be. (h, w) bool."""
-    height, width = oval.shape
-    long_side = max(height, width)
-    y = (torch.arange(height) + 0.5) / long_side - face.y
-    x = (torch.arange(width) + 0.5) / long_side - face.x
-    down = (y > -face.side) & (y < BELOW * face.side)
-    return down[:, None] & (x.abs() < REACH * face.side)
+    hands_size = (sizes > PARTS[0]) & (sizes < PARTS[1])
+    return like & (joined | hands_size[patches] & (down > CHIN))
 
 
 def _hair(colours: Tensor, face_parts: Tensor, face: Face) -> Tensor:
     """What of the head is unlike its surroundings: each colour goes where it is more often. (h, w) bool."""
-    size = face_parts.shape
     distance = face.within(HEAD, face_parts)
     inner = distance < 1
     around = (distance >= 1) & (distance < AROUND)
     # The shoulders are not what hair stands before.
-    y = (torch.arange(size[0]) + 0.5) / max(size) - face.y
-    above = (y < face.side / 2)[:, None]
+    above = face.offsets(face_parts)[0] < CHIN
     head, rest = (face.within(NEAR, face_parts) < 1) & above & ~face_parts, around & above
     if not head.any() or not rest.any():
-        return torch.zeros(size, dtype=torch.bool)
-    cells = ((colours + torch.tensor([0, 110, 110])[:, None, None]) / CELLS).long()
-    shape = (11, 23, 23)
-    index = (cells[0] * shape[1] + cells[1]) * shape[2] + cells[2]
-    counts = []
-    for part in (head, rest):
-        count = torch.bincount(index[part], minlength=shape[0] * shape[1] * shape[2]).view(shape)
-        counts.append(torch.from_numpy(gaussian_filter(count.double().numpy() / int(part.sum()), 0.7)))
-    share = (counts[0] / (counts[0] + counts[1] + 1e-12)).flatten()[index]
-    numbers, _ = label((face_parts | (inner & above & (share > 0.5))).numpy())
+        return torch.zeros_like(face_parts)
+    index = (
+        (colours + torch.tensor([0, 110, 110])[:, None, None]) / CELLS
+    ).long()  # a* and b* are in -110 .. 100
+    ours, theirs = (_frequencies(index[:, part])[tuple(index)] for part in (head, rest))
+    numbers, _ = label((face_parts | (inner & above & (ours > theirs))).numpy())
     patches = torch.from_numpy(numbers)
     return inner & above & torch.isin(patches, patches[face.within(OVAL, face_parts) < 1].unique())
+
+
+def _frequencies(index: Tensor) -> Tensor:
+    """How often each cell of colours is met, its neighbours counting a little. index (3, n) -> (11, 22, 22)."""
+    counts = np.zeros((11, 22, 22))
+    np.add.at(counts, tuple(index.numpy()), 1 / index.shape[1])
+    return torch.from_numpy(gaussian_filter(counts, SMOOTHED))

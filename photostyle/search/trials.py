@@ -26,8 +26,9 @@ from photostyle.evaluation.scores import (
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.masks import MaskSet
-from photostyle.finish import rendered, strengths_of
+from photostyle.finish import protected_in, rendered, strengths_of
 from photostyle.imaging.filters import area_average, size_of
+from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
 from photostyle.materials import full_scene, notes_of, paired, read_all_masks
@@ -48,6 +49,7 @@ class Problem:
     space: tuple[Dimension, ...]
     stages: tuple[tuple[Stage, Scene], ...]
     regions: MaskSet  # of the photo, at the search's full size
+    parts: Parts | None  # of the photo, that keep their colour
     maps: Tensor  # the first canvas's colour maps
     start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
@@ -140,6 +142,7 @@ def prepare(
     final = stages[-1][1].content
     regions = replace(masks[0], masks=area_average(masks[0].masks, *size_of(final)))
     strengths_of(config, final, regions)  # raises where it names no region
+    parts = protected_in(config, photo.pixels, masks[0])
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -156,7 +159,9 @@ def prepare(
     scorer = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
-    return Problem(config, kept, stages, regions, colour_maps(full), first, terms, scorer, identity, notes)
+    return Problem(
+        config, kept, stages, regions, parts, colour_maps(full), first, terms, scorer, identity, notes
+    )
 
 
 def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
@@ -172,7 +177,8 @@ def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
     for step in solve(scene, recipe, encoder=problem.encoder, start=start, stages=problem.stages):
         canvas = step.image
     assert canvas is not None  # a problem has stages
-    picture = rendered(recipe, scene.content, canvas, strengths_of(recipe, scene.content, problem.regions))
+    strength = strengths_of(recipe, scene.content, problem.regions)
+    picture = rendered(recipe, scene.content, canvas, strength, problem.parts)
     return Solution(picture.cpu(), *_scores(problem, picture))
 
 
