@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy  # which loads scipy.ndimage when it is first used: only where there is a face
 import torch
-from scipy.ndimage import binary_opening, gaussian_filter, label
 from torch import Tensor
 
 from photostyle.imaging.filters import fit_within, resize, size_of
@@ -78,8 +78,8 @@ def _skin(colours: Tensor, coloured: Tensor, oval: Tensor, face: Face) -> Tensor
     like = (distance < LIKE) & coloured & (colours[0] > DARKEST) & near
     like &= colours[1:].norm(dim=0) > PALEST * mean.norm()
     # What hangs on by a thread of one or two pixels is apart.
-    like = torch.from_numpy(binary_opening(like.numpy(), np.ones((3, 3))))
-    numbers, count = label((like | oval).numpy())
+    like = torch.from_numpy(scipy.ndimage.binary_opening(like.numpy(), np.ones((3, 3))))
+    numbers, count = scipy.ndimage.label((like | oval).numpy())
     patches = torch.from_numpy(numbers).long()
     sizes = torch.bincount(patches.flatten(), minlength=count + 1) / oval.sum()
     joined = torch.isin(patches, patches[oval].unique())
@@ -101,7 +101,7 @@ def _hair(colours: Tensor, face_parts: Tensor, face: Face) -> Tensor:
         (colours + torch.tensor([0, 110, 110])[:, None, None]) / CELLS
     ).long()  # a* and b* are in -110 .. 100
     ours, theirs = (_frequencies(index[:, part])[tuple(index)] for part in (head, rest))
-    numbers, _ = label((face_parts | (inner & above & (ours > theirs))).numpy())
+    numbers, _ = scipy.ndimage.label((face_parts | (inner & above & (ours > theirs))).numpy())
     patches = torch.from_numpy(numbers)
     return inner & above & torch.isin(patches, patches[face.within(OVAL, face_parts) < 1].unique())
 
@@ -110,4 +110,4 @@ def _frequencies(index: Tensor) -> Tensor:
     """How often each cell of colours is met, its neighbours counting a little. index (3, n) -> (11, 22, 22)."""
     counts = np.zeros((11, 22, 22))
     np.add.at(counts, tuple(index.numpy()), 1 / index.shape[1])
-    return torch.from_numpy(gaussian_filter(counts, SMOOTHED))
+    return torch.from_numpy(scipy.ndimage.gaussian_filter(counts, SMOOTHED))
