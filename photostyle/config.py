@@ -86,6 +86,9 @@ class LookSettings:
     region_strength: tuple[str, ...] = ()
     """strengths of single regions by their names in the photo's mask, as in sky=0.5 person=0.2; the others have
     --strength"""
+    protect: tuple[str, ...] = ("skin",)
+    """what keeps its own hue, within 5 degrees, and its order of light and dark: skin, found where a face is seen from
+    the front (with eyes, teeth and hair), regions of the photo's mask by their names, or none"""
     preserve_luminance: bool = False
     """keep the photo's lightness (CIELAB L*) in every pixel and take only the reference's colours"""
 

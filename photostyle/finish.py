@@ -1,9 +1,12 @@
-"""What comes after the optimisation: how far to go in each region, and the picture at the photo's own size."""
+"""What comes after the optimisation: how far to go where, what keeps its colour, and the picture at its own size."""
 
 from torch import Tensor
 
 from photostyle.config import Recipe
+from photostyle.files.masks import MaskSet
+from photostyle.imaging.protection import Parts, protect
 from photostyle.imaging.rendering import render
+from photostyle.regions.parts import find_parts
 from photostyle.regions.relation import Dial
 from photostyle.regions.strength import strength_map
 
@@ -13,9 +16,19 @@ def strengths_of(recipe: Recipe, photo: Tensor, masks: Tensor, how: Dial) -> flo
     return strength_map(photo, masks, how.strength, how.boldness, recipe.feather)
 
 
-def rendered(recipe: Recipe, photo: Tensor, solved: Tensor, strength: float | Tensor) -> Tensor:
-    """The picture to write, as configured. photo (3, H, W), solved (3, h, w), strength: one or (H, W) -> (3, H, W)."""
-    return render(
+def protected_in(recipe: Recipe, photo: Tensor, regions: MaskSet) -> Parts | None:
+    """What keeps its own colour in a photo (3, H, W) whose mask has these regions; None where there is nothing."""
+    return find_parts(photo, regions, recipe.protect, recipe.feather)
+
+
+def rendered(
+    recipe: Recipe, photo: Tensor, solved: Tensor, strength: float | Tensor, parts: Parts | None = None
+) -> Tensor:
+    """The picture to write, as configured. photo (3, H, W), solved (3, h, w) -> (3, H, W).
+
+    strength: one or (H, W), see `strengths_of`; parts: see `protected_in`.
+    """
+    picture = render(
         photo,
         solved,
         strength=strength,
@@ -23,3 +36,6 @@ def rendered(recipe: Recipe, photo: Tensor, solved: Tensor, strength: float | Te
         smooth_edge=recipe.smooth_edge,
         preserve_luminance=recipe.preserve_luminance,
     )
+    if parts is None:
+        return picture
+    return protect(photo, picture.clone() if picture is solved else picture, parts)

@@ -42,7 +42,7 @@ class Work:
     """What a run is of: pixels (height, width) of the photo and of each reference, regions, and whether VGG is used.
 
     libraries: bytes of the process without pictures; on a card, whose memory holds none of it, 0. mapped: whether
-    strength differs from pixel to pixel.
+    strength differs from pixel to pixel. protected: whether part of the photo keeps its colour.
     """
 
     photo: tuple[int, int]
@@ -51,6 +51,7 @@ class Work:
     network: bool = False
     libraries: int = PROCESS
     mapped: bool = False
+    protected: bool = False
 
 
 def estimate(recipe: Recipe, work: Work, size: int | None = None) -> int:
@@ -92,7 +93,7 @@ def _solving(recipe: Recipe, work: Work, size: int) -> int:
 
 def _finishing(recipe: Recipe, work: Work) -> int:
     """The result with what it is made of: where nothing is solved, also the canvas that is then blended."""
-    blended = recipe.preserve_luminance or recipe.strength not in (None, 1) or work.mapped
+    blended = recipe.preserve_luminance or recipe.strength not in (None, 1) or work.mapped or work.protected
     maps = MASK * work.mapped
     return _pixels(work.photo) * (PICTURE * (1 + blended) + maps + WRITTEN + STRIPS)
 

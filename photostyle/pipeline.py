@@ -12,8 +12,9 @@ from photostyle.errors import ComputationError
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
-from photostyle.finish import rendered, strengths_of
+from photostyle.finish import protected_in, rendered, strengths_of
 from photostyle.imaging.filters import size_of
+from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
@@ -25,6 +26,7 @@ from photostyle.optimisers import Diverged, Step
 from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
+from photostyle.regions.parts import notes_on
 from photostyle.regions.relation import Dial, dial
 from photostyle.solver import MakeObjective, restrained, solve, starting
 from photostyle.validate import check
@@ -48,6 +50,7 @@ class Result:
     precision: Precision | None  # what the network computed in; None without one
     device: str
     threads: int
+    protected: dict[str, float]  # what keeps its own colour, and its share of the photo
     trace: list[dict[str, Any]] = field(default_factory=list)  # one entry per evaluation
     notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
     ended: str = "done"  # "done", "interrupted", or why the computation failed
@@ -88,8 +91,9 @@ def transfer(
     guidance = paired(config, photo, references, masks)
     related, by_region = related_regions(config, photo, references, masks[0], guidance)
     how = dial(related, config.boldness, config.strength, by_region)
-    check_memory(config, _work(photo, references, how, encoder, device), free_memory(device))
-    notes = notes_of((photo, *references), masks, guidance)
+    parts = protected_in(config, photo.pixels, masks[0])
+    check_memory(config, _work(photo, references, how, encoder, device, parts), free_memory(device))
+    notes = (*notes_of((photo, *references), masks, guidance), *notes_on(parts))
     if not how.full:
         notes = (*notes, f"how far: {how}")
     for note in notes:
@@ -116,7 +120,7 @@ def transfer(
     if canvas is None:
         canvas = start(scene)
     return Result(
-        rendered(config, scene.content, canvas, strength).cpu(),
+        rendered(config, scene.content, canvas, strength, parts).cpu(),
         photo,
         references,
         guidance,
@@ -127,6 +131,7 @@ def transfer(
         None if encoder is None else encoder.precision,
         str(device),
         torch.get_num_threads(),
+        {} if parts is None else parts.shares,
         trace,
         notes,
         ended,
@@ -139,11 +144,19 @@ def _work(
     how: Dial,
     encoder: Encoder | None,
     device: torch.device,
+    parts: Parts | None,
 ) -> Work:
     sizes = tuple(size_of(each.pixels) for each in references)
     libraries = 0 if device.type == "cuda" else PROCESS
-    mapped = not how.uniform
-    return Work(size_of(photo.pixels), sizes, len(how.names), encoder is not None, libraries, mapped)
+    return Work(
+        size_of(photo.pixels),
+        sizes,
+        len(how.names),
+        encoder is not None,
+        libraries,
+        mapped=not how.uniform,
+        protected=parts is not None,
+    )
 
 
 def _objectives(recipe: Recipe, encoder: Encoder | None, terms: Sequence[type[Term]]) -> MakeObjective:

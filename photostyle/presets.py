@@ -77,6 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "photorealism_epsilon": 1e-7,
         "smooth_radius": 15,
         "smooth_edge": 0.01,
+        "protect": ("none",),
     },
 }
 

@@ -10,6 +10,7 @@ from photostyle.config import TERMS, Config, Inputs, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import layers_down_to
 from photostyle.losses.term import Term, weights_of
+from photostyle.regions.parts import check_protect
 from photostyle.regions.strength import region_strengths
 
 
@@ -33,6 +34,7 @@ def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
             if not 0 <= value < math.inf:
                 raise PhotostyleError(f"{_option(name)} is {value}; a weight must be finite and not negative")
     region_strengths(recipe.region_strength)
+    check_protect(recipe.protect)
     _check_terms(recipe, terms)
 
 

@@ -57,6 +57,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "consistency_bold": ({}, 0.006, 1.0, "picture"),
     "consistency_luma": ({"boldness": 0.5}, 0.3, 1.0, "picture"),
     "region_strength": (REGIONS, (), ("0000ff=0.5",), "picture"),
+    "protect": (REGIONS, ("skin",), ("0000ff",), "picture"),
     "preserve_luminance": ({}, False, True, "picture"),
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),

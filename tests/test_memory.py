@@ -31,6 +31,7 @@ def test_an_estimate_grows_with_everything_that_is_held():
         estimate(INSTANT, Work((4000, 6000), ((427, 640),), 5)),
         estimate(recipe("instant", preserve_luminance=True), PHOTO),
         estimate(INSTANT, replace(PHOTO, mapped=True)),
+        estimate(INSTANT, replace(PHOTO, protected=True)),
     ]
     assert all(each > least for each in more)
     sizes = [estimate(PATCHES, PHOTO, size) for size in (1024, 2048, 4096)]

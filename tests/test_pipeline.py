@@ -311,6 +311,60 @@ def test_preserved_luminance_takes_the_references_colours_under_the_photos_light
     assert np.linalg.norm(means[0] - means[2]) < 0.5 * np.linalg.norm(means[1] - means[2])
 
 
+# People
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> dict[str, Any]:
+    """A portrait, a blue-green reference, and where the face is: within its oval, away from its border."""
+    photo = data.astronaut()
+    sea = np.stack(np.meshgrid(np.linspace(0, 255, 96), np.linspace(255, 128, 72)), -1).astype(np.uint8)
+    reference = np.dstack((np.zeros_like(sea[..., 0]), sea[..., 1], sea[..., 0]))
+    inside = np.zeros((512, 512), bool)
+    inside[85:165, 195:255] = True
+    return {"content": photo, "style": reference, "masks": "none", "device": "cpu"} | {"inside": inside}
+
+
+def hue_shift(result: Result, inside: np.ndarray) -> tuple[float, np.ndarray]:
+    """Degrees of CIELAB hue between the means over a part, and in each of its pixels that have a hue."""
+    before, after = (
+        rgb2lab(image.double().numpy(), channel_axis=0)[1:, inside]
+        for image in (result.photo.pixels, result.image)
+    )
+    z, w = before[0] + 1j * before[1], after[0] + 1j * after[1]
+    shifts = np.abs(np.degrees(np.angle(w * z.conj())))
+    return float(np.abs(np.degrees(np.angle(w.mean() * z.mean().conj())))), shifts[np.abs(z) > 8]
+
+
+@pytest.mark.parametrize("preset", ["instant", "patches"])
+def test_a_face_keeps_its_hue_under_a_green_sea(astronaut: dict[str, Any], preset: str) -> None:
+    given = dict(astronaut)
+    inside = given.pop("inside")
+    given |= {"size": 64, "coarsest": 64, "iterations": (2 if preset == "patches" else 0,)}
+    said: list[str] = []
+    kept = transfer(configure(preset, **given), say=said.append)
+    mean, shifts = hue_shift(kept, inside)
+    assert mean < 5 and np.percentile(shifts, 95) < 5
+    assert kept.protected["skin"] == pytest.approx(0.07, abs=0.02)
+    assert sum("skin found" in note and "--protect none" in note for note in said) == 1
+    let_go = transfer(configure(preset, protect=("none",), **given))
+    assert hue_shift(let_go, inside)[0] > 30 and let_go.protected == {}
+    # Below the face, past its soft border, nothing knows of it.
+    assert torch.equal(kept.image[:, 300:], let_go.image[:, 300:])
+
+
+def test_a_face_has_less_of_the_strength_in_no_other_way(astronaut: dict[str, Any]) -> None:
+    """At strength 0 it is the photo; with the photo's luminance preserved it has that too."""
+    given = {name: value for name, value in astronaut.items() if name != "inside"}
+    nothing = transfer(configure("instant", strength=0.0, **given))
+    torch.testing.assert_close(nothing.image, nothing.photo.pixels, rtol=0, atol=1e-4)
+    same_light = transfer(configure("instant", preserve_luminance=True, **given))
+    ours, photo = (
+        rgb2lab(each.double().numpy(), channel_axis=0) for each in (same_light.image, same_light.photo.pixels)
+    )
+    assert np.abs(ours[0] - photo[0])[astronaut["inside"]].max() < 0.5
+
+
 # Starts
 
 

@@ -78,9 +78,10 @@ def config(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         {"coarsest": 32, "iterations": (2, 1)},
         {"preset": "photoreal", "weights": "vgg.pth", "pooling": "average"},
         {"region_strength": ("0000ff=0.5",), "smooth_radius": 2, "preserve_luminance": True},
+        {"protect": ("0000ff",)},
         {"masks": ("none",), "start": "noise"},
     ],
-    ids=["patches", "two stages", "photoreal", "rendered", "no masks"],
+    ids=["patches", "two stages", "photoreal", "rendered", "protected", "no masks"],
 )
 def test_a_trial_makes_the_picture_that_transfer_makes(settings: dict, config: Callable[..., Config]) -> None:
     """The photo is as small as the search, so that both have the same pixels to write."""

@@ -20,6 +20,7 @@ Options = TypeVar("Options")
 HELP = {"-h", "--help"}
 LISTS = {  # and what to do where one is empty
     "--iterations": "has no numbers; give one for each stage, or leave it out",
+    "--protect": "names nothing; give skin, names of regions, or none",
     "--region-strength": "names no region; give NAME=STRENGTH, and leave out the # of a colour, which begins a comment "
     "in a shell: 0000ff=0.5",
     "--style": "names no file; name one reference photograph or more",

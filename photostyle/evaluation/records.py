@@ -49,6 +49,7 @@ def make_record(
         **({"references": _references(config, result)} if len(result.references) > 1 else {}),
         "size": {"width": result.photo.width, "height": result.photo.height},
         "regions": regions(result.guidance, result.how),
+        "protected": result.protected,
         "notes": list(result.notes),
         "seconds": seconds,
         "stages": list(stages_of(result)),
@@ -123,9 +124,9 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
 def _before_there_was() -> dict[str, Any]:
     """What stands for settings that a record lacks because it is older: a term that there was not had no weight.
 
-    Without a dial every region went all of the way.
+    Without a dial every region went all of the way, and nothing was protected.
     """
-    values: dict[str, Any] = {"boldness": 1.0}
+    values: dict[str, Any] = {"boldness": 1.0, "protect": ["none"]}
     for term in TERMS:
         none: dict[str, Any] = {
             name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights

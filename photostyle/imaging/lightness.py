@@ -46,8 +46,12 @@ def _keep(photo: Tensor, picture: Tensor) -> Tensor:
     luminance = torch.einsum("c,chw->hw", _matrix(XYZ_FROM_RGB, photo)[1], linear_light(photo))
     x, y, z = _root(_relative_xyz(linear_light(picture)))
     # a* / 500 and -b* / 200 from grey outwards.
-    rays = torch.stack((luminance, _root(luminance), x - y, z - y))
-    mixed = _mix(rays, torch.ones_like(luminance))
+    return _shown(torch.stack((luminance, _root(luminance), x - y, z - y)))
+
+
+def _shown(rays: Tensor) -> Tensor:
+    """sRGB of as much of each ray's chroma as there is. (4, ...) -> (3, ...)."""
+    mixed = _mix(rays, torch.ones_like(rays[0]))
     outside = ~_in_gamut(mixed)
     mixed[:, outside] = _mix(rays[:, outside], _greatest_share(rays[:, outside]))
     return encode_light(mixed.clamp(0, 1))
@@ -100,6 +104,22 @@ def lab(image: Tensor) -> Tensor:
     line = LAB_LINE_SLOPE * relative + LAB_LINE_START
     x, y, z = torch.where(relative > LAB_LINE_END, relative.clamp(min=LAB_LINE_END) ** (1 / 3), line)
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
+def to_lab(image: Tensor) -> Tensor:
+    """CIELAB as `from_lab` undoes it. (3, ...) sRGB in [0, 1] -> float64.
+
+    Differs from `lab` in the fifth digit: here the matrix's own white is white, and what sRGB can show stays that.
+    """
+    x, y, z = _root(_relative_xyz(linear_light(image.double())))
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+
+def from_lab(colour: Tensor) -> Tensor:
+    """sRGB in [0, 1] of a colour in CIELAB, with less chroma where sRGB has no such colour. (3, ...) -> (3, ...)."""
+    lightness, a, b = colour
+    root = (lightness + 16) / 116
+    return _shown(torch.stack((_cube(root), root, a / 500, -b / 200)))
 
 
 def _relative_xyz(linear: Tensor) -> Tensor:

@@ -68,16 +68,17 @@ def named_regions(entries: Iterable[str], names: Sequence[str]) -> dict[str, flo
     for a name that the photo's mask does not have, and for one that is given twice.
     """
     given = region_strengths(entries)
-    named = {_name(entry, names): strength for entry, strength in given.items()}
+    named = {names[row_of(entry, names, "--region-strength")]: each for entry, each in given.items()}
     if len(named) < len(given):
         raise PhotostyleError("--region-strength names a colour with and without its #; give it one strength")
     return named
 
 
-def _name(entry: str, names: Sequence[str]) -> str:
-    for spelling in (entry, f"#{entry}"):
+def row_of(name: str, names: Sequence[str], option: str) -> int:
+    """Which of the photo's regions an option names, a colour with or without its #. Raises PhotostyleError."""
+    for spelling in (name, f"#{name}"):
         if spelling in names:
-            return spelling
+            return names.index(spelling)
     raise PhotostyleError(
-        f"--region-strength names {entry}, which is no region of the photo; there are: {', '.join(names)}"
+        f"{option} names {name}, which is no region of the photo; there are: {', '.join(names)}"
     )

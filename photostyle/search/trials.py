@@ -25,8 +25,9 @@ from photostyle.evaluation.scores import (
     score_encoder,
 )
 from photostyle.files.arrays import read_photograph
-from photostyle.finish import rendered, strengths_of
+from photostyle.finish import protected_in, rendered, strengths_of
 from photostyle.imaging.filters import size_of
+from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
 from photostyle.materials import full_scene, notes_of, paired, read_all_masks, related_regions
@@ -49,6 +50,7 @@ class Problem:
     stages: tuple[tuple[Stage, Scene], ...]
     relation: Relation  # how related the regions are, which says how far each goes
     by_region: Mapping[str, float]  # strengths that were asked for by name
+    parts: Parts | None  # of the photo, that keep their colour
     start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
     scorer: Encoder | None  # of the style score
@@ -144,6 +146,7 @@ def prepare(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
+    parts = protected_in(config, photo.pixels, masks[0])
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -160,7 +163,7 @@ def prepare(
     scorer = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
-    return Problem(config, kept, stages, related, by_region, first, terms, scorer, identity, notes)
+    return Problem(config, kept, stages, related, by_region, parts, first, terms, scorer, identity, notes)
 
 
 def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
@@ -181,7 +184,7 @@ def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
         canvas = step.image
     assert canvas is not None  # a problem has stages
     strength = strengths_of(recipe, scene.content, scene.content_masks, how)
-    picture = rendered(recipe, scene.content, canvas, strength)
+    picture = rendered(recipe, scene.content, canvas, strength, problem.parts)
     return Solution(picture.cpu(), *_scores(problem, picture))
 
 
