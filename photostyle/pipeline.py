@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import ComputationError
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import Picture
+from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
 from photostyle.finish import rendered, strengths_of
 from photostyle.imaging.filters import size_of
@@ -28,6 +28,8 @@ from photostyle.regions.mixture import only
 from photostyle.solver import MakeObjective, solve, starting
 from photostyle.validate import check
 
+# What a transfer goes through, in this order; masks are made where none are given.
+Part = Literal["masks", "solve", "render"]
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
 MaskMaker = Callable[[Picture, Sequence[Picture]], tuple[str, ...]]
 
@@ -49,6 +51,7 @@ class Result:
     trace: list[dict[str, Any]] = field(default_factory=list)  # one entry per evaluation
     notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
     ended: str = "done"  # "done", "interrupted", or why the computation failed
+    solved: Tensor | None = None  # (3, h, w), what was rendered, on the CPU; None where nothing was evaluated
 
     @property
     def reference(self) -> Picture:
@@ -63,11 +66,15 @@ def transfer(
     make_masks: MaskMaker | None = None,
     terms: Sequence[type[Term]] = TERMS,
     objective: MakeObjective | None = None,
+    enter: Callable[[Part], None] = lambda part: None,
+    solved: Tensor | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, or of several, region by region.
 
-    watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks.
+    watch is called after every evaluation, say with each note as it arises, enter as each part of the work begins (what
+    is given was found good by then); make_masks, where given, makes the masks.
     terms: of the recipe's objective; objective: another one in its place, see `solve`.
+    solved: `Result.solved` of an earlier run of these inputs, which is rendered without a new solve.
     Threads and determinism are the process's own, see `process.prepared`.
     A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
     Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
@@ -78,9 +85,11 @@ def transfer(
     photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
     given = None if make_masks else read_all_masks(config.masks, photo, references)
-    loaded = weights_for(config, terms, say)
+    loaded = None if solved is not None else weights_for(config, terms, say)
     encoder = encoder_for(config, loaded, terms, device)
     # Masks are made last: work is not begun before all that is given was found good.
+    if make_masks:
+        enter("masks")
     names = make_masks(photo, references) if make_masks else config.masks
     masks = given or read_all_masks(names, photo, references)
     guidance = paired(config, photo, references, masks)
@@ -90,23 +99,15 @@ def transfer(
         say(note)
     scene = full_scene(photo, references, guidance, device)
     strength = strengths_of(config, scene.content, masks[0])
-
-    canvas, trace, ended = None, [], "done"
     start = starting(scene, config, first)
-    try:
-        for step in solve(scene, config, objective or _objectives(config, encoder, terms), start=start):
-            canvas = step.image
-            trace.append(_entry(step))
-            watch(step)
-    except KeyboardInterrupt:
-        ended = "interrupted"
-    except Diverged as error:
-        canvas, ended = error.image, str(error)
-    except torch.OutOfMemoryError as error:
-        raise ComputationError(_out_of_memory(config, error)) from error
-
-    if canvas is None:
-        canvas = start(scene)
+    trace, ended = list[dict[str, Any]](), "done"
+    if solved is None:
+        enter("solve")
+        steps = solve(scene, config, objective or _objectives(config, encoder, terms), start=start)
+        solved, ended = _followed(steps, watch, trace, config)
+    enter("render")
+    # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
+    canvas = start(scene) if solved is None else as_kept(solved).to(device)
     return Result(
         rendered(config, scene.content, canvas, strength).cpu(),
         photo,
@@ -121,7 +122,27 @@ def transfer(
         trace,
         notes,
         ended,
+        None if solved is None else canvas.cpu(),
     )
+
+
+def _followed(
+    steps: Iterator[Step], watch: Callable[[Step], None], trace: list[dict[str, Any]], config: Config
+) -> tuple[Tensor | None, str]:
+    """Go through the steps, each watched and traced. Returns the last good picture, if any, and how it ended."""
+    solved = None
+    try:
+        for step in steps:
+            solved = step.image
+            trace.append(_entry(step))
+            watch(step)
+    except KeyboardInterrupt:
+        return solved, "interrupted"
+    except Diverged as error:
+        return error.image, str(error)
+    except torch.OutOfMemoryError as error:
+        raise ComputationError(_out_of_memory(config, error)) from error
+    return solved, "done"
 
 
 def _work(
