@@ -12,6 +12,7 @@ from photostyle.cli import main
 from photostyle.cli import run as command_run
 from photostyle.cli.console import BAD_INPUT, DONE, INTERRUPTED
 from photostyle.config import Config
+from photostyle.errors import PhotostyleError
 from photostyle.scene import Scene
 
 QUICK = "--masks none --size 64 --coarsest 64 --iterations 2 --no-metrics --device cpu --threads 1".split()
@@ -155,9 +156,26 @@ def test_an_interrupt_after_an_evaluation_leaves_the_best_so_far(
 def test_there_is_none_where_nobody_waits_for_it(
     photographs: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("photostyle.cli.first.FirstPicture.write", lambda self: pytest.fail("it was written"))
+    monkeypatch.setattr("photostyle.cli.first.FirstPicture.shown", lambda self: pytest.fail("it was written"))
     quick = [word for word in QUICK if "instant" not in words or word not in ("--iterations", "2")]
     assert main(["photo.jpg", "sunset.jpg", *quick, *words]) == DONE
+
+
+def test_a_run_goes_on_without_it(photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise PhotostyleError("it needs more memory")
+
+    monkeypatch.setattr("photostyle.cli.first.transfer", refuse)
+    assert main(["photo.jpg", "sunset.jpg", *QUICK]) == DONE
+    assert "note: no first picture: it needs more memory" in capsys.readouterr().err
+
+
+def test_an_interrupt_during_the_sheet_does_not_cost_the_picture(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_run, "show_regions", interrupt)
+    assert main(["photo.jpg", "sunset.jpg", *QUICK]) == DONE
+    assert record("photo-sunset.json")["ended"] == "done"
 
 
 def test_bad_input_is_found_before_it(photographs: Path) -> None:

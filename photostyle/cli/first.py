@@ -7,6 +7,7 @@ from typing import Any
 
 from photostyle.cli.outputs import record_path
 from photostyle.config import Config
+from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import make_record, write_record
 from photostyle.files.images import Picture, write_image
 from photostyle.pipeline import transfer
@@ -43,8 +44,19 @@ class FirstPicture:
         self.wanted = config.first_picture and not config.quiet and any(config.evaluations)
         self.written = False
 
-    def write(self) -> None:
-        """Write picture and record; each replaces an older one whole."""
+    def shown(self) -> str:
+        """Write it, once, and return what there is to say; the run goes on without it where it cannot be made."""
+        self.wanted = False
+        try:
+            self._write()
+        except (
+            PhotostyleError
+        ) as error:  # above all too little memory for a closed form of a very large photo
+            return f"note: no first picture: {error}"
+        return f"first picture: {self.config.output}; it is being refined"
+
+    def _write(self) -> None:
+        """Picture and record; each replaces an older one whole."""
         began, output = time.perf_counter(), self.config.output
         asked = dataclasses.replace(self.config, content=self.photo, style=self.references)
         result = transfer(asked)

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -208,9 +208,8 @@ def _watched(
     evaluations = 0
 
     def enter(part: Part) -> None:
-        if part != "render" and not first.written and first.wanted:
-            first.write()
-            display.aside(f"first picture: {config.output}; it is being refined")
+        if part != "render" and first.wanted:
+            display.aside(first.shown())
         display.enter(part)
 
     def watch(step: Step) -> None:
@@ -230,7 +229,8 @@ def _finish(config: Config, result: Result, seconds: float) -> int:
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
         print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
-    show_regions(config, result)
+    with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
+        show_regions(config, result)
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
