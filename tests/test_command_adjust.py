@@ -14,7 +14,9 @@ from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT, DONE
 from photostyle.files.images import sha256_of
 
-QUICK = "--size 48 --coarsest 48 --iterations 3 --no-metrics --device cpu --threads 1 --quiet".split()
+QUICK = (
+    "--size 48 --coarsest 48 --iterations 3 --no-metrics --no-region-sheet --device cpu --threads 1 --quiet"
+).split()
 MASKS = ["--masks", "mask.png", "their-mask.png"]
 
 

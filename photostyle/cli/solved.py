@@ -15,7 +15,9 @@ from photostyle.pipeline import Result
 def keep_solved(config: Config, result: Result) -> dict[str, str] | None:
     """Write it and return path and SHA-256, for the record; None where nothing was solved or it is not to be kept.
 
-    With 16 bits, as `transfer` has rounded it: what is rendered from the file has the bytes of the run.
+    With 16 bits, as `transfer` has rounded it: what is rendered from the file has the bytes of the run. (Rounding moves
+    2 in 10,000 samples of an 8-bit result by one level, seen at 535x426 solved at 256 and 512 px; float32 would be two
+    times the file.)
     """
     if result.solved is None or not config.keep_solved:
         return None
