@@ -161,6 +161,12 @@ class RunOptions:
     """CPU threads; 0: torch's own choice. Another number may change the last bits"""
     save_every: Count = 0
     """write the unfinished picture beside the output every N evaluations; 0: never"""
+    first_picture: bool = True
+    """write a picture of the colours alone at once, which the finished one replaces; not with --quiet"""
+    keep_solved: bool = True
+    """keep the small picture that was solved beside the output, for `photostyle adjust`"""
+    region_sheet: bool = True
+    """where there are several regions, draw them beside the output over photo and references"""
     plot: bool = False
     """draw the loss curves beside the output"""
     metrics: bool = True

@@ -3,10 +3,8 @@
 from torch import Tensor
 
 from photostyle.config import Recipe
-from photostyle.files.masks import MaskSet
 from photostyle.imaging.protection import Parts, protect
 from photostyle.imaging.rendering import render
-from photostyle.regions.parts import find_parts
 from photostyle.regions.relation import Dial
 from photostyle.regions.strength import strength_map
 
@@ -16,17 +14,12 @@ def strengths_of(recipe: Recipe, photo: Tensor, masks: Tensor, how: Dial) -> flo
     return strength_map(photo, masks, how.strength, how.boldness, recipe.feather)
 
 
-def protected_in(recipe: Recipe, photo: Tensor, regions: MaskSet) -> Parts | None:
-    """What keeps its own colour in a photo (3, H, W) whose mask has these regions; None where there is nothing."""
-    return find_parts(photo, regions, recipe.protect, recipe.feather)
-
-
 def rendered(
     recipe: Recipe, photo: Tensor, solved: Tensor, strength: float | Tensor, parts: Parts | None = None
 ) -> Tensor:
     """The picture to write, as configured. photo (3, H, W), solved (3, h, w) -> (3, H, W).
 
-    strength: one or (H, W), see `strengths_of`; parts: see `protected_in`.
+    strength: one or (H, W), see `strengths_of`; parts: what keeps its own colour in the photo.
     """
     picture = render(
         photo,

@@ -1,6 +1,7 @@
 """What a transfer is made of, read and put together: photographs, regions, and which takes its style from which."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,9 +10,11 @@ from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet, read_masks, whole_picture
+from photostyle.imaging.protection import Parts
 from photostyle.regions.guidance import Guidance, pair_with_references
 from photostyle.regions.mixture import Reference
-from photostyle.regions.relation import Relation, relation
+from photostyle.regions.parts import find_parts, notes_on
+from photostyle.regions.relation import Dial, Relation, dial, relation
 from photostyle.regions.strength import named_regions
 from photostyle.scene import Scene
 
@@ -80,17 +83,32 @@ def notes_of(pictures: Sequence[Picture], masks: Sequence[MaskSet], guidance: Gu
     return (*(text for notes in read for text in notes), *guidance.notes)
 
 
-def related_regions(
-    recipe: Recipe,
-    photo: Picture,
-    references: Sequence[Picture],
-    regions: MaskSet,
-    guidance: Guidance,
-) -> tuple[Relation, dict[str, float]]:
-    """How related the regions are, and the strengths that the recipe gives some of them by name.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be done with the regions: pairs, how far each goes, what keeps its colour, and what to say of it."""
 
-    regions: those of the photo's own mask. Raises PhotostyleError for a name that none of them has.
-    """
+    guidance: Guidance
+    related: Relation
+    by_region: dict[str, float]  # strengths that were asked for by name
+    how: Dial
+    parts: Parts | None  # of the photo, that keep their colour
+    notes: tuple[str, ...]
+
+
+def planned(recipe: Recipe, photo: Picture, references: Sequence[Picture], masks: Sequence[MaskSet]) -> Plan:
+    """A plan for pictures with their regions, the photo's first. Raises PhotostyleError for names of no region."""
+    guidance = paired(recipe, photo, references, masks)
+    related = relation(photo.pixels, [each.pixels for each in references], guidance)
+    by_region = _strengths(recipe, masks[0], guidance)
+    how = dial(related, recipe.boldness, recipe.strength, by_region)
+    parts = find_parts(photo.pixels, masks[0], recipe.protect, recipe.feather)
+    said = () if how.full else (f"how far: {how}",)
+    notes = (*notes_of((photo, *references), masks, guidance), *notes_on(parts), *said)
+    return Plan(guidance, related, by_region, how, parts, notes)
+
+
+def _strengths(recipe: Recipe, regions: MaskSet, guidance: Guidance) -> dict[str, float]:
+    """The strengths that the recipe gives regions of the photo's mask by name."""
     by_region = named_regions(recipe.region_strength, regions.names)
     if lost := [
         pair for pair in guidance.pairs if pair.name in by_region and pair.name not in guidance.names
@@ -99,7 +117,7 @@ def related_regions(
             f"--region-strength names {lost[0].name}, which covers {lost[0].content_share:.2%} of the photo and is no "
             "region of its own; leave it out"
         )
-    return relation(photo.pixels, [each.pixels for each in references], guidance), by_region
+    return by_region
 
 
 def full_scene(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,27 +10,27 @@ from torch import Tensor
 from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import ComputationError
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import Picture
+from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
-from photostyle.finish import protected_in, rendered, strengths_of
+from photostyle.finish import rendered, strengths_of
 from photostyle.imaging.filters import size_of
-from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights
-from photostyle.materials import full_scene, mask_paths, notes_of, paired, read_all_masks, related_regions
+from photostyle.materials import Plan, full_scene, mask_paths, planned, read_all_masks
 from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
 from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
-from photostyle.regions.parts import notes_on
-from photostyle.regions.relation import Dial, dial
+from photostyle.regions.relation import Dial
 from photostyle.solver import MakeObjective, restrained, solve, starting
 from photostyle.validate import check
 
+# What a transfer goes through, in this order; masks are made where none are given.
+Part = Literal["masks", "solve", "render"]
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
 MaskMaker = Callable[[Picture, Sequence[Picture]], tuple[str, ...]]
 
@@ -54,6 +54,7 @@ class Result:
     trace: list[dict[str, Any]] = field(default_factory=list)  # one entry per evaluation
     notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
     ended: str = "done"  # "done", "interrupted", or why the computation failed
+    solved: Tensor | None = None  # (3, h, w), what was rendered, on the CPU; None where nothing was evaluated
 
     @property
     def reference(self) -> Picture:
@@ -68,11 +69,15 @@ def transfer(
     make_masks: MaskMaker | None = None,
     terms: Sequence[type[Term]] = TERMS,
     objective: MakeObjective | None = None,
+    enter: Callable[[Part], None] = lambda part: None,
+    solved: Tensor | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, or of several, region by region.
 
-    watch is called after every evaluation, say with each note as it arises; make_masks, where given, makes the masks.
+    watch is called after every evaluation, say with each note as it arises, enter as each part of the work begins (what
+    is given was found good by then); make_masks, where given, makes the masks.
     terms: of the recipe's objective; objective: another one in its place, see `solve`.
+    solved: `Result.solved` of an earlier run of these inputs, which is rendered without a new solve.
     Threads and determinism are the process's own, see `process.prepared`.
     A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
     Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
@@ -83,79 +88,87 @@ def transfer(
     photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
     given = None if make_masks else read_all_masks(config.masks, photo, references)
-    loaded = weights_for(config, terms, say)
+    loaded = None if solved is not None else weights_for(config, terms, say)
     encoder = encoder_for(config, loaded, terms, device)
     # Masks are made last: work is not begun before all that is given was found good.
+    if make_masks:
+        enter("masks")
     names = make_masks(photo, references) if make_masks else config.masks
     masks = given or read_all_masks(names, photo, references)
-    guidance = paired(config, photo, references, masks)
-    related, by_region = related_regions(config, photo, references, masks[0], guidance)
-    how = dial(related, config.boldness, config.strength, by_region)
-    parts = protected_in(config, photo.pixels, masks[0])
-    check_memory(config, _work(photo, references, how, encoder, device, parts), free_memory(device))
-    notes = (*notes_of((photo, *references), masks, guidance), *notes_on(parts))
-    if not how.full:
-        notes = (*notes, f"how far: {how}")
-    for note in notes:
+    plan = planned(config, photo, references, masks)
+    check_memory(config, _work(photo, references, plan, encoder, device), free_memory(device))
+    for note in plan.notes:
         say(note)
-    scene = restrained(full_scene(photo, references, guidance, device), how.boldness, config.feather)
-    strength = strengths_of(config, scene.content, scene.content_masks, how)
-
-    canvas, trace, ended = None, [], "done"
+    scene = restrained(
+        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
+    )
+    strength = strengths_of(config, scene.content, scene.content_masks, plan.how)
     start = starting(scene, config, first)
-    try:
-        make = objective or _objectives(config, encoder, terms)
-        # At the closed form there is nothing left to minimise.
-        for step in () if how.closed else solve(scene, config, make, start=start):
-            canvas = step.image
-            trace.append(_entry(step))
-            watch(step)
-    except KeyboardInterrupt:
-        ended = "interrupted"
-    except Diverged as error:
-        canvas, ended = error.image, str(error)
-    except torch.OutOfMemoryError as error:
-        raise ComputationError(_out_of_memory(config, error)) from error
-
-    if canvas is None:
-        canvas = start(scene)
+    trace, ended = list[dict[str, Any]](), "done"
+    # At the closed form there is nothing left to minimise.
+    if solved is None and not plan.how.closed:
+        enter("solve")
+        steps = solve(scene, config, objective or _objectives(config, encoder, terms), start=start)
+        solved, ended = _followed(steps, watch, trace, config)
+    enter("render")
+    # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
+    canvas = start(scene) if solved is None else as_kept(solved).to(device)
     return Result(
-        rendered(config, scene.content, canvas, strength, parts).cpu(),
+        rendered(config, scene.content, canvas, strength, plan.parts).cpu(),
         photo,
         references,
-        guidance,
-        how,
+        plan.guidance,
+        plan.how,
         masks,
         mask_paths(names, 1 + len(references)),
         loaded,
         None if encoder is None else encoder.precision,
         str(device),
         torch.get_num_threads(),
-        {} if parts is None else parts.shares,
+        {} if plan.parts is None else plan.parts.shares,
         trace,
-        notes,
+        plan.notes,
         ended,
+        None if solved is None else canvas.cpu(),
     )
+
+
+def _followed(
+    steps: Iterator[Step], watch: Callable[[Step], None], trace: list[dict[str, Any]], config: Config
+) -> tuple[Tensor | None, str]:
+    """Go through the steps, each watched and traced. Returns the last good picture, if any, and how it ended."""
+    solved = None
+    try:
+        for step in steps:
+            solved = step.image
+            trace.append(_entry(step))
+            watch(step)
+    except KeyboardInterrupt:
+        return solved, "interrupted"
+    except Diverged as error:
+        return error.image, str(error)
+    except torch.OutOfMemoryError as error:
+        raise ComputationError(_out_of_memory(config, error)) from error
+    return solved, "done"
 
 
 def _work(
     photo: Picture,
     references: Sequence[Picture],
-    how: Dial,
+    plan: Plan,
     encoder: Encoder | None,
     device: torch.device,
-    parts: Parts | None,
 ) -> Work:
     sizes = tuple(size_of(each.pixels) for each in references)
     libraries = 0 if device.type == "cuda" else PROCESS
     return Work(
         size_of(photo.pixels),
         sizes,
-        len(how.names),
+        len(plan.guidance.names),
         encoder is not None,
         libraries,
-        mapped=not how.uniform,
-        protected=parts is not None,
+        mapped=not plan.how.uniform,
+        protected=plan.parts is not None,
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 from torch import Tensor
 from waiting import HANGS, until
@@ -73,6 +74,17 @@ def coffee() -> Tensor:
 def chelsea() -> Tensor:
     """Another photograph, (3, 300, 451): CC0, shipped with scikit-image."""
     return _tensor(data.chelsea())
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_start: None) -> Path:
+    """The working directory with photo.jpg (96x64) and sunset.jpg (90x60) in it, no cached weights and no network."""
+    for name, image, size in (("photo", data.coffee(), (96, 64)), ("sunset", data.rocket(), (90, 60))):
+        Image.fromarray(image).resize(size).save(tmp_path / f"{name}.jpg", quality=95)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr("photostyle.losses.weights.reachable", lambda url: False)
+    return tmp_path
 
 
 @pytest.fixture

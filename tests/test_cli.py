@@ -27,7 +27,9 @@ from photostyle import pipeline
 from photostyle.cli import main
 from photostyle.cli import program as cli
 from photostyle.cli import run as command_run
+from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
+from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.run import RerunCommand
@@ -132,11 +134,31 @@ def test_a_command_with_nothing_says_in_one_line_what_it_needs(command: str, cap
     assert line.startswith("photostyle: ")
 
 
-@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["-h"], ["--help"]])
 def test_usage_names_every_command(arguments: list[str], capsys: Any) -> None:
     assert main(arguments) == DONE
     out = capsys.readouterr().out
     assert all(f"photostyle {command} " in out for command in cli.COMMANDS) and __version__ in out
+    assert "photostyle PHOTO REFERENCE " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "example"),
+    [
+        ([], "photostyle photo.jpg sunset.jpg"),
+        (["run"], "photostyle run --content photo.jpg --style sunset.jpg"),
+        (["run", "--content", "photo.jpg"], "needs --style, as in photostyle run --content"),
+        (["photo.jpg"], "photo.jpg alone is too little"),
+        (["try"], "photostyle try photo.jpg sunset.jpg"),
+        (["adjust", "out.json"], "photostyle adjust out.json --strength 0.5"),
+        (["--strength", "0.5", "photo.jpg"], "photostyle photo.jpg sunset.jpg --strength"),
+    ],
+)
+def test_what_is_missing_is_said_with_an_example(arguments: list[str], example: str, capsys: Any) -> None:
+    assert main(arguments) == BAD_INPUT
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith("photostyle: ") and example in line and said.out == ""
 
 
 def test_the_version(capsys: Any) -> None:
@@ -175,6 +197,8 @@ def test_o_is_no_value_of_a_list(folder: Path, capsys: Any) -> None:
         ("masks", MasksCommand),
         ("score", ScoreCommand),
         ("rerun", RerunCommand),
+        ("try", TryCommand),
+        ("adjust", AdjustCommand),
     ],
 )
 def test_help_lists_every_option_of_a_command(command: str, kind: type, capsys: Any) -> None:
@@ -243,10 +267,10 @@ def test_a_run_writes_a_picture_of_the_photos_size_and_its_record(folder: Path, 
 
 def test_progress_lines_name_stage_size_evaluation_terms_and_time_left(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *NONE, *QUICK])
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage ")]
     assert len(lines) == 5  # of 3 and 2 evaluations, none is left out
     number = r"[\d.e+-]+"
-    terms = rf"patches {number}  texture {number}  structure {number}  photorealism {number}  \d+ s left"
+    terms = rf"patches {number}  texture {number}  structure {number}  photorealism {number}  consistency {number}  \d+ s left"
     assert re.fullmatch(rf"stage 1/2 32x21  1/3  {terms}", lines[0])
     assert re.fullmatch(rf"stage 2/2 64x43  2/2  {terms}", lines[-1])
     assert lines[-1].endswith("  0 s left")
@@ -272,10 +296,13 @@ def test_on_a_terminal_there_is_a_bar(folder: Path, monkeypatch: pytest.MonkeyPa
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert main(["run", *PHOTOS, *NONE, *QUICK]) == DONE
-    notes, _, bars = terminal.getvalue().partition("\r")
-    assert "note: " in notes and "%" not in notes  # notes come before the bar, not through it
-    last = bars.rpartition("\r")[2]
-    assert last.startswith("100%|") and "stage 2/2 64x43  2/2  patches" in last and last.endswith("\n")
+    lines = re.split("[\r\n]+", terminal.getvalue())
+    noted = [line for line in lines if "note: " in line]
+    assert noted and not any("%" in line for line in noted)  # notes come above the bar, not through it
+    bars = [line for line in lines if "%|" in line]
+    assert any("stage 2/2 64x43  2/2  patches" in bar for bar in bars)
+    assert bars[-1].startswith("100%|") and bars[-1].strip().endswith("done")
+    assert terminal.getvalue().endswith("\n")
 
 
 def test_quiet_prints_nothing(folder: Path, capfd: Any) -> None:
@@ -389,7 +416,7 @@ def test_a_run_that_breaks_down_writes_the_last_good_picture_and_ends_with_1(
 def test_a_full_memory_is_one_line_and_1_whoever_reports_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Exception
 ) -> None:
-    def exhaust(*arguments: Any) -> None:
+    def exhaust(*arguments: Any, **settings: Any) -> None:
         raise error
 
     before = contents(folder)
@@ -401,7 +428,7 @@ def test_a_full_memory_is_one_line_and_1_whoever_reports_it(
 
 
 def test_a_bug_is_not_dressed_up_as_anything_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(*arguments: Any) -> None:
+    def stumble(*arguments: Any, **settings: Any) -> None:
         raise RuntimeError("shapes differ")
 
     monkeypatch.setattr(command_run, "transfer", stumble)
@@ -697,7 +724,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "option value": (nothing, [*RUN, "--optimiser", "sgd"], "'sgd' for argument '--optimiser'", "'adam', 'lbfgs'"),
     "stray argument": (nothing, ["run", "style.png", *PHOTOS], "style.png", "--help"),
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
-    "unknown command": (nothing, ["paint"], '"paint"', "run, segment, search, masks, score, rerun"),
+    "unknown command": (nothing, ["paint"], '"paint"', "run, try, adjust, segment, search, masks"),
     # the other commands
     "masks with one": (nothing, ["masks", "mask.png"], "Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),
@@ -750,7 +777,7 @@ def test_no_write_permission_is_refused_before_any_work(
     (folder / "locked").mkdir()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and real(path, mode))
-    monkeypatch.setattr(command_run, "transfer", lambda *arguments: pytest.fail("work was done"))
+    monkeypatch.setattr(command_run, "transfer", lambda *a, **s: pytest.fail("work was done"))
     assert main([*RUN, "--output", "locked/out.png"]) == BAD_INPUT
     (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
     assert "locked/out.png cannot be written: the folder locked is read-only: choose another" in line

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from dataclasses import fields
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -20,9 +21,12 @@ from skimage import data
 
 from photostyle import configure, transfer
 from photostyle.cli import program as cli
+from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
+from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.cli.masks import MasksCommand, SegmentCommand
+from photostyle.cli.photographs import named_after, split
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
@@ -107,6 +111,9 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: SEGMENTER)
     monkeypatch.setattr(make, "group_probabilities", strips)
+    monkeypatch.setitem(
+        PRESETS["search"], "iterations", (2,)
+    )  # of photostyle try, which takes no option for it
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -148,13 +155,23 @@ def arguments_of(command: str) -> list[str]:
 def run_command(command: str) -> None:
     """In two evaluations and without a network: what is tested is that the command is understood and does its job."""
     name, *arguments = arguments_of(command)
-    short = ["--iterations", "2", "--no-download"] if name in ("run", "search") else []
-    if name == "run" and "instant" in arguments:
+    runs = name == "run" or name not in cli.COMMANDS
+    short = ["--iterations", "2", "--no-download"] if runs or name == "search" else []
+    if "instant" in arguments:
         short = []
     assert cli.main([name, *arguments, *short]) == 0, command
-    if name == "run":
-        output = parse_config([*arguments, *short]).output
+    if runs:
+        output = output_of([name, *arguments])
         assert output.is_file() and output.with_suffix(".json").is_file(), command
+
+
+def output_of(words: list[str]) -> Path:
+    """The picture that a run is to write; without a command it is named after its photographs."""
+    if words[0] == "run":
+        return parse_config(words[1:]).output
+    photographs, options = split(words)
+    named = [value for word, value in pairwise(options) if word in ("-o", "--output")]
+    return Path(*named) if named else named_after(photographs)
 
 
 def test_every_command_in_the_readme_works_in_turn(folder):
@@ -174,7 +191,8 @@ def test_every_command_of_the_other_pages_works_too(folder):
 
 
 def test_every_command_of_the_program_is_shown():
-    assert {arguments_of(command)[0] for command in commands_of(PAGES)} == cli.COMMANDS.keys()
+    shown = {arguments_of(command)[0] for command in commands_of(PAGES)}
+    assert shown == {*cli.COMMANDS, "photo.jpg"}  # and without a command, photographs
 
 
 def test_the_loop_over_a_folder_works(folder):
@@ -199,7 +217,7 @@ def test_the_python_example_runs(folder, monkeypatch, capsys):
 
 def test_without_masks_instant_is_one_affine_map_of_colours():
     # What the README says of LUTs.
-    result = transfer(configure("instant", content=data.coffee(), style=data.chelsea()))
+    result = transfer(configure("instant", content=data.coffee(), style=data.chelsea(), boldness=1.0))
     photo = result.photo.pixels
     ((*slopes, offset),) = colour_maps(Scene.of(photo, result.reference.pixels)).float().permute(0, 2, 1)
     mapped = torch.einsum("jc,jhw->chw", torch.stack(slopes), photo) + offset[:, None, None]
@@ -228,7 +246,10 @@ def test_the_legends_are_read(folder):
 
 
 def test_every_option_that_is_mentioned_exists():
-    dataclasses = (Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand)
+    dataclasses = (
+        *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
+        *(TryCommand, AdjustCommand),
+    )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
@@ -326,9 +347,7 @@ def test_the_first_screen_has_the_picture_and_the_commands():
     for expected in ("scripts/demo", "scripts/check", "docs/images/demo.jpg"):
         assert expected in screen
         assert (ROOT / expected).is_file()
-    assert "photostyle run --content photo.jpg --style sunset.jpg\n" in screen, (
-        "one command for one's own photographs"
-    )
+    assert "photostyle photo.jpg sunset.jpg\n" in screen, "one command for one's own photographs"
 
 
 def test_there_are_ten_questions():

@@ -29,6 +29,7 @@ from photostyle.files import images
 from photostyle.files import profiles as icc
 from photostyle.files.decoding import MAX_PIXELS
 from photostyle.files.images import (
+    as_kept,
     check_output,
     read_colours,
     read_grey,
@@ -461,6 +462,14 @@ def test_the_same_pixels_give_the_same_bytes(
     later = icc.with_fixed_date(SRGB_PROFILE[:24] + stamp + SRGB_PROFILE[36:])
     monkeypatch.setattr(images, "SRGB_PROFILE", later)  # as if imported at another time
     assert write_image(tmp_path / name, pixels(), depth=16) == first
+
+
+def test_a_picture_is_known_as_a_file_of_16_bits_will_keep_it(tmp_path: Path) -> None:
+    any_values = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
+    before = any_values.clone()
+    write_image(tmp_path / "kept.tif", any_values, depth=16)
+    assert torch.equal(as_kept(any_values), read_image(tmp_path / "kept.tif").pixels)
+    assert torch.equal(any_values, before)
 
 
 def test_eight_bits_are_rounded_half_to_even_and_clipped(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The whole story on small real photographs, a few evaluations each."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vgg import narrow_vgg
 from photostyle import solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.files.images import write_image
+from photostyle.files.images import Picture, write_image
 from photostyle.losses.term import Terms
 from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
@@ -129,6 +129,46 @@ def test_the_trace_names_every_term_and_the_terms_fall(make: Callable[..., Confi
     assert set(trace[0]) == {"stage", "iteration", "seconds"} | terms
     first, last = (sum(entry[name] for name in terms) for entry in (trace[0], trace[-1]))
     assert last < 0.75 * first
+
+
+def test_what_was_solved_is_rendered_again_without_a_solve(
+    make: Callable[..., Config], masked: dict[str, Any]
+) -> None:
+    run = transfer(make(**masked))
+    assert run.solved is not None and run.solved.shape == (3, 48, 64)
+    again = transfer(make(**masked), lambda step: pytest.fail("it was solved"), solved=run.solved)
+    assert torch.equal(again.image, run.image) and again.trace == []
+    half, anew = (
+        transfer(make(**masked, strength=0.5), solved=run.solved),
+        transfer(make(**masked, strength=0.5)),
+    )
+    assert torch.equal(half.image, anew.image) and not torch.equal(half.image, run.image)
+
+
+def test_where_nothing_is_evaluated_nothing_was_solved(make: Callable[..., Config]) -> None:
+    assert transfer(make("instant", iterations=(0,))).solved is None
+
+
+def test_the_parts_of_the_work_are_entered_in_their_order(
+    make: Callable[..., Config], masked: dict[str, Any]
+) -> None:
+    entered: list[str] = []
+
+    def made(photo: Picture, references: Sequence[Picture]) -> tuple[str, ...]:
+        assert entered == ["masks"]
+        return masked["masks"]
+
+    def watch(step: Step) -> None:
+        assert entered[-1] == "solve"
+
+    transfer(make(), watch, make_masks=made, enter=entered.append)
+    assert entered == ["masks", "solve", "render"]
+    entered.clear()
+    transfer(make(**masked), watch, enter=entered.append)
+    assert entered == ["solve", "render"]
+    with pytest.raises(PhotostyleError):
+        transfer(make(**masked, region_strength=("sky=1",)), enter=entered.append)
+    assert entered == ["solve", "render"]  # what is given was found wrong before any work
 
 
 def test_watch_sees_each_step_with_the_terms_that_the_trace_holds(make: Callable[..., Config]) -> None:

@@ -1,5 +1,7 @@
 """How far a run is: work counted in pixels, a handful of lines, one number for each term."""
 
+import sys
+
 import pytest
 import torch
 
@@ -45,15 +47,69 @@ def test_the_time_left_counts_the_pixels_that_are_left(monkeypatch: pytest.Monke
 
 def test_on_a_terminal_the_bar_is_full_at_the_end(capsys: pytest.CaptureFixture[str]):
     watch = Progress(STAGES, lambda line: pytest.fail(line), bar=True)
+    watch.enter("solve")
     for stage in STAGES:
         for iteration in range(1, 11):
             watch(step(stage, iteration, patches=1.0))
+    watch.finish()
     watch.close()
     shown = capsys.readouterr().err
-    assert "100%" in shown and "stage 2/2 64x48  10/10  patches 1" in shown
+    assert "stage 2/2 64x48  10/10  patches 1" in shown
+    assert shown.split("\r")[-1].startswith("100%") and "done" in shown
 
 
-def test_nothing_is_shown_before_the_first_step(capsys: pytest.CaptureFixture[str]):
+def test_the_bar_counts_what_comes_before_and_after_the_solve(capsys: pytest.CaptureFixture[str]):
+    solve = sum(stage.height * stage.width * stage.iterations for stage in STAGES)
+    watch = Progress(
+        STAGES, lambda line: pytest.fail(line), bar=True, others={"masks": 2 * solve, "scores": solve}
+    )
+    shares = list[float]()
+
+    def share() -> None:
+        shares.append(watch.bar.n / watch.bar.total)
+
+    watch.enter("masks")
+    share()
+    watch.enter("solve")
+    share()
+    for iteration in range(1, 11):
+        watch(step(STAGES[0], iteration, patches=1.0))
+    share()
+    watch.enter("scores")
+    share()
+    watch.close()  # before it is finished: the line ends where it stands
+    # The first stage has a fifth of the solve's work.
+    assert shares == pytest.approx([0, 0.5, 0.55, 0.75])
+    shown = capsys.readouterr().err
+    assert "masks" in shown and " 75%" in shown and "100%" not in shown
+
+
+def test_what_is_said_meanwhile_stands_above_the_bar(capsys: pytest.CaptureFixture[str]):
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        sys.stderr.write(f"{line}\n")
+
+    watch = Progress(STAGES, say, bar=True, others={"masks": 1.0})
+    watch.enter("masks")
+    watch.aside("note: two regions")
+    watch.close()
+    assert said == ["note: two regions"]
+    assert "\rnote: two regions\n" in capsys.readouterr().err  # the bar was wiped from the line
+
+
+def test_without_a_terminal_the_masks_are_announced_and_nothing_else():
+    said: list[str] = []
+    watch = Progress((), said.append, bar=False, others={"masks": 1.0, "render": 1.0, "scores": 1.0})
+    for part in ("masks", "solve", "render", "scores"):
+        watch.enter(part)
+    watch.finish()
+    watch.close()
+    assert said == ["making masks"]
+
+
+def test_nothing_is_shown_before_anything_begins(capsys: pytest.CaptureFixture[str]):
     Progress(STAGES, print, bar=True).close()
     assert capsys.readouterr() == ("", "")
 

@@ -92,7 +92,8 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     record = run("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
-        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation",
+        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved",
+        "protected",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}
     assert record["photostyle"]["version"] == __version__

@@ -74,15 +74,17 @@ def parse(
 
 def parse_config(arguments: Sequence[str], program: str = "photostyle run") -> Config:
     """The command line as a configuration: the preset first, then a file of settings, then every option given."""
-    _refuse_half_said(arguments)
+    refuse_half_said(arguments)
     file, arguments = _settings_file(arguments)
     settings = read_settings(file) if file else {}
     if HELP & set(arguments):
         _explain(arguments, program, settings)
+    _refuse_unknown_options(_Options, arguments, program)
+    _refuse_missing(arguments, program)
     default = _Options(content=tyro.MISSING, style=tyro.MISSING, **settings)
     options = parse(_Options, arguments, program, default, SETTINGS_HELP)
     preset = resolve_preset(options.preset, options.weights, options.encoder, options.download)
-    given = {name: getattr(options, name) for name in _named(arguments)}
+    given = {name: getattr(options, name) for name in named(arguments)}
     inputs = {"content": options.content, "style": options.style, "preset": preset}
     return with_iterations(Config(**_defaults(preset, settings) | given | inputs))
 
@@ -95,7 +97,7 @@ def _defaults(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"masks": ("auto",)} | PRESETS.get(preset, {}) | dict(settings)
 
 
-def _named(arguments: Sequence[str]) -> set[str]:
+def named(arguments: Sequence[str]) -> set[str]:
     """The fields of Config that the options set."""
     words = {"output" if word.partition("=")[0] == "-o" else _field(word) for word in arguments}
     names = {field.name for field in fields(Config)}
@@ -109,17 +111,15 @@ def _field(word: str) -> str:
 def _explain(arguments: Sequence[str], program: str, settings: Mapping[str, Any]) -> None:
     """Show the options with the defaults of the preset that is named beside --help; raises SystemExit."""
     rest = [argument for argument in arguments if argument not in HELP]
-    named = parse(_Options, rest, program, _Options(content=Path(), style=(Path(),), **settings))
+    preset = parse(_Options, rest, program, _Options(content=Path(), style=(Path(),), **settings)).preset
     default = _Options(
-        content=tyro.MISSING,
-        style=tyro.MISSING,
-        **_defaults(named.preset, settings) | {"preset": named.preset},
+        content=tyro.MISSING, style=tyro.MISSING, **_defaults(preset, settings) | {"preset": preset}
     )
     parse(_Options, arguments, program, default, SETTINGS_HELP)
 
 
-def _refuse_half_said(arguments: Sequence[str]) -> None:
-    """tyro takes an empty list for an answer, and of two the last: neither is what was meant by these.
+def refuse_half_said(arguments: Sequence[str]) -> None:
+    """Raise PhotostyleError: tyro takes an empty list for an answer, and of two the last; neither was meant by these.
 
     Of --iterations the last holds, as of every number: a script's own options come after those it wraps.
     """
@@ -149,6 +149,16 @@ def _settings_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     if len(files) > 1:
         raise PhotostyleError(f"--config is given {len(files)} times; give it once")
     return (Path(files[0]) if files else None), rest
+
+
+def _refuse_missing(arguments: Sequence[str], program: str) -> None:
+    """Without a photo or a reference there is nothing to do: say so with an example of both."""
+    missing = [f"--{name}" for name in ("content", "style") if name not in named(arguments)]
+    if missing:
+        raise PhotostyleError(
+            f"{program} needs {' and '.join(missing)}, as in {program} --content photo.jpg --style sunset.jpg; "
+            f"{program} --help explains the options"
+        )
 
 
 def _refuse_unknown_options(kind: type, arguments: Sequence[str], program: str) -> None:

@@ -97,8 +97,8 @@ def segment(arguments: Sequence[str]) -> int:
     print(report.share_table(sets, names))
     print(*folders, preview, sep="\n")
     if len(folders) > 1:
-        styles, masks = (" ".join(map(str, paths)) for paths in (options.photos[1:], folders))
-        print(f"\nphotostyle run --content {options.photos[0]} --style {styles} --masks {masks}")
+        photographs, masks = (" ".join(map(str, paths)) for paths in (options.photos, folders))
+        print(f"\nphotostyle {photographs} --masks {masks}")
     return DONE
 
 

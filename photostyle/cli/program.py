@@ -6,13 +6,17 @@ Each command is a module beside this one.
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
-from photostyle.cli.console import DONE, Ending, exit_code
+from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code
 from photostyle.errors import PhotostyleError
 from photostyle.version import __version__
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
+  photostyle PHOTO REFERENCE [MORE ...] [options of run]                         the photo in the reference's colours
+  photostyle try PHOTO REFERENCE [MORE ...] [-o SHEET]                           six ways to do it, side by side
+  photostyle adjust OUT.json [--strength 0.5 ...]                                less of it, without a new solve
   photostyle run --content PHOTO --style REFERENCE [MORE ...] [--masks CONTENT_MASK STYLE_MASK ...] [--output OUT]
   photostyle segment PHOTO [MORE ...] [-o MASKS]                                 masks from photographs
   photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
@@ -25,12 +29,21 @@ photostyle COMMAND --help explains every option."""
 # Each command's module and function, imported when it is called for: a help text does not wait for torch.
 COMMANDS = {
     "run": ("photostyle.cli.run", "run"),
+    "try": ("photostyle.cli.candidates", "try_candidates"),
+    "adjust": ("photostyle.cli.adjust", "adjust"),
     "segment": ("photostyle.cli.masks", "segment"),
     "search": ("photostyle.cli.search", "search"),
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
     "rerun": ("photostyle.cli.run", "rerun"),
 }
+
+# What is run where no command is named but photographs are.
+PHOTOGRAPHS = ("photostyle.cli.photographs", "run_photographs")
+NOTHING = (
+    "no photographs; give a photo and the reference that it takes its colours from: photostyle photo.jpg sunset.jpg "
+    "(photostyle --help lists the commands)"
+)
 
 ENDING = Ending(
     "photostyle",
@@ -41,19 +54,35 @@ ENDING = Ending(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words:
+        return complain(NOTHING, BAD_INPUT)
+    name, *rest = words
     if name in ("-h", "--help"):
         print(USAGE)
         return DONE
     if name == "--version":
         print(__version__)
         return DONE
+    if name not in COMMANDS and _may_be_a_file(name):
+        return exit_code(lambda: _imported(*PHOTOGRAPHS)(words), ENDING)
     return exit_code(lambda: _command(name)(rest), ENDING)
 
 
+def _may_be_a_file(word: str) -> bool:
+    return not word.startswith("-") and (Path(word).suffix != "" or Path(word).exists())
+
+
 def _command(name: str) -> Callable[[Sequence[str]], int]:
+    if name.startswith("-"):
+        raise PhotostyleError(
+            f"{name} comes before any photograph or command; begin with them: photostyle photo.jpg sunset.jpg {name}"
+        )
     if name not in COMMANDS:
         raise PhotostyleError(f'no command "{name}"; there are: {", ".join(COMMANDS)}')
-    module, function = COMMANDS[name]
+    return _imported(*COMMANDS[name])
+
+
+def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
     command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
     return command

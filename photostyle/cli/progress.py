@@ -1,5 +1,6 @@
-"""How far a run has come: on a terminal a bar with stage, terms and time left, elsewhere plain lines."""
+"""How far a run has come: on a terminal a bar with part, stage, terms and time left, elsewhere plain lines."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,41 +16,82 @@ LINES_PER_STAGE = 5  # where there is no terminal: enough to see the terms fall,
 
 
 class Progress:
-    """Watches the steps of a run. say: takes the plain lines; bar: whether there is a terminal for a bar.
+    """Watches a run from the masks to the scores. say: takes the plain lines; bar: whether there is a terminal for one.
 
     Work is counted in pixels times evaluations, so that the time left is right across stages of different sizes.
+    others: what the parts beside the solve cost, in the same unit, by their names, in their order.
     """
 
-    def __init__(self, stages: Sequence[Stage], say: Callable[[str], None], bar: bool) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        say: Callable[[str], None],
+        bar: bool,
+        others: Mapping[str, float] | None = None,
+    ) -> None:
         self.stages, self.say, self.wants_bar = stages, say, bar
-        self.total = sum(stage.height * stage.width * stage.iterations for stage in stages)
+        self.solve = sum(stage.height * stage.width * stage.iterations for stage in stages)
+        self.others = dict(others or {})
         self.done, self.began = 0, 0.0
+        self.behind = 0.0  # the work of the parts that are over
+        self.part: str | None = None
         self.bar: Any = None
 
+    def enter(self, part: str) -> None:
+        """A part of the work begins, and the one before it is over."""
+        self._leave()
+        self.part = part
+        if self.wants_bar:
+            self._show(part)
+        elif part == "masks":  # the one that may take longer than the solve, and says nothing meanwhile
+            self.say("making masks")
+
     def __call__(self, step: Step) -> None:
+        """An evaluation of the solve is done."""
         if not self.done:
-            self._begin(step)
-        pixels = step.stage.height * step.stage.width
-        self.done += pixels
+            self.began = time.perf_counter() - step.seconds
+        self.done += step.stage.height * step.stage.width
         text = describe(step, len(self.stages))
-        if self.bar is not None:
-            self.bar.set_description_str(text, refresh=False)
-            self.bar.update(pixels)
+        if self.wants_bar:
+            self._show(text, self.done)
         elif step.iteration % max(1, step.stage.iterations // LINES_PER_STAGE) == 0:
-            left = (time.perf_counter() - self.began) * (self.total / self.done - 1)
+            left = (time.perf_counter() - self.began) * (self.solve / self.done - 1)
             self.say(f"{text}  {left:.0f} s left")
+
+    def aside(self, text: str) -> None:
+        """Say a line that is no progress, above the bar where there is one."""
+        if self.bar is None:
+            self.say(text)
+        else:
+            self.bar.clear()
+            self.say(text)
+            self.bar.refresh()
+
+    def finish(self) -> None:
+        """All is done, and the bar full."""
+        self._leave()
+        if self.bar is not None:
+            self.bar.set_description_str("done", refresh=False)
+            self.bar.update(self.bar.total - self.bar.n)
 
     def close(self) -> None:
         """End the bar's line."""
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
 
-    def _begin(self, step: Step) -> None:
-        # Not before the first step, because a download or a note would break the bar and spoil the estimate.
-        self.began = time.perf_counter() - step.seconds
-        if self.wants_bar:
+    def _leave(self) -> None:
+        self.behind += self.solve if self.part == "solve" else self.others.get(self.part or "", 0.0)
+        self.part = None
+
+    def _show(self, text: str, done: float = 0.0) -> None:
+        if self.bar is None:
             # nrows, because tqdm shows nothing on a terminal that gives its height as 0 (docker, script).
-            self.bar = tqdm(total=self.total, bar_format=BAR, nrows=2)
+            total = self.solve + sum(self.others.values())
+            self.bar = tqdm(total=max(total, 1), bar_format=BAR, nrows=2, file=sys.stderr)
+        self.bar.set_description_str(text, refresh=False)
+        self.bar.update(self.behind + done - self.bar.n)
+        self.bar.refresh()
 
 
 def describe(step: Step, stages: int) -> str:

@@ -1,11 +1,10 @@
 """photostyle run and rerun: the main job, and the same once more from its record."""
 
 import dataclasses
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +18,18 @@ from photostyle.cli.console import (
     complain,
     line,
     make_folder,
-    note,
-    refuse_inputs,
+)
+from photostyle.cli.first import FirstPicture
+from photostyle.cli.outputs import (
+    losses_path,
+    masks_folder,
+    record_path,
+    refuse_to_overwrite,
+    snapshot_path,
 )
 from photostyle.cli.progress import Progress
+from photostyle.cli.regions import show_regions
+from photostyle.cli.solved import keep_solved
 from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import (
@@ -37,10 +44,17 @@ from photostyle.files.images import Picture, check_output, write_image
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
-from photostyle.pipeline import MaskMaker, Result, transfer
+from photostyle.pipeline import MaskMaker, Part, Result, transfer
 from photostyle.process import device_named, prepared
 from photostyle.stages import schedule
 from photostyle.validate import check
+
+# What the parts beside the solve cost, in pixels times evaluations of a solve by patches. Seconds of one run on one
+# thread (535x426, 512 px: masks 10.6, solve 12.2, render 0.25, scores 3.2); only the bar goes by them.
+MASKS_COST = 1.7e6  # of one picture, by clustering
+RENDER_COST = 0.4  # of a pixel
+SCORES_COST = 4.5  # of a pixel, of copies of at most SCORED
+SCORED = 1024 * 768
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,37 +74,53 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
 
 def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     began, said = time.perf_counter(), list[str]()
+    refuse_to_overwrite(config)
+    photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
+    first = FirstPicture(config, photo, references)
+    with closing(_display(config, photo, references)) as display:
 
-    def say(text: str) -> None:
-        said.append(text)
-        if not config.quiet:
-            note(text)
+        def say(text: str) -> None:
+            said.append(text)
+            if not config.quiet:
+                display.aside(f"note: {text}")
 
-    record_path = config.output.with_suffix(".json")
-    _refuse_to_overwrite(config, record_path)
-    photo = read_photograph(config.content)
+        _check_beforehand(config, photo, segmentation is not None, say)
+        maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
+        # As they were read: a second copy of 100 MP is 1.2 GB.
+        asked = dataclasses.replace(config, content=photo, style=references)
+        try:
+            result = _watched(asked, first, display, say, maker)
+        except KeyboardInterrupt:
+            if not first.written:
+                raise
+            return complain(f"interrupted; {config.output} is the first picture", INTERRUPTED)
+        if maker is not None:
+            config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
+        metrics, artefacts = _scored(config, result, display, say)
+        digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
+        display.finish()
+    seconds = time.perf_counter() - began
+    result = dataclasses.replace(result, notes=tuple(said))
+    solved = keep_solved(config, result)
+    record = make_record(config, result, digest, seconds, metrics, artefacts, segmentation, solved)
+    write_record(record_path(config.output), record)
+    if config.plot and result.trace:
+        from photostyle.evaluation.reports import plot_losses
+
+        plot_losses(result.trace, losses_path(config.output))
+    return _finish(config, result, seconds)
+
+
+def _check_beforehand(config: Config, photo: Picture, made: bool, say: Callable[[str], None]) -> None:
+    """What can be found wrong or worth a note before any work. made: an earlier run made the masks."""
     for text in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth):
         say(text)
     if config.preset == "patches" and locate(config.weights, config.encoder, False) is None:
         say("no VGG weights here: style by patches (training-free); --weights FILE gives the Gram style")
     if config.start_file is not None:
         read_photograph(config.start_file)  # said before the work, not after it
-    if segmentation is None and config.masks not in TO_BE_MADE and _names_a_segmenter(config):
+    if not made and config.masks not in TO_BE_MADE and _names_a_segmenter(config):
         say("--segmenter is not used: masks are not to be made")
-    maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
-    result = _watched(config, photo, say, maker)
-    if maker is not None:
-        config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
-    metrics, artefacts = _scored(config, result, say)
-    digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
-    seconds = time.perf_counter() - began
-    result = dataclasses.replace(result, notes=tuple(said))
-    write_record(record_path, make_record(config, result, digest, seconds, metrics, artefacts, segmentation))
-    if config.plot and result.trace:
-        from photostyle.evaluation.reports import plot_losses
-
-        plot_losses(result.trace, _losses_path(config))
-    return _finish(config, result, record_path, seconds)
 
 
 def _names_a_segmenter(config: Config) -> bool:
@@ -105,7 +135,7 @@ class _MaskMaker:
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
         self.config, self.say = config, say
-        self.folder = config.output.with_name(f"{config.output.stem}-masks")
+        self.folder = masks_folder(config.output)
         self.origin: dict[str, Any] = {}
         if self.folder.exists():  # asked before any work, and again by write_masks
             self._check()
@@ -151,29 +181,56 @@ class _MaskMaker:
         return [self.folder / name for name in ("content", "style", *(f"style-{each}" for each in others))]
 
 
-def _watched(config: Config, photo: Picture, say: Callable[[str], None], maker: MaskMaker | None) -> Result:
-    """The transfer under the eyes of the progress display, with a snapshot every --save-every evaluations."""
+def _display(config: Config, photo: Picture, references: Sequence[Picture]) -> Progress:
+    """The progress display of a run: of its stages, and of the parts before and after them."""
     show = (lambda text: None) if config.quiet else line
+    pixels = photo.height * photo.width
+    others = {"render": RENDER_COST * pixels}
+    if config.masks in TO_BE_MADE:
+        others["masks"] = MASKS_COST * (1 + len(references))
+    if config.metrics and len(references) == 1:
+        others["scores"] = SCORES_COST * min(pixels, SCORED)
     bar = sys.stderr.isatty() and not config.quiet
-    with closing(Progress(schedule(config, photo.height, photo.width), show, bar)) as progress:
-        evaluations = 0
-
-        def watch(step: Step) -> None:
-            nonlocal evaluations
-            evaluations += 1
-            progress(step)
-            if config.save_every and evaluations % config.save_every == 0:
-                name = f"{config.output.stem}-{evaluations:05d}.png"
-                write_image(config.output.with_name(name), step.image.cpu())
-
-        # As it was read: a second copy of 100 MP is 1.2 GB.
-        return transfer(dataclasses.replace(config, content=photo), watch, say, maker)
+    return Progress(schedule(config, photo.height, photo.width), show, bar, others)
 
 
-def _finish(config: Config, result: Result, record_path: Path, seconds: float) -> int:
+def _watched(
+    config: Config,
+    first: FirstPicture,
+    display: Progress,
+    say: Callable[[str], None],
+    maker: MaskMaker | None,
+) -> Result:
+    """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
+
+    Raises KeyboardInterrupt where that came before an evaluation, and the first picture is the better one.
+    """
+    evaluations = 0
+
+    def enter(part: Part) -> None:
+        if part != "render" and first.wanted:
+            display.aside(first.shown())
+        display.enter(part)
+
+    def watch(step: Step) -> None:
+        nonlocal evaluations
+        evaluations += 1
+        display(step)
+        if config.save_every and evaluations % config.save_every == 0:
+            write_image(snapshot_path(config.output, evaluations), step.image.cpu())
+
+    result = transfer(config, watch, say, maker, enter=enter)
+    if result.ended == "interrupted" and first.written and not result.trace:
+        raise KeyboardInterrupt
+    return result
+
+
+def _finish(config: Config, result: Result, seconds: float) -> int:
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
-        print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path}")
+        print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
+    with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
+        show_regions(config, result)
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
@@ -182,7 +239,7 @@ def _finish(config: Config, result: Result, record_path: Path, seconds: float) -
 
 
 def _scored(
-    config: Config, result: Result, say: Callable[[str], None]
+    config: Config, result: Result, display: Progress, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores and artefacts of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
     if not config.metrics or result.ended != "done":
@@ -192,6 +249,7 @@ def _scored(
             "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
         )
         return {}, {}
+    display.enter("scores")
     # What scores stand on is imported after the last step, not before the first.
     from photostyle.evaluation.artefacts import find_artefacts
     from photostyle.evaluation.comparison import comparison_within
@@ -233,36 +291,15 @@ def rerun(arguments: Sequence[str]) -> int:
     check_inputs(record)
     output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
     threads = record["environment"]["threads"]
-    again = dataclasses.replace(config, output=output, quiet=options.quiet, threads=threads)
+    again = dataclasses.replace(
+        config, output=output, quiet=options.quiet, threads=threads, first_picture=False
+    )
     code = execute(again, record.get("segmentation"))
     if code != DONE:
         return code
-    after, before = read_record(output.with_suffix(".json"))["output"]["sha256"], record["output"]["sha256"]
+    after, before = (each["output"]["sha256"] for each in (read_record(record_path(output)), record))
     if after == before:
         if not options.quiet:
             print(f"the same bytes: SHA-256 {after}")
         return DONE
     return complain(f"{output} differs from the record: SHA-256 {after}, recorded {before}", FAILED)
-
-
-def _refuse_to_overwrite(config: Config, record_path: Path) -> None:
-    """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
-    inputs = config.files
-    written = [config.output, record_path]
-    if config.plot:
-        written.append(_losses_path(config))
-    if config.save_every:
-        snapshot, folder = re.compile(re.escape(config.output.stem) + r"-\d{5}\.png"), config.output.parent
-        written += [path for path in inputs if path.parent == folder and snapshot.fullmatch(path.name)]
-    refuse_inputs(written, inputs)
-    if record_path.exists():
-        try:
-            read_record(record_path)
-        except PhotostyleError as error:
-            raise PhotostyleError(
-                f"{record_path} exists and is no photostyle record, so it is not overwritten; choose another --output"
-            ) from error
-
-
-def _losses_path(config: Config) -> Path:
-    return config.output.with_name(f"{config.output.stem}-losses.png")

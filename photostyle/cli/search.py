@@ -86,7 +86,7 @@ def search(arguments: Sequence[str]) -> int:
 
 def _search(options: SearchCommand, config: Config) -> int:
     problem = _problem(config, options)
-    for text in problem.notes:
+    for text in problem.plan.notes:
         note(text)
     make_folder(options.output)
     study = Study(problem, options.output, options.storage)

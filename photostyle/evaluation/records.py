@@ -33,10 +33,12 @@ def make_record(
     metrics: dict[str, Any],
     artefacts: dict[str, Any],
     segmentation: dict[str, Any] | None = None,
+    solved: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything about a finished run, as JSON types. Paths are absolute, so that it can be run again anywhere.
 
-    segmentation: what made the masks, as JSON types; None where they were given.
+    segmentation: what made the masks, as JSON types; None where they were given. solved: path and SHA-256 of the file
+    that keeps `Result.solved`; None where none does.
     """
     return {
         "photostyle": {"format": FORMAT, "version": __version__, "commit": commit()},
@@ -56,6 +58,7 @@ def make_record(
         "trace": result.trace,
         "metrics": metrics,
         "artefacts": artefacts,
+        "solved": solved,
         "output": {"path": str(config.output.absolute()), "sha256": output_sha256},
     }
 

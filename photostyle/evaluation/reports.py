@@ -25,6 +25,7 @@ from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import area_average, fit_within, size_of
 from photostyle.regions.guidance import Guidance
+from photostyle.regions.relation import Dial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +64,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Picture]]], path: Path, cel
         for column, each in enumerate(strip):
             sheet.paste(each, (GAP + column * (cell + GAP), top))
         top += height + GAP
-    write_image(path, _from_pillow(sheet))
+    write_image(path, from_pillow(sheet))
 
 
 def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -122,14 +123,14 @@ def mask_sheet(
     """Write photos (3, H, W) under the veil of their regions side by side, each above the legend of its regions."""
     # Reduced first: drawn at 24 MP, what is then shrunk to a cell took 30 s.
     overlays = [
-        (caption, overlay(_within_cells(photo), _within_cells(regions.masks), regions.colours))
+        (caption, overlay(within_cells(photo), within_cells(regions.masks), regions.colours))
         for caption, photo, regions in zip(captions, photos, sets, strict=True)
     ]
     legends = [("", legend(regions)) for regions in sets]
     contact_sheet([overlays, legends], path)
 
 
-def _within_cells(picture: Tensor) -> Tensor:
+def within_cells(picture: Tensor) -> Tensor:
     """No larger than a cell can show, twice over for its lines. (C, H, W)."""
     return area_average(picture, *fit_within(*size_of(picture), 2 * CELL))
 
@@ -137,13 +138,22 @@ def _within_cells(picture: Tensor) -> Tensor:
 def legend(regions: MaskSet, width: int = CELL) -> np.ndarray:
     """A line per region: a patch of its colour, its share of the picture, its name. -> (h, width, 3) uint8."""
     page = Image.new("RGB", (width, LINE_HEIGHT * len(regions.names)), PAPER)
-    draw, font = ImageDraw.Draw(page), _font()
+    draw, face = ImageDraw.Draw(page), font()
     for line, (name, colour, share) in enumerate(
         zip(regions.names, regions.colours, shares(regions), strict=True)
     ):
         top = line * LINE_HEIGHT
         draw.rectangle((0, top + 2, 2 * FONT_SIZE, top + FONT_SIZE), fill=colour, outline=INK)
-        draw.text((2 * FONT_SIZE + GAP, top), f"{share:6.1%}  {name}", INK, font)
+        draw.text((2 * FONT_SIZE + GAP, top), f"{share:6.1%}  {name}", INK, face)
+    return np.array(page)
+
+
+def paragraph(text: str, width: int = CELL) -> np.ndarray:
+    """Text, broken at spaces, as a cell of a sheet. -> (h, width, 3) uint8."""
+    face = font()
+    lines = _wrap(text, width, face)
+    page = Image.new("RGB", (width, LINE_HEIGHT * len(lines)), PAPER)
+    ImageDraw.Draw(page).multiline_text((0, 0), "\n".join(lines), INK, face, spacing=LINE_HEIGHT - FONT_SIZE)
     return np.array(page)
 
 
@@ -186,6 +196,26 @@ def region_table(guidance: Guidance) -> str:
     return _table(("colour", "region", "content", "style", "pairs with", "remark"), rows)
 
 
+def pairing_table(guidance: Guidance, how: Dial) -> str:
+    """One line per content region: name, share of the photo, partner, its share of the reference, how far, remark.
+
+    A trace of a brush, which is no region of its own, goes as far as what it joins. Plain text.
+    """
+    words = how.words
+    rows = [
+        (
+            pair.name,
+            f"{pair.content_share:.0%}",
+            pair.partner,
+            f"{pair.style_share:.0%}",
+            words.get(pair.name, ""),
+            pair.reason,
+        )
+        for pair in guidance.pairs
+    ]
+    return _table(("region", "photo", "takes after", "reference", "how far", "remark"), rows)
+
+
 def score_table(named_scores: Mapping[str, Mapping[str, float | str]]) -> str:
     """Scores by name as aligned text, one line each. Arrows tell which way is better, "-" marks what is missing."""
     columns = list(dict.fromkeys(key for scores in named_scores.values() for key in scores))
@@ -225,11 +255,11 @@ def _is_number(entry: str) -> bool:
 
 def _strip(row: Sequence[tuple[str, Picture]], width: int) -> list[Image.Image]:
     """The cells of a row: captions above pictures, which all begin below the longest caption."""
-    font = _font()
-    captions = [_wrap(caption, width, font) for caption, _ in row]
-    lines = max(map(len, captions), default=0)
+    face = font()
+    captions = [_wrap(caption, width, face) for caption, _ in row]
+    lines = max((len(caption) for caption in captions if any(caption)), default=0)
     return [
-        _cell("\n".join(caption), lines, _to_pillow(picture), width, font)
+        _cell("\n".join(caption), lines, to_pillow(picture), width, face)
         for caption, (_, picture) in zip(captions, row, strict=True)
     ]
 
@@ -259,21 +289,24 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
     return lines
 
 
-def _font() -> ImageFont.FreeTypeFont:
+def font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont:
+    """The font of all sheets. size: in pixels."""
     import matplotlib
 
     # It comes with Matplotlib. Pillow's own default font has no Greek letters and no arrows.
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _to_pillow(picture: Picture) -> Image.Image:
+def to_pillow(picture: Picture) -> Image.Image:
+    """A tensor (3, H, W) in [0, 1] or an array (H, W, 3), uint8 or in [0, 1], as an image of 8 bits."""
     pixels = picture.detach().cpu().permute(1, 2, 0).numpy() if isinstance(picture, Tensor) else picture
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _from_pillow(picture: Image.Image) -> Tensor:
+def from_pillow(picture: Image.Image) -> Tensor:
+    """An image of 8 bits as (3, H, W) in [0, 1]."""
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
 
 

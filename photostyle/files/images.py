@@ -205,6 +205,12 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     return write_bytes_atomically(path, data)
 
 
+def as_kept(pixels: Tensor) -> Tensor:
+    """A picture (3, H, W) in [0, 1] as a TIFF of 16 bits gives it back: `write_image`, then `read_image`."""
+    levels = 2**16 - 1
+    return pixels.clamp(0, 1).mul_(levels).round_().div_(levels)
+
+
 def _quantised(pixels: Tensor, alpha: Array | None, depth: int) -> Array:
     """(H, W, 3 or 4) uint8 or uint16; torch.round is half to even. In strips of rows."""
     kind: type[np.unsignedinteger[Any]] = np.uint16 if depth == 16 else np.uint8

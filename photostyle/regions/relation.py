@@ -77,15 +77,20 @@ class Dial:
         """Whether every region stays at the closed form."""
         return bool((self.boldness == 0).all())
 
-    def __str__(self) -> str:
-        """One line for people: "sky: full; face: half, strength 0.7"."""
-        parts = []
+    @property
+    def words(self) -> dict[str, str]:
+        """For people, by region: "full", "half, strength 0.70"."""
+        said = {}
         for name, bold, strong in zip(
             self.names, self.boldness.tolist(), self.strength.tolist(), strict=True
         ):
             word = next(word for most, word in NAMES if bold <= most)
-            parts.append(f"{name}: {word}" + ("" if strong == 1 else f", strength {strong:.2f}"))
-        return "; ".join(parts)
+            said[name] = word if strong == 1 else f"{word}, strength {strong:.2f}"
+        return said
+
+    def __str__(self) -> str:
+        """One line for people: "sky: full; face: half, strength 0.70"."""
+        return "; ".join(f"{name}: {words}" for name, words in self.words.items())
 
 
 def relation(photo: Tensor, references: Sequence[Tensor], guidance: Guidance) -> Relation:

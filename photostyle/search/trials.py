@@ -25,15 +25,15 @@ from photostyle.evaluation.scores import (
     score_encoder,
 )
 from photostyle.files.arrays import read_photograph
-from photostyle.finish import protected_in, rendered, strengths_of
+from photostyle.files.images import as_kept
+from photostyle.finish import rendered, strengths_of
 from photostyle.imaging.filters import size_of
-from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
-from photostyle.materials import full_scene, notes_of, paired, read_all_masks, related_regions
+from photostyle.materials import Plan, full_scene, planned, read_all_masks
 from photostyle.objective import encoder_for, feature_layers
 from photostyle.process import device_named
-from photostyle.regions.relation import Relation, dial
+from photostyle.regions.relation import dial
 from photostyle.scene import Scene, Stage
 from photostyle.search.space import SPACE, Dimension, space_of
 from photostyle.solver import restrained, solve, staged, starting
@@ -48,14 +48,11 @@ class Problem:
     config: Config  # of the default trial
     space: tuple[Dimension, ...]
     stages: tuple[tuple[Stage, Scene], ...]
-    relation: Relation  # how related the regions are, which says how far each goes
-    by_region: Mapping[str, float]  # strengths that were asked for by name
-    parts: Parts | None  # of the photo, that keep their colour
+    plan: Plan  # how far each region goes, and what keeps its colour
     start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
     scorer: Encoder | None  # of the style score
     identity: dict[str, Any]  # everything that scores depend on, as JSON types
-    notes: tuple[str, ...]
 
     @property
     def scene(self) -> Scene:
@@ -129,24 +126,22 @@ def prepare(
         )
     photo, reference = read_photograph(config.content), read_photograph(config.style[0])
     masks = read_all_masks(config.masks, photo, [reference])
-    guidance = paired(config, photo, [reference], masks)
-    notes = notes_of((photo, reference), masks, guidance)
+    plan = planned(config, photo, [reference], masks)
     kept, loaded = space_of(config, space), _weights(config, say)
-    related, by_region = related_regions(config, photo, [reference], masks[0], guidance)
-    how = dial(related, config.boldness, config.strength, by_region)
-    if how.closed:
+    if plan.how.closed:
         raise PhotostyleError(
             "nothing says that the photographs are related, so every trial would be the closed form; give masks, or "
             "--boldness 1 for all that the whole reference holds"
         )
-    full = restrained(full_scene(photo, [reference], guidance, device), how.boldness, config.feather)
+    full = restrained(
+        full_scene(photo, [reference], plan.guidance, device), plan.how.boldness, config.feather
+    )
     stages = tuple(staged(full, config))
     if not stages:
         raise PhotostyleError(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
-    parts = protected_in(config, photo.pixels, masks[0])
     identity = {
         "version": __version__,
         "content": photo.sha256,
@@ -163,7 +158,7 @@ def prepare(
     scorer = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
-    return Problem(config, kept, stages, related, by_region, parts, first, terms, scorer, identity, notes)
+    return Problem(config, kept, stages, plan, first, terms, scorer, identity)
 
 
 def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
@@ -174,7 +169,7 @@ def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
     recipe = replace(problem.config.recipe, **settings)
     check_recipe(recipe)
     scene, stages, canvas = problem.scene, problem.stages, None
-    how = dial(problem.relation, recipe.boldness, recipe.strength, problem.by_region)
+    how = dial(problem.plan.related, recipe.boldness, recipe.strength, problem.plan.by_region)
     if recipe.boldness != problem.config.boldness:
         held = restrained(scene, how.boldness, recipe.feather).restraint
         stages = tuple((stage, replace(each, restraint=held)) for stage, each in stages)
@@ -184,7 +179,7 @@ def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
         canvas = step.image
     assert canvas is not None  # a problem has stages
     strength = strengths_of(recipe, scene.content, scene.content_masks, how)
-    picture = rendered(recipe, scene.content, canvas, strength, problem.parts)
+    picture = rendered(recipe, scene.content, as_kept(canvas).to(canvas.device), strength, problem.plan.parts)
     return Solution(picture.cpu(), *_scores(problem, picture))
 
 

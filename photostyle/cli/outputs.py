@@ -1,0 +1,75 @@
+"""What a run writes beside its picture: the names, and the refusal to write over what is read or is not ours."""
+
+import re
+from pathlib import Path
+
+from photostyle.cli.console import refuse_inputs
+from photostyle.config import Config
+from photostyle.errors import PhotostyleError
+from photostyle.evaluation.records import read_record
+
+
+def record_path(picture: Path) -> Path:
+    """The record of a picture."""
+    return picture.with_suffix(".json")
+
+
+def losses_path(picture: Path) -> Path:
+    """The loss curves."""
+    return _beside(picture, "losses.png")
+
+
+def solved_path(picture: Path) -> Path:
+    """What was solved, at the size at which it was, with 16 bits."""
+    return _beside(picture, "solved.tif")
+
+
+def regions_path(picture: Path) -> Path:
+    """The sheet of the regions."""
+    return _beside(picture, "regions.png")
+
+
+def masks_folder(picture: Path) -> Path:
+    """The masks that were made for it."""
+    return _beside(picture, "masks")
+
+
+def snapshot_path(picture: Path, evaluations: int) -> Path:
+    """The unfinished picture after so many evaluations."""
+    return _beside(picture, f"{evaluations:05d}.png")
+
+
+def refuse_to_overwrite(config: Config) -> None:
+    """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
+    picture, inputs = config.output, config.files
+    written = [picture, record_path(picture)]
+    for wanted, path in (
+        (config.plot, losses_path(picture)),
+        (config.keep_solved, solved_path(picture)),
+        (config.region_sheet, regions_path(picture)),
+    ):
+        written += [path] if wanted else []
+    if config.save_every:
+        snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
+        written += [
+            path for path in inputs if path.parent == picture.parent and snapshot.fullmatch(path.name)
+        ]
+    refuse_inputs(written, inputs)
+    refuse_foreign_record(picture)
+
+
+def refuse_foreign_record(picture: Path) -> None:
+    """Raise PhotostyleError where the .json beside a picture that is to be written is no record of ours."""
+    path = record_path(picture)
+    if not path.exists():
+        return
+    try:
+        read_record(path)
+    except PhotostyleError as error:
+        raise PhotostyleError(
+            f"{path} exists and is no photostyle record, so it is not overwritten; choose another --output"
+        ) from error
+
+
+def _beside(picture: Path, name: str) -> Path:
+    return picture.with_name(f"{picture.stem}-{name}")

@@ -1,0 +1,20 @@
+"""How the regions of a run were paired: a little table, and a sheet that shows them."""
+
+from photostyle.cli.outputs import regions_path
+from photostyle.config import Config
+from photostyle.pipeline import Result
+
+
+def show_regions(config: Config, result: Result) -> None:
+    """Where there are several regions: print how they were paired, and draw them beside the output."""
+    if len(result.guidance.pairs) < 2:
+        return
+    # Matplotlib, whose font the sheet takes, is half a second: after the picture, for those who see it.
+    from photostyle.evaluation.region_sheet import region_sheet
+    from photostyle.evaluation.reports import pairing_table
+
+    if config.region_sheet:
+        region_sheet(result, regions_path(config.output))
+    if not config.quiet:
+        print(*([regions_path(config.output)] if config.region_sheet else []), sep="\n")
+        print(f"\n{pairing_table(result.guidance, result.how)}")
