@@ -91,7 +91,7 @@ def sha256(name: str) -> str:
 def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dict], folder: Path) -> None:
     record = run("--weights", "vgg.pth")
     assert set(record) == {
-        "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
+        "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "protected", "notes",
         "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}
