@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from photostyle.bounds import AtLeast, Between, Count, Share
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
+from photostyle.losses.consistency import Consistency, ConsistencySettings
 from photostyle.losses.content import Content, ContentSettings
 from photostyle.losses.gram import Gram, GramSettings
 from photostyle.losses.patches import Patches, PatchSettings
@@ -28,7 +29,16 @@ NAMES_FILES = "names files"  # marks a field whose words may be paths
 
 # The terms of the objective, in the order in which they are added up. A new one stands here and among the bases of
 # Recipe.
-TERMS: tuple[type[Term], ...] = (Content, Gram, Patches, Texture, Structure, Variation, Photorealism)
+TERMS: tuple[type[Term], ...] = (
+    Content,
+    Gram,
+    Patches,
+    Texture,
+    Structure,
+    Variation,
+    Photorealism,
+    Consistency,
+)
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,12 @@ class LookSettings:
     """weights of the references in the mixture, one each; default: the same for all"""
     size: Annotated[int, AtLeast(32)] = 512
     """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
-    strength: Share = 1.0
-    """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A"""
+    strength: Annotated[float | None, Between(0, 1)] = None
+    """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A; default: all of the way
+    where regions are related, by masks that were given or by their colours, else so far that colours move by 30 ΔE"""
+    boldness: Annotated[float | None, Between(0, 1)] = None
+    """what to go towards, from the closed-form colour map that stretches nothing, 0, to all that the reference's
+    regions hold, 1; default: by how related each region is to its reference"""
     region_strength: tuple[str, ...] = ()
     """strengths of single regions by their names in the photo's mask, as in sky=0.5 person=0.2; the others have
     --strength"""
@@ -82,6 +96,7 @@ class LookSettings:
 @dataclass(frozen=True)
 class Recipe(
     # The last comes first in --help: a dataclass has the fields of its last base first.
+    ConsistencySettings,
     PhotorealismSettings,
     VariationSettings,
     StructureSettings,

@@ -7,13 +7,13 @@ from photostyle.files.masks import MaskSet
 from photostyle.imaging.protection import Parts, protect
 from photostyle.imaging.rendering import render
 from photostyle.regions.parts import find_parts
-from photostyle.regions.strength import region_strengths, strength_map
+from photostyle.regions.relation import Dial
+from photostyle.regions.strength import strength_map
 
 
-def strengths_of(recipe: Recipe, photo: Tensor, regions: MaskSet) -> float | Tensor:
-    """How far to go at each pixel of a photo (3, H, W) whose mask has these regions: one number or (H, W)."""
-    by_region = region_strengths(recipe.region_strength)
-    return strength_map(photo, regions, recipe.strength, by_region, recipe.feather)
+def strengths_of(recipe: Recipe, photo: Tensor, masks: Tensor, how: Dial) -> float | Tensor:
+    """How far to go at each pixel of a photo (3, H, W) with regions (K, H, W): one number or (H, W)."""
+    return strength_map(photo, masks, how.strength, how.boldness, recipe.feather)
 
 
 def protected_in(recipe: Recipe, photo: Tensor, regions: MaskSet) -> Parts | None:

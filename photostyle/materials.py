@@ -11,6 +11,8 @@ from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet, read_masks, whole_picture
 from photostyle.regions.guidance import Guidance, pair_with_references
 from photostyle.regions.mixture import Reference
+from photostyle.regions.relation import Relation, relation
+from photostyle.regions.strength import named_regions
 from photostyle.scene import Scene
 
 TO_BE_MADE = (("auto",), ("cluster",))  # what --masks says where masks are to be made
@@ -76,6 +78,28 @@ def notes_of(pictures: Sequence[Picture], masks: Sequence[MaskSet], guidance: Gu
     """What was decided for the user in reading and in pairing."""
     read = [*(each.notes for each in pictures), *(each.notes for each in masks)]
     return (*(text for notes in read for text in notes), *guidance.notes)
+
+
+def related_regions(
+    recipe: Recipe,
+    photo: Picture,
+    references: Sequence[Picture],
+    regions: MaskSet,
+    guidance: Guidance,
+) -> tuple[Relation, dict[str, float]]:
+    """How related the regions are, and the strengths that the recipe gives some of them by name.
+
+    regions: those of the photo's own mask. Raises PhotostyleError for a name that none of them has.
+    """
+    by_region = named_regions(recipe.region_strength, regions.names)
+    if lost := [
+        pair for pair in guidance.pairs if pair.name in by_region and pair.name not in guidance.names
+    ]:
+        raise PhotostyleError(
+            f"--region-strength names {lost[0].name}, which covers {lost[0].content_share:.2%} of the photo and is no "
+            "region of its own; leave it out"
+        )
+    return relation(photo.pixels, [each.pixels for each in references], guidance), by_region
 
 
 def full_scene(

@@ -41,8 +41,8 @@ LEAST_SIZE = 32  # as --size has it
 class Work:
     """What a run is of: pixels (height, width) of the photo and of each reference, regions, and whether VGG is used.
 
-    libraries: bytes of the process without pictures; on a card, whose memory holds none of it, 0. protected: whether
-    part of the photo keeps its colour.
+    libraries: bytes of the process without pictures; on a card, whose memory holds none of it, 0. mapped: whether
+    strength differs from pixel to pixel. protected: whether part of the photo keeps its colour.
     """
 
     photo: tuple[int, int]
@@ -50,6 +50,7 @@ class Work:
     regions: int
     network: bool = False
     libraries: int = PROCESS
+    mapped: bool = False
     protected: bool = False
 
 
@@ -92,11 +93,8 @@ def _solving(recipe: Recipe, work: Work, size: int) -> int:
 
 def _finishing(recipe: Recipe, work: Work) -> int:
     """The result with what it is made of: where nothing is solved, also the canvas that is then blended."""
-    blended = (
-        recipe.preserve_luminance or recipe.strength != 1 or bool(recipe.region_strength) or work.protected
-    )
-    # --region-strength has a map, and the masks of its regions and of the rest.
-    maps = MASK * (2 + len(recipe.region_strength)) if recipe.region_strength else 0
+    blended = recipe.preserve_luminance or recipe.strength not in (None, 1) or work.mapped or work.protected
+    maps = MASK * work.mapped
     return _pixels(work.photo) * (PICTURE * (1 + blended) + maps + WRITTEN + STRIPS)
 
 

@@ -19,7 +19,7 @@ from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights
-from photostyle.materials import full_scene, mask_paths, notes_of, paired, read_all_masks
+from photostyle.materials import full_scene, mask_paths, notes_of, paired, read_all_masks, related_regions
 from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
@@ -27,7 +27,8 @@ from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
 from photostyle.regions.parts import notes_on
-from photostyle.solver import MakeObjective, solve, starting
+from photostyle.regions.relation import Dial, dial
+from photostyle.solver import MakeObjective, restrained, solve, starting
 from photostyle.validate import check
 
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
@@ -42,6 +43,7 @@ class Result:
     photo: Picture
     references: tuple[Picture, ...]
     guidance: Guidance
+    how: Dial  # how far each region went
     masks: tuple[MaskSet, ...]  # the photo's, then each reference's
     mask_paths: tuple[str, ...]  # absolute, "none", or "in memory"
     weights: Weights | None
@@ -87,19 +89,24 @@ def transfer(
     names = make_masks(photo, references) if make_masks else config.masks
     masks = given or read_all_masks(names, photo, references)
     guidance = paired(config, photo, references, masks)
+    related, by_region = related_regions(config, photo, references, masks[0], guidance)
+    how = dial(related, config.boldness, config.strength, by_region)
     parts = protected_in(config, photo.pixels, masks[0])
-    work = _work(photo, references, guidance, encoder, device, parts)
-    check_memory(config, work, free_memory(device))
+    check_memory(config, _work(photo, references, how, encoder, device, parts), free_memory(device))
     notes = (*notes_of((photo, *references), masks, guidance), *notes_on(parts))
+    if not how.full:
+        notes = (*notes, f"how far: {how}")
     for note in notes:
         say(note)
-    scene = full_scene(photo, references, guidance, device)
-    strength = strengths_of(config, scene.content, masks[0])
+    scene = restrained(full_scene(photo, references, guidance, device), how.boldness, config.feather)
+    strength = strengths_of(config, scene.content, scene.content_masks, how)
 
     canvas, trace, ended = None, [], "done"
     start = starting(scene, config, first)
     try:
-        for step in solve(scene, config, objective or _objectives(config, encoder, terms), start=start):
+        make = objective or _objectives(config, encoder, terms)
+        # At the closed form there is nothing left to minimise.
+        for step in () if how.closed else solve(scene, config, make, start=start):
             canvas = step.image
             trace.append(_entry(step))
             watch(step)
@@ -117,6 +124,7 @@ def transfer(
         photo,
         references,
         guidance,
+        how,
         masks,
         mask_paths(names, 1 + len(references)),
         loaded,
@@ -133,7 +141,7 @@ def transfer(
 def _work(
     photo: Picture,
     references: Sequence[Picture],
-    guidance: Guidance,
+    how: Dial,
     encoder: Encoder | None,
     device: torch.device,
     parts: Parts | None,
@@ -141,7 +149,13 @@ def _work(
     sizes = tuple(size_of(each.pixels) for each in references)
     libraries = 0 if device.type == "cuda" else PROCESS
     return Work(
-        size_of(photo.pixels), sizes, len(guidance.names), encoder is not None, libraries, parts is not None
+        size_of(photo.pixels),
+        sizes,
+        len(how.names),
+        encoder is not None,
+        libraries,
+        mapped=not how.uniform,
+        protected=parts is not None,
     )
 
 

@@ -54,6 +54,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # and 1000 with the matting term, smoothing 15/0.01. On ImageNet-normalised features content is 5 * 57^2 and
     # style 100 * 57^4 (an input 57 times smaller than Caffe's); TV 1e-3 on the 256 scale is 65.5 on [0, 1].
     "released": {
+        "strength": 1.0,
+        "boldness": 1.0,
         "size": 700,
         "coarsest": 700,
         "start": "noise",
@@ -68,6 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patch_weight": 0.0,
         "texture_weight": 0.0,
         "structure_weight": 0.0,
+        "consistency_weight": 0.0,
         "variation_weight": 65.5,
         "photorealism_weight": 1e4,
         "photorealism_coarse": (),

@@ -1,13 +1,15 @@
 """What one optimisation is of: the pictures with their regions, and the stage at which they are looked at."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import area_average, fit_within, resize, size_of
-from photostyle.regions.mixture import Reference, alone, only
+from photostyle.regions.canvas import recoloured
+from photostyle.regions.mixture import Anchor, Reference, alone, only
 
 # Pixels: on a shorter side too few patches and windows fit for a distribution or a Laplacian to mean anything.
 LEAST_SIDE = 16
@@ -26,6 +28,19 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
+class Restraint:
+    """How far each of K regions goes beyond the closed form. Without one every region follows its references entirely.
+
+    boldness: (K,) float64 in [0, 1], see `mixture.Anchor`. maps: (K, 3, 4), the closed-form colour maps. feather:
+    radius in pixels, at 256 px, over which the maps' borders follow the photo's edges.
+    """
+
+    boldness: Tensor
+    maps: Tensor
+    feather: int
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A photo, its regions, and the references that they take their style from.
 
@@ -37,6 +52,16 @@ class Scene:
     content: Tensor
     content_masks: Tensor
     references: tuple[Reference, ...]
+    restraint: Restraint | None = None
+
+    @cached_property
+    def anchor(self) -> Anchor | None:
+        """What regions that are not entirely bold stay near; None where all are."""
+        if self.restraint is None or bool((self.restraint.boldness == 1).all()):
+            return None
+        maps = self.restraint.maps.to(self.content)
+        picture = recoloured(self.content, self.content_masks, maps, self.restraint.feather)
+        return Anchor(picture, self.content_masks, self.restraint.boldness)
 
     def __post_init__(self) -> None:
         _check("content", self.content, self.content_masks)
@@ -82,7 +107,12 @@ class Scene:
             replace(each, image=each.image.to(device), masks=each.masks.to(device))
             for each in self.references
         )
-        return Scene(self.content.to(device), self.content_masks.to(device), references)
+        return replace(
+            self,
+            content=self.content.to(device),
+            content_masks=self.content_masks.to(device),
+            references=references,
+        )
 
 
 def at_stage(full: Scene, stage: Stage) -> Scene:
@@ -99,6 +129,7 @@ def at_stage(full: Scene, stage: Stage) -> Scene:
         resize(full.content, stage.height, stage.width),
         area_average(full.content_masks, stage.height, stage.width),
         tuple(references),
+        full.restraint,
     )
 
 

@@ -1,6 +1,7 @@
 """The one coarse-to-fine loop: a scene goes in, steps come out."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from photostyle.objective import Objective
 from photostyle.optimisers import Step, optimise
 from photostyle.regions.canvas import noise, recoloured
 from photostyle.regions.colour import mixture_colour_maps
-from photostyle.scene import Scene, Stage, at_stage, reduced
+from photostyle.scene import Restraint, Scene, Stage, at_stage, reduced
 from photostyle.stages import schedule
 from photostyle.validate import check_numbers
 
@@ -74,7 +75,8 @@ def starting(scene: Scene, recipe: Recipe, picture: Tensor | None = None) -> Cal
         if picture is None:
             raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
         return lambda small: resize(picture.to(small.content), *size_of(small.content))
-    return recolouring(colour_maps(scene), recipe.feather)
+    maps = colour_maps(scene) if scene.restraint is None else scene.restraint.maps
+    return recolouring(maps, recipe.feather)
 
 
 def recolouring(maps: Tensor, radius: int) -> Callable[[Scene], Tensor]:
@@ -83,11 +85,20 @@ def recolouring(maps: Tensor, radius: int) -> Callable[[Scene], Tensor]:
     return lambda small: recoloured(small.content, small.content_masks, maps, radius)
 
 
-def colour_maps(scene: Scene) -> Tensor:
-    """One Monge-Kantorovich map per region, (K, 3, 4), from copies reduced by area to COLOUR_SIDE."""
+def restrained(scene: Scene, boldness: Tensor, feather: int) -> Scene:
+    """The scene with regions that go no further than so boldly, (K,), from the closed form to their references."""
+    return replace(scene, restraint=Restraint(boldness, colour_maps(scene, boldness), feather))
+
+
+def colour_maps(scene: Scene, boldness: Tensor | None = None) -> Tensor:
+    """One Monge-Kantorovich map per region, (K, 3, 4), from copies reduced by area to COLOUR_SIDE.
+
+    boldness: (K,), see `colour.mixture_colour_maps`.
+    """
     size = fit_within(*size_of(scene.content), COLOUR_SIDE)
     return mixture_colour_maps(
         resize(scene.content, *size),
         area_average(scene.content_masks, *size),
         [reduced(each, COLOUR_SIDE) for each in scene.references],
+        boldness,
     )

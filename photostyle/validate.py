@@ -59,7 +59,7 @@ def _check_bounds(settings: Any) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         for bound in getattr(hints[field.name], "__metadata__", ()):
-            if isinstance(bound, AtLeast | Between) and value not in bound:
+            if isinstance(bound, AtLeast | Between) and value is not None and value not in bound:
                 raise PhotostyleError(f"{_option(field.name)} is {value}; it {bound}")
 
 

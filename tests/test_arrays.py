@@ -17,7 +17,7 @@ from photostyle.files.arrays import mask_set_of, path_of, picture_of, read_photo
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 
-QUICK: dict[str, Any] = {"size": 48, "coarsest": 48, "iterations": (2,), "device": "cpu"}
+QUICK: dict[str, Any] = {"size": 48, "coarsest": 48, "iterations": (2,), "boldness": 1.0, "device": "cpu"}
 COLOURS = noise(3)  # (40, 50, 3) uint8
 LABELS = np.repeat(np.arange(50)[None] // 20, 40, 0)
 

@@ -52,6 +52,8 @@ QUICK = [
     "--iterations",
     "3",
     "2",
+    "--boldness",
+    "1",
     "--no-metrics",
     "--device",
     "cpu",

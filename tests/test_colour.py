@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from photostyle.regions.colour import RIDGE, monge_kantorovich, region_colour_maps, region_moments
+from photostyle.regions.colour import (
+    GAIN,
+    RIDGE,
+    calmed,
+    monge_kantorovich,
+    region_colour_maps,
+    region_moments,
+)
 
 Moments = tuple[np.ndarray, np.ndarray]
 
@@ -119,3 +126,23 @@ def test_every_region_gets_the_map_between_its_own_pixels(coffee: Tensor, chelse
         slack = RIDGE * (1 + torch.linalg.matrix_norm(maps[k, :, :3], 2).item() ** 2)
         difference = torch.cov(mapped, correction=0) - torch.cov(wanted.flatten(1), correction=0)
         assert torch.linalg.matrix_norm(difference, 2) < slack + 1e-6
+
+
+@pytest.mark.parametrize("boldness", [0.0, 0.3, 1.0])
+def test_a_calmed_map_stretches_no_more_and_meets_the_mean(boldness: float) -> None:
+    generator = np.random.default_rng(0)
+    spreads = [np.cov(generator.normal(size=(3, 50)) * scale) for scale in (0.05, 0.3)]
+    source, target = (generator.uniform(size=3), spreads[0]), (generator.uniform(size=3), spreads[1])
+    stretching = monge_kantorovich(source, target)
+    calm = calmed(stretching, source[0], boldness)
+    before, after = (np.linalg.eigvalsh(each[:, :3]) for each in (stretching, calm))
+    assert before.max() > 3
+    np.testing.assert_allclose(after, np.where(before > GAIN, GAIN * (before / GAIN) ** boldness, before))
+    np.testing.assert_allclose(calm @ np.append(source[0], 1), target[0])
+    if boldness == 1:
+        np.testing.assert_allclose(calm, stretching)
+
+
+def test_a_map_that_stretches_nothing_is_calm() -> None:
+    colour_map = np.column_stack((np.diag((0.5, 1.0, 1.4)), (0.1, 0.2, 0.3)))
+    np.testing.assert_allclose(calmed(colour_map, np.ones(3) / 2, 0.0), colour_map)

@@ -25,7 +25,10 @@ from photostyle.settings import read_settings
 from photostyle.workers.pool import Pool, Processes
 
 PHOTOS = ["--content", "photo.png", "--style", "my style.png"]
-QUICK = ["--size", "48", "--iterations", "2", "--preset", "patches", "--device", "cpu", "--threads", "1"]
+QUICK = [
+    *("--size", "48", "--iterations", "2", "--preset", "patches", "--boldness", "1"),
+    *("--device", "cpu", "--threads", "1"),
+]
 SEARCH = ["search", *PHOTOS, *QUICK, "--trials", "3"]
 WRITTEN = {"study.json", "study.log", "trials", "best.toml", "pareto.png", "report.html"}
 

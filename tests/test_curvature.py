@@ -10,6 +10,7 @@ from torch.autograd.functional import hvp
 from photostyle import recipe
 from photostyle.imaging.filters import LUMA, halve, luma
 from photostyle.imaging.opponent import AXES, from_opponent, to_opponent
+from photostyle.losses.consistency import Consistency
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.patches import PatchCurvature, Patches, PatchStyle
 from photostyle.losses.photorealism import Photorealism
@@ -124,7 +125,7 @@ def test_structure_does_not_weigh_chroma():
     assert times(curvature, direction).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("regions", [1, 2])
 def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, regions: int):
     """With so many filters that the mean is the expectation: every change of a picture costs at most what it says."""
@@ -133,8 +134,8 @@ def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, re
         torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(seed)).double() if regions == 2 else None
     )
     masks = torch.ones(1, *SIZE).double() if masks is None else masks / masks.sum(0)
-    measured = PatchStyle(alone(style, masks), masks, patch_size=5, levels=2, bank=1000, seed=seed)
-    everything = [torch.arange(1000)] * 2
+    measured = PatchStyle(alone(style, masks), masks, patch_size=5, levels=2, bank=400, seed=seed)
+    everything = [torch.arange(400)] * 2
     curvature = PatchCurvature(measured, 1.0, content)
     leaf = content.clone().requires_grad_()
     value = measured(leaf, everything)
@@ -144,11 +145,11 @@ def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, re
         torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(3)).double(),
     ]
     for change in (*changes, torch.tensor((1.0, -1.0, 0.0)).double()[:, None, None].expand(3, *SIZE)):
-        for length in (1e-3, 0.05, 0.3):
+        for length in (1e-3, 0.3):
             moved, axes = content + length * change, to_opponent(length * change)
             model = value + (gradient * length * change).sum() + (axes * times(curvature, axes)).sum() / 2
-            # The bank's 500 directions of colours see an axis as the sphere does to within 3 / sqrt(500) of a third.
-            slack = 0.15 * (axes * times(curvature, axes)).sum() / 2
+            # The bank's 200 directions of colours see an axis as the sphere does to within 3 / sqrt(200) of a third.
+            slack = 0.21 * (axes * times(curvature, axes)).sum() / 2
             assert measured(moved, everything) <= model + slack + 1e-5
 
 
@@ -171,7 +172,7 @@ def test_the_patches_model_is_no_looser_than_it_must_be():
     assert rest.item() == pytest.approx(model.item(), rel=0.1)
 
 
-@pytest.mark.parametrize("kind", [Patches, Texture, Photorealism, Variation])
+@pytest.mark.parametrize("kind", [Patches, Texture, Photorealism, Variation, Consistency])
 def test_a_curvature_is_symmetric_and_weighs_nothing_below_zero(scene: Scene, kind: type[Term]):
     curvature = made(kind, scene, variation_weight=1.0).curvature(scene.content)
     assert curvature is not None

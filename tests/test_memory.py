@@ -30,7 +30,7 @@ def test_an_estimate_grows_with_everything_that_is_held():
         estimate(INSTANT, Work((4000, 6000), ((4000, 6000),), 1)),
         estimate(INSTANT, Work((4000, 6000), ((427, 640),), 5)),
         estimate(recipe("instant", preserve_luminance=True), PHOTO),
-        estimate(recipe("instant", region_strength=("sky=0.5",)), PHOTO),
+        estimate(INSTANT, replace(PHOTO, mapped=True)),
         estimate(INSTANT, replace(PHOTO, protected=True)),
     ]
     assert all(each > least for each in more)

@@ -12,7 +12,7 @@ from torch import Tensor
 from photostyle.imaging.filters import resize
 from photostyle.losses.patches import PatchStyle, unit_filters
 from photostyle.losses.sliced import BINS
-from photostyle.regions.mixture import alone
+from photostyle.regions.mixture import Anchor, alone
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -239,3 +239,23 @@ def test_the_bank_is_the_seeds(photo: Tensor):
     assert torch.equal(one.levels[0].filters, same.levels[0].filters)
     assert not torch.equal(one.levels[0].filters, other.levels[0].filters)
     assert not torch.equal(one.levels[0].filters, one.levels[1].filters)
+
+
+# --- held back -------------------------------------------------------------------------------------------------
+
+
+def test_the_goal_moves_from_what_a_region_keeps_to_the_reference(coffee: Tensor, chelsea: Tensor):
+    """At 0 the anchor has nothing to pay, at 1 the reference; in one dimension the distances add up along the way."""
+    kept, other = resize(coffee, 40, 60), resize(chelsea, 40, 60)
+    whole = torch.ones(1, 40, 60)
+
+    def cost(boldness: float, image: Tensor) -> float:
+        anchor = Anchor(kept, whole, torch.tensor([boldness]).double())
+        style = PatchStyle(alone(other, whole), whole, anchor, patch_size=5, levels=2, bank=16, seed=1)
+        return distance(style, image) ** 0.5
+
+    apart = cost(1.0, kept)
+    assert cost(0.0, kept) < 0.02 * apart and cost(1.0, other) < 0.02 * apart
+    for boldness in (0.25, 0.5):
+        assert cost(boldness, kept) == pytest.approx(boldness * apart, rel=0.03)
+        assert cost(boldness, other) == pytest.approx((1 - boldness) * apart, rel=0.03)

@@ -27,7 +27,14 @@ from photostyle.presets import configure
 from photostyle.regions.canvas import feather, recolour
 from photostyle.regions.colour import region_colour_maps
 
-QUICK: dict[str, Any] = {"size": 64, "coarsest": 64, "iterations": (3,), "device": "cpu", "threads": 1}
+QUICK: dict[str, Any] = {
+    "size": 64,
+    "coarsest": 64,
+    "iterations": (3,),
+    "boldness": 1.0,
+    "device": "cpu",
+    "threads": 1,
+}
 COLUMN, STYLE_COLUMN = 80, 60  # where the two regions of the masks meet
 
 
@@ -118,7 +125,7 @@ def test_a_later_stage_starts_where_the_one_before_ended(make: Callable[..., Con
 def test_the_trace_names_every_term_and_the_terms_fall(make: Callable[..., Config]) -> None:
     """Falls by a quarter in 25 steps; the start is already the best linear colour map."""
     trace = transfer(make(iterations=(25,), optimiser="lbfgs")).trace
-    terms = {"patches", "texture", "structure", "photorealism"}
+    terms = {"patches", "texture", "structure", "photorealism", "consistency"}
     assert set(trace[0]) == {"stage", "iteration", "seconds"} | terms
     first, last = (sum(entry[name] for name in terms) for entry in (trace[0], trace[-1]))
     assert last < 0.75 * first
@@ -458,6 +465,7 @@ def test_an_unknown_layer_is_refused_whether_or_not_it_is_used(
 
 def test_nothing_to_minimise_is_an_error(make: Callable[..., Config]) -> None:
     nothing = {"patch_weight": 0.0, "texture_weight": 0.0, "structure_weight": 0.0}
+    nothing |= {"consistency_weight": 0.0}
     bare = nothing | {"photorealism_weight": 0.0, "photorealism_coarse": (0.0,)}
     with pytest.raises(PhotostyleError, match="nothing to optimise"):
         transfer(make(**bare))

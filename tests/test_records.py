@@ -178,6 +178,9 @@ def test_it_tells_how_regions_were_paired_and_what_was_decided(run: Callable[...
             "style_share",
             "orphan",
             "reason",
+            "trust",
+            "boldness",
+            "strength",
         }
         assert region["orphan"] and region["partner"] in ("left", "right")
     assert any("no label is in both masks" in note for note in record["notes"])
@@ -265,7 +268,7 @@ def test_it_reads_back_to_the_same_configuration(run: Callable[..., dict], folde
     assert config == configure(
         "photoreal",
         content=folder / "photo.png", style=folder / "style.png", output=folder / "out.png",
-        masks=(str(folder / "mask.png"), str(folder / "soft")), weights=folder / "vgg.pth",
+        masks=(str(folder / "mask.png"), str(folder / "soft")), strength=1.0, weights=folder / "vgg.pth",
         download=False, size=48, coarsest=32, iterations=(3, 2), device="cpu", threads=1,
     )  # fmt: skip
 
@@ -279,7 +282,8 @@ def test_every_preset_survives_json(preset: str) -> None:
 
 def test_a_record_that_is_older_than_a_setting_is_of_a_time_without_it() -> None:
     config = config_from_json({"content": "/a.png", "style": "/b.png", "size": 99}, Path("x.json"))
-    without = {"texture_weight": 0.0, "photorealism_luma": 1.0, "protect": ("none",)}
+    without = {"texture_weight": 0.0, "photorealism_luma": 1.0, "boldness": 1.0, "consistency_weight": 0.0}
+    without["protect"] = ("none",)
     assert config == Config(Path("/a.png"), (Path("/b.png"),), size=99, **without)
     # And one that has the setting keeps its own.
     entries = {"content": "/a.png", "style": "/b.png", "texture_weight": 3.0}
@@ -297,7 +301,7 @@ def test_a_record_that_is_older_than_a_setting_is_of_a_time_without_it() -> None
         ({"iterations": 3}, "x.json has iterations = 3"),
         ({"iterations": ["many"]}, "x.json has iterations ="),
         ({"style": None}, "x.json has style = None"),
-        ({"strength": None}, "x.json has strength = None"),
+        ({"feather": None}, "x.json has feather = None"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:

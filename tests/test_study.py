@@ -60,7 +60,13 @@ def problem(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(weight_files, "reachable", lambda url: False)
 
     def of(space: tuple[Dimension, ...] = SPACE, **settings: Any) -> Problem:
-        small: dict[str, Any] = {"size": 48, "iterations": (2,), "patch_draws": 4, "device": "cpu"}
+        small: dict[str, Any] = {
+            "size": 48,
+            "iterations": (2,),
+            "patch_draws": 4,
+            "boldness": 1.0,
+            "device": "cpu",
+        }
         files = {"content": prepared / "photo.png", "style": prepared / "style.png"}
         return prepare(configure("patches", **{**files, **small, **settings}), space=space)
 
@@ -442,6 +448,7 @@ def test_the_best_settings_are_a_file_for_any_size(study: Callable[..., Study], 
         "preset": "patches",
         "patch_size": 4,  # not the preset's
         "patch_draws": 4,
+        "boldness": 1.0,
         "seed": 7,
         **trial.settings,
     }
@@ -561,7 +568,7 @@ from photostyle.search.trials import prepare
 photos, folder, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = configure(
     "patches", content=photos / "photo.png", style=photos / "style.png", size=48, iterations=(200,), patch_draws=4,
-    device="cpu", download=False,
+    boldness=1.0, device="cpu", download=False,
 )
 with Processes(1, gpu=False, count=2) as pool:
     for trial in Study(prepare(config), folder).run(count, pool):

@@ -25,7 +25,7 @@ from photostyle.search.trials import Trial, placed, prepare, scored_in, solve_wi
 from photostyle.settings import KINDS
 
 # One stage of a tenth of a second.
-SMALL: dict[str, Any] = {"size": 64, "iterations": (2,), "device": "cpu", "download": False}
+SMALL: dict[str, Any] = {"size": 64, "iterations": (2,), "boldness": 1.0, "device": "cpu", "download": False}
 
 
 def write_photo(path: Path, image: Any, height: int, width: int) -> None:
@@ -119,9 +119,9 @@ def test_a_trial_reads_no_file(config: Callable[..., Config], tmp_path: Path, pr
 
 
 def test_a_problem_goes_to_another_device_with_all_it_holds(config: Callable[..., Config]) -> None:
-    there = placed(prepare(config("photoreal", weights="vgg.pth")), "meta")
+    there = placed(prepare(config("photoreal", weights="vgg.pth", boldness=0.5)), "meta")
     scene, (reference,) = there.scene, there.scene.references
-    held = [scene.content, scene.content_masks, reference.image, reference.masks, there.maps]
+    held = [scene.content, scene.content_masks, reference.image, reference.masks, scene.anchor.image]
     assert {each.device.type for each in held} == {"meta"}
     assert there.encoder is not None and there.scorer is not None
     assert {each.device.type for each in (*there.encoder.buffers(), *there.scorer.parameters())} <= {"meta"}

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from photostyle.bounds import Between
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
 from photostyle.config import Config, Recipe
@@ -50,6 +51,8 @@ class SearchCommand:
     """long side in pixels"""
     iterations: tuple[int, ...] = PRESETS["search"]["iterations"]
     """evaluations of each stage of a trial"""
+    boldness: Annotated[float | None, Between(0, 1)] = None
+    """how far regions may go, as of photostyle run; default: by how related each is to its reference"""
     weights: Path | None = None
     """VGG weights, for the terms and for the style score; default: torch hub cache, then download"""
     encoder: Literal["vgg19", "vgg16"] = "vgg19"

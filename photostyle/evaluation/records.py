@@ -17,6 +17,7 @@ from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
+from photostyle.regions.relation import Dial
 from photostyle.settings import typed
 from photostyle.version import __version__
 
@@ -47,7 +48,7 @@ def make_record(
         "segmentation": segmentation,
         **({"references": _references(config, result)} if len(result.references) > 1 else {}),
         "size": {"width": result.photo.width, "height": result.photo.height},
-        "regions": regions(result.guidance),
+        "regions": regions(result.guidance, result.how),
         "protected": result.protected,
         "notes": list(result.notes),
         "seconds": seconds,
@@ -123,9 +124,9 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
 def _before_there_was() -> dict[str, Any]:
     """What stands for settings that a record lacks because it is older: a term that there was not had no weight.
 
-    And nothing was protected.
+    Without a dial every region went all of the way, and nothing was protected.
     """
-    values: dict[str, Any] = {"protect": ["none"]}
+    values: dict[str, Any] = {"boldness": 1.0, "protect": ["none"]}
     for term in TERMS:
         none: dict[str, Any] = {
             name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights
@@ -179,9 +180,16 @@ def commit() -> str | None:
         return None
 
 
-def regions(guidance: Guidance) -> list[dict[str, Any]]:
-    """How the regions were paired, orphans marked."""
-    return [{name: _plain(value) for name, value in asdict(pair).items()} for pair in guidance.pairs]
+def regions(guidance: Guidance, how: Dial) -> list[dict[str, Any]]:
+    """How the regions were paired, orphans marked, and how far each went; a trace of a brush went with its host."""
+    went = {
+        name: {"boldness": bold, "strength": strong}
+        for name, bold, strong in zip(how.names, how.boldness.tolist(), how.strength.tolist(), strict=True)
+    }
+    return [
+        {name: _plain(value) for name, value in asdict(pair).items()} | went.get(pair.name, {})
+        for pair in guidance.pairs
+    ]
 
 
 def _as_it_ran(config: Config, result: Result) -> Config:

@@ -80,6 +80,12 @@ def _in_gamut(linear: Tensor) -> Tensor:
     return ((linear >= -ROUNDING) & (linear <= 1 + ROUNDING)).all(0)
 
 
+def lightness(picture: Tensor) -> Tensor:
+    """CIELAB L* in [0, 100] of (3, ...) sRGB in [0, 1] -> (...)."""
+    luminance = torch.einsum("c,c...->...", _matrix(XYZ_FROM_RGB, picture)[1], linear_light(picture))
+    return 116 * _root(luminance) - 16
+
+
 def linear_light(encoded: Tensor) -> Tensor:
     """sRGB values in [0, 1] to light in [0, 1]: IEC 61966-2-1, 5.2."""
     return torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)

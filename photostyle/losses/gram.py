@@ -14,6 +14,7 @@ from photostyle.losses.encoders import Features
 from photostyle.losses.features import FeatureSettings
 from photostyle.losses.term import Term, given
 from photostyle.regions.guidance import carry_masks
+from photostyle.regions.mixture import Anchor
 from photostyle.scene import Scene, Stage
 
 
@@ -72,7 +73,19 @@ class Gram(Term):
                 grams = region_grams(features[layer], masks[layer], self.released)
                 part = each.weights.to(grams)[:, None, None] * grams
                 targets[layer] = targets[layer] + part if layer in targets else part
-        return targets
+        return targets if scene.anchor is None else self._held(scene.anchor, targets)
+
+    def _held(self, anchor: Anchor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The targets on the way from what the regions keep: each Gram matrix is a mean, and means mix."""
+        features, masks = self.encoder(anchor.image), carry_masks(anchor.masks, self.encoder.plan)
+        return {
+            layer: torch.lerp(
+                region_grams(features[layer], masks[layer], self.released),
+                target,
+                anchor.boldness.to(target)[:, None, None],
+            )
+            for layer, target in targets.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from photostyle.kernels.compiler import in_parts, usable
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
+    Kept,
     Samples,
     SlicedPyramid,
     SlicedRegions,
@@ -28,10 +29,11 @@ from photostyle.losses.sliced import (
     drawing,
     goals_of,
     halved,
+    halved_anchor,
     usable_levels,
 )
 from photostyle.losses.term import Term
-from photostyle.regions.mixture import Reference
+from photostyle.regions.mixture import Anchor, Reference
 from photostyle.scene import LEAST_SIDE, Scene, Stage
 
 # Photographs vary less along chroma.
@@ -67,6 +69,7 @@ class Patches(Term):
         self.style = PatchStyle(
             scene.references,
             scene.content_masks,
+            scene.anchor,
             patch_size=recipe.patch_size,
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
@@ -99,6 +102,7 @@ class PatchStyle(SlicedPyramid["_Level"]):
         self,
         references: Sequence[Reference],
         content_masks: Tensor,
+        anchor: Anchor | None = None,
         *,
         patch_size: int,
         levels: int,
@@ -112,6 +116,7 @@ class PatchStyle(SlicedPyramid["_Level"]):
             _Level(
                 halved(references, level),
                 halve(content_masks, level),
+                halved_anchor(anchor, level),
                 filter_bank(bank, patch_size, generator).to(content_masks),
             )
             for level in range(usable)
@@ -170,7 +175,9 @@ def unit_filters(count: int, patch_size: int, generator: torch.Generator) -> Ten
 class _Level:
     """One pyramid level: its filter bank and the quantile functions its regions are to reach."""
 
-    def __init__(self, references: Sequence[Reference], content_masks: Tensor, filters: Tensor) -> None:
+    def __init__(
+        self, references: Sequence[Reference], content_masks: Tensor, anchor: Anchor | None, filters: Tensor
+    ) -> None:
         self.filters = filters.contiguous(memory_format=torch.channels_last)
         self.patch = filters.shape[-1]
         theirs = [self._centres(each.masks) for each in references]
@@ -181,7 +188,7 @@ class _Level:
                 for each, masks in zip(references, theirs, strict=True)
             ]
 
-        goals = goals_of(seen, len(filters), len(content_masks))
+        goals = goals_of(seen, len(filters), len(content_masks), self._kept(anchor))
         shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
         self.regions = SlicedRegions(self._centres(content_masks), goals, shares)
 
@@ -194,6 +201,15 @@ class _Level:
         before = self.patch // 2
         margins = (before, width - inner.shape[-1] - before, before, height - inner.shape[-2] - before)
         return F.pad(inner, margins, mode="replicate")[0, 0]
+
+    def _kept(self, anchor: Anchor | None) -> Kept | None:
+        if anchor is None:
+            return None
+        masks, one = self._centres(anchor.masks), torch.ones(len(anchor.masks))
+        return Kept(
+            lambda some: Samples(responses(anchor.image, self.filters[some]), masks, one),
+            anchor.boldness.tolist(),
+        )
 
     def _centres(self, masks: Tensor) -> Tensor:
         return _centres(masks, self.patch)

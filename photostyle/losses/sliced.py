@@ -19,7 +19,7 @@ from photostyle.bounds import AtLeast, Between
 from photostyle.imaging.filters import halve
 from photostyle.kernels import transport as kernels
 from photostyle.kernels.compiler import in_parts, usable
-from photostyle.regions.mixture import Reference, mixed_samples
+from photostyle.regions.mixture import Anchor, Reference, mixed_samples
 
 # Of the histogram that ranks projections: one bin is 1/2048 of their range, less than an 8-bit level.
 BINS = 2048
@@ -79,22 +79,41 @@ class Samples:
     mixture: Tensor  # (K,) in [0, 1]: the reference's own weight in each region's mixture
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What the regions hold on to: the anchor through directions (`Samples` of it), and how bold each region is."""
+
+    seen: Callable[[slice], Samples]
+    boldness: Sequence[float]
+
+
 def goals_of(
-    seen: Callable[[slice], Sequence[Samples]], directions: int, regions: int
+    seen: Callable[[slice], Sequence[Samples]], directions: int, regions: int, kept: Kept | None = None
 ) -> list[Tensor | None]:
     """The quantile functions (R, KNOTS) that each of K regions is to reach; None where no reference has pixels.
 
     seen: the references through some of the R directions. A few are looked through at a time: all responses of a bank
-    to a reference at 2048 px would take a gigabyte.
+    to a reference at 2048 px would take a gigabyte. Where a region is not entirely bold its goal lies on the shortest
+    way from what it keeps to the references: in one dimension quantiles move along straight lines (McCann, "A Convexity
+    Principle for Interacting Gases", Advances in Mathematics 128, 1997).
     """
-    parts = [
-        [_goal(seen(slice(first, first + AT_ONCE)), region) for region in range(regions)]
-        for first in range(0, directions, AT_ONCE)
-    ]
+    parts = []
+    for first in range(0, directions, AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        references, own = seen(some), None if kept is None else [kept.seen(some)]
+        goals = [_goal(references, region) for region in range(regions)]
+        if own is not None and kept is not None:
+            goals = [_between(_goal(own, k), goal, kept.boldness[k]) for k, goal in enumerate(goals)]
+        parts.append(goals)
     return [
         None if each[0] is None else torch.cat([goal for goal in each if goal is not None])
         for each in zip(*parts, strict=True)
     ]
+
+
+def _between(own: Tensor | None, goal: Tensor | None, boldness: float) -> Tensor | None:
+    """A quantile function on the way from one to another; the other where there is no such way."""
+    return goal if own is None or goal is None or boldness == 1 else torch.lerp(own, goal, boldness)
 
 
 def _goal(references: Sequence[Samples], region: int) -> Tensor | None:
@@ -220,6 +239,15 @@ class SlicedPyramid(Generic[Levels]):
 def halved(references: Iterable[Reference], level: int) -> list[Reference]:
     """The references as they are at a level of the pyramid: images and masks halved so many times."""
     return [Reference(halve(r.image, level), halve(r.masks, level), r.weights) for r in references]
+
+
+def halved_anchor(anchor: Anchor | None, level: int) -> Anchor | None:
+    """The same of what regions hold on to."""
+    return (
+        None
+        if anchor is None
+        else Anchor(halve(anchor.image, level), halve(anchor.masks, level), anchor.boldness)
+    )
 
 
 def usable_levels(pictures: Iterable[Tensor], least: int) -> int:

@@ -22,6 +22,7 @@ from photostyle.kernels.compiler import in_parts, usable
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
+    Kept,
     Samples,
     SlicedPyramid,
     SlicedRegions,
@@ -29,10 +30,11 @@ from photostyle.losses.sliced import (
     drawing,
     goals_of,
     halved,
+    halved_anchor,
     usable_levels,
 )
 from photostyle.losses.term import Term
-from photostyle.regions.mixture import Reference
+from photostyle.regions.mixture import Anchor, Reference
 from photostyle.scene import Scene, Stage
 
 # Random zero-mean 3x3 filters, whose space has 8 dimensions; 8 filters are not enough, 32 gain little.
@@ -76,6 +78,7 @@ class Texture(Term):
             scene.references,
             scene.content,
             scene.content_masks,
+            scene.anchor,
             levels=recipe.patch_levels,
             bank=recipe.patch_bank,
             seed=seed,
@@ -108,6 +111,7 @@ class TextureStyle(SlicedPyramid["_Level"]):
         references: Sequence[Reference],
         content: Tensor,
         content_masks: Tensor,
+        anchor: Anchor | None = None,
         *,
         levels: int,
         bank: int,
@@ -121,6 +125,7 @@ class TextureStyle(SlicedPyramid["_Level"]):
                 halved(references, level),
                 halve(content, level),
                 halve(content_masks, level),
+                halved_anchor(anchor, level),
                 directions(bank, generator),
                 zero_mean_filters(generator),
             )
@@ -234,6 +239,7 @@ class _Level:
         references: Sequence[Reference],
         content: Tensor,
         content_masks: Tensor,
+        anchor: Anchor | None,
         directions: Tensor,
         filters: Tensor,
     ) -> None:
@@ -249,8 +255,17 @@ class _Level:
 
         masks, care = _pooled(content_masks), _pooled(inside(content_masks) * activity(content))
         shares = (content_masks.sum((1, 2)) / content_masks.sum()).tolist()
-        goals = goals_of(seen, len(self.directions), len(masks))
+        goals = goals_of(seen, len(self.directions), len(masks), self._kept(anchor))
         self.regions = SlicedRegions(masks, goals, shares, care)
+
+    def _kept(self, anchor: Anchor | None) -> Kept | None:
+        if anchor is None:
+            return None
+        found, masks = moduli(anchor.image, self.filters).flatten(1), _pooled(anchor.masks)
+        return Kept(
+            lambda some: Samples(self.directions[some] @ found, masks, torch.ones(len(masks))),
+            anchor.boldness.tolist(),
+        )
 
     def _project(self, image: Tensor, directions: Tensor) -> Tensor:
         return directions @ moduli(image, self.filters).flatten(1)

@@ -34,6 +34,9 @@ REACH = 30.0
 # Long side, in pixels, at which colour statistics are taken: the default size of a transfer.
 STATISTICS_SIDE = 512
 
+# Trust in a pair whose label the style's mask lacks: its colours chose it, and nobody else.
+ORPHAN = 0.5
+
 WHOLE = ("all",)  # the names of masks.whole_picture, which stands for a mask that was not given
 
 Gaussian = Moments  # of colours in CIELAB
@@ -41,7 +44,11 @@ Gaussian = Moments  # of colours in CIELAB
 
 @dataclass(frozen=True)
 class Pair:
-    """A label of the content and the style region it takes its style from; shares of the picture, 0 to 1."""
+    """A label of the content and the style region it takes its style from; shares of the picture, 0 to 1.
+
+    trust: in [0, 1], how far the label itself says that both show the same: 1 for one that both masks have, ORPHAN for
+    one that the style's lacks, 0 where one of the pictures has no mask.
+    """
 
     name: str
     colour: Colour
@@ -50,6 +57,7 @@ class Pair:
     style_share: float
     orphan: bool
     reason: str
+    trust: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,7 +306,14 @@ def _pair(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> Pai
         style_share=theirs.share(partner),
         orphan=host != k or theirs.of_label(k) != partner,
         reason=_reason(ours, theirs, k, host, partner),
+        trust=_trust(ours, theirs, k, host, partner),
     )
+
+
+def _trust(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> float:
+    if ours.names == WHOLE or all(theirs.sides[r].names == WHOLE for r in partner):
+        return 0.0
+    return 1.0 if host == k and theirs.of_label(k) == partner else ORPHAN
 
 
 def _reason(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> str:

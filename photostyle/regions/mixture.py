@@ -31,6 +31,19 @@ class Reference:
     weights: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """The photo through the closed-form maps of its regions, near which a region stays as far as it is not bold.
+
+    image: (3, H, W), sRGB in [0, 1]. masks: (K, H, W), the content's regions. boldness: (K,) float64 in [0, 1]: where
+    a region's target lies on the way from the distribution that it has in this picture, 0, to the references', 1.
+    """
+
+    image: Tensor
+    masks: Tensor
+    boldness: Tensor
+
+
 def only(references: Sequence[Each]) -> Each:
     """The one there is. Raises PhotostyleError where there are several: nothing takes the first of them silently."""
     if len(references) != 1:

@@ -25,18 +25,18 @@ from photostyle.evaluation.scores import (
     score_encoder,
 )
 from photostyle.files.arrays import read_photograph
-from photostyle.files.masks import MaskSet
 from photostyle.finish import protected_in, rendered, strengths_of
-from photostyle.imaging.filters import area_average, size_of
+from photostyle.imaging.filters import size_of
 from photostyle.imaging.protection import Parts
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, find, locate
-from photostyle.materials import full_scene, notes_of, paired, read_all_masks
+from photostyle.materials import full_scene, notes_of, paired, read_all_masks, related_regions
 from photostyle.objective import encoder_for, feature_layers
 from photostyle.process import device_named
+from photostyle.regions.relation import Relation, dial
 from photostyle.scene import Scene, Stage
 from photostyle.search.space import SPACE, Dimension, space_of
-from photostyle.solver import colour_maps, recolouring, solve, staged, starting
+from photostyle.solver import restrained, solve, staged, starting
 from photostyle.validate import check, check_recipe
 from photostyle.version import __version__
 
@@ -48,9 +48,9 @@ class Problem:
     config: Config  # of the default trial
     space: tuple[Dimension, ...]
     stages: tuple[tuple[Stage, Scene], ...]
-    regions: MaskSet  # of the photo, at the search's full size
+    relation: Relation  # how related the regions are, which says how far each goes
+    by_region: Mapping[str, float]  # strengths that were asked for by name
     parts: Parts | None  # of the photo, that keep their colour
-    maps: Tensor  # the first canvas's colour maps
     start: Tensor | None  # what the start "file" begins with
     encoder: Encoder | None  # of the terms
     scorer: Encoder | None  # of the style score
@@ -132,16 +132,20 @@ def prepare(
     guidance = paired(config, photo, [reference], masks)
     notes = notes_of((photo, reference), masks, guidance)
     kept, loaded = space_of(config, space), _weights(config, say)
-    full = full_scene(photo, [reference], guidance, device)
+    related, by_region = related_regions(config, photo, [reference], masks[0], guidance)
+    how = dial(related, config.boldness, config.strength, by_region)
+    if how.closed:
+        raise PhotostyleError(
+            "nothing says that the photographs are related, so every trial would be the closed form; give masks, or "
+            "--boldness 1 for all that the whole reference holds"
+        )
+    full = restrained(full_scene(photo, [reference], guidance, device), how.boldness, config.feather)
     stages = tuple(staged(full, config))
     if not stages:
         raise PhotostyleError(
             "--iterations is 0: without evaluations there is nothing to search; give 1 or more"
         )
     region_weights(full.content_masks, full.style_masks)  # raises where nothing can be scored
-    final = stages[-1][1].content
-    regions = replace(masks[0], masks=area_average(masks[0].masks, *size_of(final)))
-    strengths_of(config, final, regions)  # raises where it names no region
     parts = protected_in(config, photo.pixels, masks[0])
     identity = {
         "version": __version__,
@@ -159,9 +163,7 @@ def prepare(
     scorer = None if loaded is None else score_encoder(loaded, config.encoder).to(device)
     terms = encoder_for(config, loaded, device=device)
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
-    return Problem(
-        config, kept, stages, regions, parts, colour_maps(full), first, terms, scorer, identity, notes
-    )
+    return Problem(config, kept, stages, related, by_region, parts, first, terms, scorer, identity, notes)
 
 
 def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
@@ -171,13 +173,17 @@ def solve_with(problem: Problem, settings: Mapping[str, Any]) -> Solution:
     """
     recipe = replace(problem.config.recipe, **settings)
     check_recipe(recipe)
-    scene, canvas = problem.scene, None
-    colour = recipe.start == "colour"
-    start = recolouring(problem.maps, recipe.feather) if colour else starting(scene, recipe, problem.start)
-    for step in solve(scene, recipe, encoder=problem.encoder, start=start, stages=problem.stages):
+    scene, stages, canvas = problem.scene, problem.stages, None
+    how = dial(problem.relation, recipe.boldness, recipe.strength, problem.by_region)
+    if recipe.boldness != problem.config.boldness:
+        held = restrained(scene, how.boldness, recipe.feather).restraint
+        stages = tuple((stage, replace(each, restraint=held)) for stage, each in stages)
+        scene = stages[-1][1]
+    start = starting(scene, recipe, problem.start)
+    for step in solve(scene, recipe, encoder=problem.encoder, start=start, stages=stages):
         canvas = step.image
     assert canvas is not None  # a problem has stages
-    strength = strengths_of(recipe, scene.content, problem.regions)
+    strength = strengths_of(recipe, scene.content, scene.content_masks, how)
     picture = rendered(recipe, scene.content, canvas, strength, problem.parts)
     return Solution(picture.cpu(), *_scores(problem, picture))
 
@@ -194,7 +200,6 @@ def placed(problem: Problem, device: torch.device | str) -> Problem:
     return replace(
         problem,
         stages=tuple((stage, scene.to(device)) for stage, scene in problem.stages),
-        maps=problem.maps.to(device),
         encoder=moved(problem.encoder),
         scorer=moved(problem.scorer),
     )
