@@ -270,7 +270,8 @@ def test_progress_lines_name_stage_size_evaluation_terms_and_time_left(folder: P
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage ")]
     assert len(lines) == 5  # of 3 and 2 evaluations, none is left out
     number = r"[\d.e+-]+"
-    terms = rf"patches {number}  texture {number}  structure {number}  photorealism {number}  consistency {number}  \d+ s left"
+    names = ("patches", "texture", "structure", "photorealism", "consistency")
+    terms = "  ".join(f"{name} {number}" for name in names) + r"  \d+ s left"
     assert re.fullmatch(rf"stage 1/2 32x21  1/3  {terms}", lines[0])
     assert re.fullmatch(rf"stage 2/2 64x43  2/2  {terms}", lines[-1])
     assert lines[-1].endswith("  0 s left")

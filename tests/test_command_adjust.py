@@ -15,7 +15,8 @@ from photostyle.cli.console import BAD_INPUT, DONE
 from photostyle.files.images import sha256_of
 
 QUICK = (
-    "--boldness 1 --size 48 --coarsest 48 --iterations 3 --no-metrics --no-region-sheet --device cpu --threads 1 --quiet"
+    "--boldness 1 "
+    "--size 48 --coarsest 48 --iterations 3 --no-metrics --no-region-sheet --device cpu --threads 1 --quiet"
 ).split()
 MASKS = ["--masks", "mask.png", "their-mask.png"]
 

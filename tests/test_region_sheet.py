@@ -63,7 +63,7 @@ def test_a_run_prints_and_draws_its_pairing(photographs: Path, capsys: Any) -> N
     assert picture.startswith("photo-sunset.png ") and sheet == "photo-sunset-regions.png"
     assert header.split() == ["region", "photo", "takes", "after", "reference", "how", "far", "remark"]
     assert sorted(" ".join(row.split()[:7]) for row in rows) == [
-        "#0000ff 67% #0000ff 67% full, strength 0.60",
+        "#0000ff 67% #0000ff 67% full same label",
         "#ff0000 33% #ff0000 33% full, strength 0.20",
     ]
     with Image.open(sheet) as drawn:

@@ -16,8 +16,9 @@ from photostyle.imaging.lightness import from_lab, to_lab
 from photostyle.imaging.rendering import enlarged_strips
 
 SIDE = 256  # long side at which a part's map is fitted: two lines need no more
-# Degrees of CIELAB hue that the light may turn it. Five are the promise; one is left for 8-bit levels.
-TURN = 4.0
+# Degrees of CIELAB hue that the light may turn it. Five are promised on the whole; two are for soft borders, where the
+# result shines through: it turned the mean of four portraits by up to 1.3 more.
+TURN = 3.0
 # Of chroma, of the slope of lightness, and of the way to black and to white: by eye, on portraits under night skies,
 # sunsets and other portraits. Beyond them a face is sunburnt or ashen, and hair is a hole.
 CHROMA = (0.8, 1.2)

@@ -41,11 +41,9 @@ SMOOTHED = 0.7  # cells: the deviation of the Gaussian over the counts, so that 
 
 def find_skin(photo: Tensor) -> Tensor | None:
     """Where a person's head or skin is: (3, H, W) -> (h, w) of long side SIDE, 0 or 1; None without a face."""
-    faces = find_faces(photo)
-    if not faces:
-        return None
     small = resize(photo, *fit_within(*size_of(photo), SIDE)).cpu()
-    return person_parts(small, faces)
+    faces = find_faces(small)
+    return person_parts(small, faces) if faces else None
 
 
 def person_parts(small: Tensor, faces: Sequence[Face]) -> Tensor:
