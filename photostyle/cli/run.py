@@ -90,7 +90,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
         from photostyle.evaluation.reports import plot_losses
 
         plot_losses(result.trace, _losses_path(config))
-    return _finish(config, result, record_path, seconds)
+    return _finish(config, result, record_path, seconds, metrics)
 
 
 def _names_a_segmenter(config: Config) -> bool:
@@ -170,15 +170,29 @@ def _watched(config: Config, photo: Picture, say: Callable[[str], None], maker: 
         return transfer(dataclasses.replace(config, content=photo), watch, say, maker)
 
 
-def _finish(config: Config, result: Result, record_path: Path, seconds: float) -> int:
+def _finish(
+    config: Config, result: Result, record_path: Path, seconds: float, metrics: dict[str, Any]
+) -> int:
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
         print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path}")
+        _say_doubt(metrics)
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
         return complain(f"interrupted; the best picture so far is {config.output}", INTERRUPTED)
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
+
+
+def _say_doubt(metrics: dict[str, Any]) -> None:
+    """A line where the scores of a run doubt its picture, and what to try."""
+    if not metrics:
+        return
+    from photostyle.evaluation.doubt import advice
+    from photostyle.evaluation.signs import Signs
+
+    if text := advice(Signs(**metrics["signs"])):
+        line(text)
 
 
 def _scored(
@@ -195,13 +209,18 @@ def _scored(
     # What scores stand on is imported after the last step, not before the first.
     from photostyle.evaluation.artefacts import find_artefacts
     from photostyle.evaluation.comparison import comparison_within
+    from photostyle.evaluation.doubt import doubt
     from photostyle.evaluation.scores import score, score_encoder
+    from photostyle.evaluation.signs import find_signs
 
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
         compared = comparison_within(*images, result.guidance.content, result.guidance.style)
-        return dataclasses.asdict(score(compared, encoder)), find_artefacts(compared).as_dict()
+        signs = find_signs(compared)
+        metrics = dataclasses.asdict(score(compared, encoder))
+        metrics |= {"doubt": doubt(signs), "signs": signs.as_dict()}
+        return metrics, find_artefacts(compared).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")
     except KeyboardInterrupt:
