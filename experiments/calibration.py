@@ -42,6 +42,11 @@ class Verdict:
         """Its two photographs."""
         return self.content, self.style
 
+    @property
+    def related(self) -> bool:
+        """Whether it is a published pair: two photographs that were chosen for each other."""
+        return self.style == self.content.replace("input/in", "style/tar") != self.content
+
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """The verdicts of a verdicts.toml. Raises PhotostyleError for one that is none of TARGETS."""

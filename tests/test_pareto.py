@@ -242,8 +242,8 @@ def test_the_page_s_table_has_every_trial_with_a_key_to_sort_by(page: str) -> No
         "1.5",
         "complete",
     ]
-    assert rows[5] == ["5", "", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
-    assert {len(row) for row in rows} == {len(head)} == {11}
+    assert rows[5] == ["5", "", "", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
+    assert {len(row) for row in rows} == {len(head)} == {12}
 
 
 def test_the_page_escapes_what_it_is_given(page: str) -> None:
