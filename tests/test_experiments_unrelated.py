@@ -26,7 +26,7 @@ question = "q"
 expectation = "e"
 answer = "a"
 cost = "c"
-command = "python scripts/experiment.py experiments/013-unrelated"
+command = "python scripts/experiment.py experiments/000-twice"
 kind = "unrelated"
 
 [settings]
@@ -59,7 +59,7 @@ def experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coffee: Tensor, chelsea: Tensor, one_start: None
 ) -> tuple[Path, Path]:
     """The folder of the experiment and that of its data."""
-    data, folder = tmp_path / "data", tmp_path / "experiments" / "013-unrelated"
+    data, folder = tmp_path / "data", tmp_path / "experiments" / "000-twice"
     for each in (data / "free", data / "dpst" / "input", folder):
         each.mkdir(parents=True)
     write_image(data / "free" / "cup.png", area_average(coffee, 64, 96))
