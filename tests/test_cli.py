@@ -37,6 +37,7 @@ from photostyle.cli.score import ScoreCommand
 from photostyle.config import Config
 from photostyle.errors import ComputationError
 from photostyle.evaluation.artefacts import Artefacts
+from photostyle.evaluation.signs import Signs
 from photostyle.files.images import read_image
 from photostyle.losses import weights as weight_files
 from photostyle.optimisers import Step
@@ -532,7 +533,25 @@ def test_score_takes_what_a_result_was_made_from_out_of_its_record(folder: Path,
     assert photo.split()[2:4] == ["1.000", "1.000"]  # by definition
     assert float(ours.split()[2]) < 0.9  # the colours moved: a tenth at the very least
     assert gap == "" and spoilt.split()[::2] == list(Artefacts.__dataclass_fields__)
-    assert [row.split("  ")[0] for row in rows] == ["out.png", "Monge-Kantorovich"]
+    names = ["out.png", "Monge-Kantorovich"]
+    assert [row.split("  ")[0] for row in rows] == [*names, "", rows[3].split("  ")[0], *names]
+    assert rows[3].split()[::2] == ["doubt", *Signs.__dataclass_fields__]
+    assert all(0 < float(row.split()[-7]) < 1 for row in rows[4:])
+
+
+def test_a_picture_that_is_doubted_is_said_to_be(folder: Path, capsys: Any, monkeypatch: Any) -> None:
+    for limit, said in ((0.0, True), (1.0, False)):
+        monkeypatch.setattr("photostyle.evaluation.doubt.DOUBTFUL", limit)
+        main(["run", *PHOTOS, *NONE, *INSTANT, "--metrics"])
+        main(["score", "out.png"])
+        heard = [each for each in capsys.readouterr().err.splitlines() if each.startswith("doubtful: ")]
+        assert (
+            len(heard) == 2 * said
+            and len(set(heard)) <= 1
+            and all("; try --strength" in each for each in heard)
+        )
+        main(["run", *PHOTOS, *NONE, *INSTANT, "--metrics", "--quiet"])
+        assert capsys.readouterr().err == ""
 
 
 def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys: Any) -> None:
@@ -546,9 +565,9 @@ def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys
 
 def test_score_without_a_record_takes_the_pictures_it_is_given(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *MASKS, *INSTANT])
-    recorded = main(["score", "out.png"]), capsys.readouterr().out.splitlines()[-8:]
+    recorded = main(["score", "out.png"]), capsys.readouterr().out.splitlines()[-12:]
     Path("out.json").unlink()
-    given = main(["score", "out.png", *PHOTOS, *MASKS]), capsys.readouterr().out.splitlines()[-8:]
+    given = main(["score", "out.png", *PHOTOS, *MASKS]), capsys.readouterr().out.splitlines()[-12:]
     assert recorded == given
 
 

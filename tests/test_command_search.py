@@ -164,7 +164,9 @@ def test_where_every_trial_fails_it_failed(
     from photostyle.search.trials import Solution
 
     nan = float("nan")
-    monkeypatch.setattr(search_module, "solve_with", lambda *_: Solution(torch.zeros(3, 8, 8), nan, nan, nan))
+    monkeypatch.setattr(
+        search_module, "solve_with", lambda *_: Solution(torch.zeros(3, 8, 8), nan, nan, nan, nan)
+    )
     assert main(SEARCH) == FAILED
     said = capsys.readouterr().err
     assert "trial 2  3/3  failed: a score is not finite" in said

@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from photostyle.evaluation.doubt import DOUBTFUL
 from photostyle.files.images import write_image
 from photostyle.search.page import write_page
 from photostyle.search.pareto import choose, front_table, pareto_front, plot_front, preset_trial, roles
-from photostyle.search.trials import Trial
+from photostyle.search.trials import OBJECTIVES, Trial
 
 
-def trial(number: int, style: float, edge: float, default: bool = False) -> Trial:
+def trial(number: int, style: float, edge: float, default: bool = False, doubt: float = 0.1) -> Trial:
     values = {"structure_weight": 0.01 * (number + 1), "photorealism_coarse": 2.0}
-    return Trial(number, "complete", values, dict(values), 1.5, default, style, edge, 0.125)
+    return Trial(number, "complete", values, dict(values), 1.5, default, style, edge, 0.125, doubt)
 
 
 def failed(number: int) -> Trial:
@@ -35,17 +36,20 @@ def interrupted(number: int) -> Trial:
 
 
 # A coarse grid, so that there are ties.
-TRIALS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=25).map(
-    lambda pairs: [trial(k, style / 4, edge / 6) for k, (style, edge) in enumerate(pairs)]
+TRIALS = st.lists(st.tuples(*[st.integers(0, 6)] * 3), max_size=25).map(
+    lambda scores: [
+        trial(k, style / 4, edge / 6, doubt=doubt / 6) for k, (style, edge, doubt) in enumerate(scores)
+    ]
 )
 
 
 def beats(one: Trial, other: Trial) -> bool:
-    """The definition: no worse in either, better in one."""
+    """The definition: no worse in any, better in one."""
     return (
         one.style <= other.style
         and one.edge >= other.edge
-        and (one.style, one.edge) != (other.style, other.edge)
+        and one.doubt <= other.doubt
+        and (one.style, one.edge, one.doubt) != (other.style, other.edge, other.doubt)
     )
 
 
@@ -59,8 +63,10 @@ def test_the_front_is_what_no_trial_beats(trials: list[Trial]) -> None:
 
 @given(TRIALS.filter(len))
 def test_it_is_optuna_s_too(trials: list[Trial]) -> None:
-    study = optuna.create_study(directions=["minimize", "maximize"])
-    study.add_trials([optuna.trial.create_trial(values=[each.style, each.edge]) for each in trials])
+    study = optuna.create_study(directions=list(OBJECTIVES.values()))
+    study.add_trials(
+        [optuna.trial.create_trial(values=[getattr(each, name) for name in OBJECTIVES]) for each in trials]
+    )
     assert {each.number for each in study.best_trials} == {each.number for each in pareto_front(trials)}
 
 
@@ -68,9 +74,19 @@ def test_it_is_optuna_s_too(trials: list[Trial]) -> None:
 def test_the_chosen_trial_is_the_nearest_and_on_the_front(trials: list[Trial]) -> None:
     best = choose(trials)
     assert best is not None and best in pareto_front(trials)
-    least = min(math.sqrt(each.style**2 + (1 - each.edge) ** 2) for each in trials)
+    kept = [each for each in trials if not each.doubtful]
+    if not kept:
+        assert best.doubt == min(each.doubt for each in trials)
+        return
+    least = min(math.sqrt(each.style**2 + (1 - each.edge) ** 2) for each in kept)
     assert best.distance == pytest.approx(least, rel=1e-15)  # hypot rounds once, the formula four times
-    assert best.number == min(each.number for each in trials if each.distance == best.distance)
+    assert best.number == min(each.number for each in kept if each.distance == best.distance)
+
+
+def test_no_doubtful_trial_is_chosen_while_there_is_another() -> None:
+    stained, plain = trial(0, 0.1, 0.9, doubt=DOUBTFUL + 0.01), trial(1, 0.4, 0.8, doubt=DOUBTFUL)
+    assert choose([stained, plain]) == plain
+    assert choose([stained, trial(2, 0.1, 0.9, doubt=0.9)]) == stained
 
 
 def test_trials_without_scores_are_passed_over() -> None:
@@ -95,7 +111,7 @@ def test_the_roles_are_named() -> None:
 
 def test_the_table_shows_the_front_by_style_and_the_preset() -> None:
     lines = front_table(SOME).splitlines()
-    heads = ["style ↓", "edge ↑", "distance", "drift16 ↓", "structure", "photorealism coarse"]
+    heads = ["style ↓", "edge ↑", "distance", "drift16 ↓", "doubt ↓", "structure", "photorealism coarse"]
     assert re.split(r"\s{2,}", lines[0].strip()) == heads
     assert [line.split("0.")[0].strip() for line in lines[1:]] == [
         "trial 1",
@@ -103,7 +119,7 @@ def test_the_table_shows_the_front_by_style_and_the_preset() -> None:
         "trial 3",
         "trial 0 preset",
     ]
-    assert lines[2].split()[3:] == ["0.200", "0.900", "0.224", "0.125", "0.03", "2"]
+    assert lines[2].split()[3:] == ["0.200", "0.900", "0.224", "0.125", "0.100", "0.03", "2"]
 
 
 def pictures(folder: Path, numbers: list[int]) -> dict[int, Path]:
@@ -220,13 +236,14 @@ def test_the_page_s_table_has_every_trial_with_a_key_to_sort_by(page: str) -> No
         "0.9000",
         "0.2236",
         "0.1250",
+        "0.1000",
         "0.03",
         "2",
         "1.5",
         "complete",
     ]
-    assert rows[5] == ["5", "", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
-    assert {len(row) for row in rows} == {len(head)} == {11}
+    assert rows[5] == ["5", "", "", "", "", "", "", "", "9", "", "0.5", "failed: structure is <not> finite"]
+    assert {len(row) for row in rows} == {len(head)} == {12}
 
 
 def test_the_page_escapes_what_it_is_given(page: str) -> None:

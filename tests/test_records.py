@@ -22,6 +22,7 @@ from photostyle.cli.console import BAD_INPUT, DONE, FAILED
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.artefacts import Artefacts
+from photostyle.evaluation.doubt import doubt
 from photostyle.evaluation.records import (
     check_inputs,
     config_from_json,
@@ -29,6 +30,7 @@ from photostyle.evaluation.records import (
     read_record,
     write_record,
 )
+from photostyle.evaluation.signs import Signs
 from photostyle.files.images import write_image
 from photostyle.presets import configure
 from photostyle.version import __version__
@@ -209,7 +211,8 @@ def test_it_traces_every_term_of_every_evaluation(run: Callable[..., dict]) -> N
 def test_it_holds_the_scores(run: Callable[..., dict]) -> None:
     scores = run()["metrics"]
     numbers = {"style", "colour", "edge", "grey", "matting", "drift4", "drift16"}
-    assert set(scores) == numbers | {"style_features"}
+    assert set(scores) == numbers | {"style_features", "doubt", "signs"}
+    assert doubt(Signs(**scores["signs"])) == scores["doubt"]
     assert all(math.isfinite(scores[name]) for name in numbers)
     assert 0 < scores["edge"] <= 1 and scores["style_features"].startswith("patches")
     assert run("--no-metrics")["metrics"] == {}

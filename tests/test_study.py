@@ -131,7 +131,8 @@ def test_a_trial_s_scores_are_those_of_its_settings(study: Callable[..., Study])
     first = study()
     *_, last = first.run(2)
     outcome = solve_with(first.problem, last.settings)
-    assert (last.style, last.edge, last.drift16) == (outcome.style, outcome.edge, outcome.drift16)
+    names = ("style", "edge", "drift16", "doubt")
+    assert [getattr(last, name) for name in names] == [getattr(outcome, name) for name in names]
     written = read_image(first.picture(last)).pixels
     assert torch.allclose(written, outcome.picture, atol=0.5 / 255 + 1e-6)
 
@@ -144,7 +145,7 @@ def test_every_trial_is_a_record(study: Callable[..., Study]) -> None:
             "complete",
             trial.number == 0,
         )
-        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16")}
+        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16", "doubt")}
         assert kept["scores"] == scores and 0 < trial.drift16 < 1
         assert kept["settings"] == json.loads(json.dumps(trial.settings)) and kept["values"] == trial.values
         assert kept["seconds"] == trial.seconds > 0
@@ -159,7 +160,11 @@ def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.M
 
     def told(problem: Problem, settings: dict[str, Any]) -> Solution:
         return Solution(
-            torch.zeros(3, 8, 8), settings["structure_weight"], 1 - settings["photorealism_weight"] / 25, 0.1
+            torch.zeros(3, 8, 8),
+            settings["structure_weight"],
+            1 - settings["photorealism_weight"] / 25,
+            0.1,
+            0.2,
         )
 
     monkeypatch.setattr(search_module, "solve_with", told)
@@ -172,11 +177,11 @@ def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.M
 def test_what_was_seen_guides_what_is_tried(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both scores best where the structure weight is lowest: later trials lie lower than the random ones."""
+    """Style and edge best where the structure weight is lowest: later trials lie lower than the random ones."""
 
     def told(problem: Problem, settings: dict[str, Any]) -> Solution:
         return Solution(
-            torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"], 0.1
+            torch.zeros(3, 8, 8), settings["structure_weight"], -settings["structure_weight"], 0.1, 0.2
         )
 
     monkeypatch.setattr(search_module, "solve_with", told)
@@ -272,7 +277,7 @@ def test_a_slow_machine_is_given_more_time(study: Callable[..., Study]) -> None:
     trial = slow.study.ask()
     trial.set_user_attr("seconds", 1000.0)
     trial.set_user_attr("drift16", 0.1)
-    slow.study.tell(trial, (0.5, 0.5))
+    slow.study.tell(trial, (0.5, 0.5, 0.5))
     slow.study.ask().set_user_attr(
         "process", {"host": "elsewhere", "pid": 1, "began": time.time() - 2 * LEAST_PATIENCE}
     )
@@ -331,10 +336,16 @@ def test_a_trial_that_diverges_has_failed_and_no_score(study: Callable[..., Stud
 
 
 @pytest.mark.parametrize(
-    "scores", [(float("nan"), 0.5, 0.1), (0.5, float("inf"), 0.1), (0.5, 0.5, float("nan"))]
+    "scores",
+    [
+        (float("nan"), 0.5, 0.1, 0.1),
+        (0.5, float("inf"), 0.1, 0.1),
+        (0.5, 0.5, float("nan"), 0.1),
+        (0.5, 0.5, 0.1, float("nan")),
+    ],
 )
 def test_a_score_that_is_no_number_is_a_failure(
-    scores: tuple[float, float, float], study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+    scores: tuple[float, float, float, float], study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search_module, "solve_with", lambda *_: Solution(torch.zeros(3, 8, 8), *scores))
     (trial,) = study().run(1)

@@ -14,7 +14,9 @@ from vgg import narrow_vgg
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.comparison import Comparison
+from photostyle.evaluation.doubt import doubt
 from photostyle.evaluation.scores import STYLE_LAYERS, drift, score
+from photostyle.evaluation.signs import find_signs
 from photostyle.files.images import as_kept, write_image
 from photostyle.losses import weights as weight_files
 from photostyle.losses.encoders import Encoder
@@ -141,6 +143,9 @@ def test_its_scores_are_those_of_metrics_at_that_size(
     assert (outcome.style, outcome.edge) == (expected.style, expected.edge)
     # 16 px at 256 px are 4 px at 64.
     assert outcome.drift16 == drift(Comparison(outcome.picture, scene.content, scene.style, *regions), 4)
+    assert outcome.doubt == doubt(
+        find_signs(Comparison(outcome.picture, scene.content, scene.style, *regions))
+    )
     assert problem.style_features == expected.style_features
 
 

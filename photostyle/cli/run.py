@@ -108,7 +108,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
         from photostyle.evaluation.reports import plot_losses
 
         plot_losses(result.trace, losses_path(config.output))
-    return _finish(config, result, seconds)
+    return _finish(config, result, seconds, metrics)
 
 
 def _check_beforehand(config: Config, photo: Picture, made: bool, say: Callable[[str], None]) -> None:
@@ -225,10 +225,11 @@ def _watched(
     return result
 
 
-def _finish(config: Config, result: Result, seconds: float) -> int:
+def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, Any]) -> int:
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
         print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
+        _say_doubt(metrics)
     with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
         show_regions(config, result)
     if result.ended == "done":
@@ -236,6 +237,17 @@ def _finish(config: Config, result: Result, seconds: float) -> int:
     if result.ended == "interrupted":
         return complain(f"interrupted; the best picture so far is {config.output}", INTERRUPTED)
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
+
+
+def _say_doubt(metrics: dict[str, Any]) -> None:
+    """A line where the scores of a run doubt its picture, and what to try."""
+    if not metrics:
+        return
+    from photostyle.evaluation.doubt import advice
+    from photostyle.evaluation.signs import Signs
+
+    if text := advice(Signs(**metrics["signs"])):
+        line(text)
 
 
 def _scored(
@@ -253,13 +265,18 @@ def _scored(
     # What scores stand on is imported after the last step, not before the first.
     from photostyle.evaluation.artefacts import find_artefacts
     from photostyle.evaluation.comparison import comparison_within
+    from photostyle.evaluation.doubt import doubt
     from photostyle.evaluation.scores import score, score_encoder
+    from photostyle.evaluation.signs import find_signs
 
     images = (result.image, result.photo.pixels, result.reference.pixels)
     try:
         encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
         compared = comparison_within(*images, result.guidance.content, result.guidance.style)
-        return dataclasses.asdict(score(compared, encoder)), find_artefacts(compared).as_dict()
+        signs = find_signs(compared)
+        metrics = dataclasses.asdict(score(compared, encoder))
+        metrics |= {"doubt": doubt(signs), "signs": signs.as_dict()}
+        return metrics, find_artefacts(compared).as_dict()
     except PhotostyleError as error:
         say(f"no metrics: {error}")
     except KeyboardInterrupt:

@@ -9,14 +9,16 @@ import tyro
 from torch import Tensor
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, note
+from photostyle.cli.console import DONE, line, note
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.evaluation.artefacts import find_artefacts
 from photostyle.evaluation.comparison import comparison_within
+from photostyle.evaluation.doubt import advice, doubt
 from photostyle.evaluation.records import read_record
 from photostyle.evaluation.scores import score, score_encoder
+from photostyle.evaluation.signs import find_signs
 from photostyle.files.images import read_image
 from photostyle.imaging.filters import area_average, size_of
 from photostyle.losses.weights import find, locate
@@ -45,7 +47,7 @@ class ScoreCommand:
 
 
 def show_scores(arguments: Sequence[str]) -> int:
-    """photostyle score: the table of metrics, then that of artefacts."""
+    """photostyle score: the table of metrics, that of artefacts, and how far the picture is to be doubted."""
     options = parse(ScoreCommand, arguments, "photostyle score")
     content, style, masks = _what_it_was_made_from(options)
     photo, reference, result = read_image(content), read_image(style), read_image(options.result)
@@ -75,7 +77,11 @@ def show_scores(arguments: Sequence[str]) -> int:
     # The photo has no row here: what it has itself is no artefact, so all of it would be 0.
     del compared["untouched photo"]
     spoilt = {name: find_artefacts(each).as_dict() for name, each in compared.items()}
-    print(report.score_table(scores), report.score_table(spoilt), sep="\n\n")
+    signs = {name: find_signs(each) for name, each in compared.items()}
+    doubted = {name: {"doubt": doubt(each)} | each.as_dict() for name, each in signs.items()}
+    print(*(report.score_table(each) for each in (scores, spoilt, doubted)), sep="\n\n")
+    if doubted_for := advice(signs[str(options.result)]):
+        line(doubted_for)
     return DONE
 
 

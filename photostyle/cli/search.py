@@ -149,6 +149,7 @@ def _watch(study: Study, count: int, pool: Pool) -> None:
             done = count - missing
             left = (time.perf_counter() - began) / max(1, done - before) * missing
             scores = f"style {trial.style:.3f}  edge {trial.edge:.3f}  distance {trial.distance:.3f}"
+            scores += f"  doubt {trial.doubt:.2f}"
             said = scores if trial.state == "complete" else f"failed: {trial.failure}"
             line(
                 f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {_duration(left)} left"
@@ -189,6 +190,7 @@ def _write(options: SearchCommand, study: Study, trials: Sequence[Trial], best: 
 
 def _verdict(best: Trial, trials: Sequence[Trial]) -> str:
     text = f"chosen: trial {best.number}, distance {best.distance:.3f} = sqrt(style^2 + (1 - edge)^2)"
+    text += f", doubt {best.doubt:.2f}" + (" (every trial is doubtful: look at it)" if best.doubtful else "")
     preset = preset_trial(trials)
     return text if preset is None else f"{text}; the preset's own settings: {preset.distance:.3f}"
 

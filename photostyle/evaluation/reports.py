@@ -19,6 +19,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.artefacts import Artefacts
 from photostyle.evaluation.comparison import directions
 from photostyle.evaluation.scores import Scores
+from photostyle.evaluation.signs import Signs
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import write_image
 from photostyle.files.legends import hex_name
@@ -40,8 +41,8 @@ DPI = 120  # of a 9 x 5 inch plot: 1080 x 600 px, a README's width
 VEIL = 0.5  # opacity of the colour of a region: photo and colour weigh the same
 BORDER = 300  # a border line is 1/300 of the long side: 2 px at 700, visible when the picture is shown small
 
-# Which way each score and each artefact is better.
-BETTER = directions(Scores) | directions(Artefacts)
+# Which way each score, artefact and sign is better.
+BETTER = directions(Scores) | directions(Artefacts) | directions(Signs) | {"doubt": "↓"}
 NOT_A_TERM = ("stage", "iteration", "seconds")  # a trace entry holds these beside the loss terms
 
 Picture = Tensor | np.ndarray

@@ -206,7 +206,7 @@ def drift(compared: Comparison, radius: int) -> float:
     long side of 256 px. The drift is the mean over all windows, clipped at the border, of the `affine_residual` of
     CIELAB a, b on the content's RGB with ridge 1e-4, over the variance of a, b in the whole picture: 0 to 1.
     """
-    guide = compared.photo.once(_at_drift_size)
+    guide = compared.photo.once(at_drift_size)
     chroma = compared.ours.once(_chroma)
     residual = affine_residual(guide, chroma, radius, DRIFT_RIDGE).mean()
     chroma = chroma.double()
@@ -350,7 +350,7 @@ def _grey(side: Side) -> Array:
     return _array(luma(side.picture))
 
 
-def _at_drift_size(side: Side) -> Tensor:
+def at_drift_size(side: Side) -> Tensor:
     """The picture by area to a long side of 256 px, averaged in float64."""
     height, width = side.picture.shape[1:]
     return area_average(_double(side.picture), *fit_within(height, width, DRIFT_SIDE)).float()
@@ -358,7 +358,7 @@ def _at_drift_size(side: Side) -> Tensor:
 
 def _chroma(side: Side) -> Tensor:
     """CIELAB a, b of the picture at that size. (2, h, w)."""
-    return torch.from_numpy(lab(side.once(_at_drift_size))[1:]).float()
+    return torch.from_numpy(lab(side.once(at_drift_size))[1:]).float()
 
 
 def _array(tensor: Tensor) -> Array:

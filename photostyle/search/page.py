@@ -91,6 +91,7 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
         "edge ↑",
         "distance ↓",
         "drift16 ↓",
+        "doubt ↓",
         *map(heading, names),
         "seconds",
         "state",
@@ -101,7 +102,7 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
         role = " ".join(named.get(trial.number, ()))
         seen = role and trial.number in pictures
         shown = thumbnail(read_image(pictures[trial.number]).pixels, f"trial {trial.number}") if seen else ""
-        scores = (trial.style, trial.edge, trial.distance, trial.drift16)
+        scores = (trial.style, trial.edge, trial.distance, trial.drift16, trial.doubt)
         cells = [
             _cell(f"{trial.number}"),
             f'<td data-key="{"" if not seen else trial.number}">{shown}</td>',

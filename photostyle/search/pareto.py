@@ -19,19 +19,25 @@ def complete(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
-    """The complete trials that no other trial beats in one score without losing in the other, sorted by style."""
-    front: list[Trial] = []
-    for trial in sorted(complete(trials), key=lambda each: (each.style, -each.edge, each.number)):
-        # No trial before this one has a greater distance of style; the last one on the front has the best edges of
-        # them.
-        if not front or trial.edge > front[-1].edge or _scores(trial) == _scores(front[-1]):
-            front.append(trial)
-    return front
+    """The complete trials that no other trial beats in one of style, edge and doubt without losing in another.
+
+    Sorted by style.
+    """
+    done = complete(trials)
+    front = [each for each in done if not any(_beats(other, each) for other in done)]
+    return sorted(front, key=lambda each: (each.style, -each.edge, each.number))
 
 
 def choose(trials: Sequence[Trial]) -> Trial | None:
-    """The complete trial of the least distance, of equal ones the first; None where no trial is complete."""
-    return min(complete(trials), key=lambda trial: (trial.distance, trial.number), default=None)
+    """The complete trial of the least distance among those that are not doubtful, of equal ones the first.
+
+    Where all are doubtful, the least doubtful one; None where no trial is complete.
+    """
+    done = complete(trials)
+    kept = [each for each in done if not each.doubtful]
+    if kept:
+        return min(kept, key=lambda trial: (trial.distance, trial.number))
+    return min(done, key=lambda trial: (trial.doubt, trial.distance, trial.number), default=None)
 
 
 def preset_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -61,7 +67,7 @@ def front_table(trials: Sequence[Trial]) -> str:
     table: dict[str, dict[str, float | str]] = {}
     for trial in rows:
         special = (role for role in named[trial.number] if role != "front")
-        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16")}
+        scores = {name: getattr(trial, name) for name in ("style", "edge", "distance", "drift16", "doubt")}
         settings = {heading(name): f"{value:.4g}" for name, value in trial.values.items()}
         table[" ".join((f"trial {trial.number}", *special))] = scores | settings
     return score_table(table)
@@ -100,7 +106,9 @@ def _scatter(axes: Any, trials: Sequence[Trial], style_features: str) -> None:
         raise ValueError("no trial is complete")
     others = [trial for trial in done if trial not in front]
     axes.scatter(*_points(others), s=18, color="0.65", label="other trials")
-    axes.plot(*_points(front), ".-", color="tab:blue", label="front", markersize=9)
+    axes.plot(*_points(front), ".", color="tab:blue", label="front", markersize=9)
+    doubtful = [trial for trial in done if trial.doubtful]
+    axes.scatter(*_points(doubtful), s=40, marker="x", color="k", linewidth=1, label="doubtful")
     if preset is not None:
         axes.scatter(*_points([preset]), s=110, marker="s", facecolors="none", edgecolors="k", label="preset")
     axes.scatter(*_points([best]), s=170, marker="*", color="tab:red", zorder=3, label="chosen")
@@ -115,7 +123,7 @@ def _scatter(axes: Any, trials: Sequence[Trial], style_features: str) -> None:
 
 
 def _arc(axes: Any, distance: float) -> None:
-    """All points as far from (0, 1) as the chosen one. No trial lies above it. It does not change the axes."""
+    """All points as far from (0, 1) as the chosen one: above are doubtful trials. It does not change the axes."""
     limits = axes.get_xlim(), axes.get_ylim()
     angle = np.linspace(0, np.pi / 2, 200)
     arc = distance * np.sin(angle), 1 - distance * np.cos(angle)
@@ -143,5 +151,11 @@ def _label(trial: Trial, trials: Sequence[Trial]) -> str:
     return f"{' '.join((str(trial.number), *special))}\n{trial.style:.3f}  {trial.edge:.3f}"
 
 
-def _scores(trial: Trial) -> tuple[float, float]:
-    return trial.style, trial.edge
+def _beats(one: Trial, other: Trial) -> bool:
+    """No worse in any objective, and better in one."""
+    ours, theirs = _losses(one), _losses(other)
+    return ours != theirs and all(mine <= its for mine, its in zip(ours, theirs, strict=True))
+
+
+def _losses(trial: Trial) -> tuple[float, float, float]:
+    return trial.style, -trial.edge, trial.doubt

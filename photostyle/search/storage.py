@@ -4,10 +4,10 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from photostyle.errors import ComputationError, PhotostyleError
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:  # imported where it is used: only a search needs it
     import optuna
     from optuna.storages.journal import JournalFileOpenLock
 
+Direction = Literal["minimize", "maximize"]
 
-def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
+
+def open_study(name: str, journal: Path, url: str | None, directions: Sequence[Direction]) -> "optuna.Study":
     """The study of this name in a journal file, or where an Optuna URL says. It is begun where there is none.
 
-    It has two objectives: style, which is to fall, and edge similarity, which is to rise. Raises PhotostyleError where
-    the file or database cannot be opened.
+    directions: of its objectives. Raises PhotostyleError where the file or database cannot be opened.
     """
     import optuna
     from optuna.storages import BaseStorage, JournalStorage
@@ -40,7 +41,7 @@ def open_study(name: str, journal: Path, url: str | None) -> "optuna.Study":
             return optuna.create_study(
                 study_name=name,
                 storage=storage,
-                directions=["minimize", "maximize"],
+                directions=directions,
                 load_if_exists=True,
             )
     except Exception as error:  # databases and their drivers fail with types of their own

@@ -25,7 +25,7 @@ from photostyle.presets import PRESETS
 from photostyle.process import device_named
 from photostyle.search.space import default_values, settings_of
 from photostyle.search.storage import experimental, is_gone, open_study, shown, this_process, working
-from photostyle.search.trials import Problem, Solution, Trial, placed, solve_with
+from photostyle.search.trials import OBJECTIVES, Problem, Solution, Trial, placed, solve_with
 from photostyle.settings import write_settings
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, ThisProcess
@@ -60,7 +60,7 @@ def try_settings(problem: Problem, settings: Mapping[str, Any]) -> Outcome:
     began, solution, failure = time.perf_counter(), None, ""
     try:
         solution = solve_with(problem, settings)
-        if not math.isfinite(solution.style + solution.edge + solution.drift16):
+        if not math.isfinite(solution.style + solution.edge + solution.drift16 + solution.doubt):
             solution, failure = None, "a score is not finite"
     except Diverged as error:
         failure = str(error)
@@ -80,7 +80,7 @@ class Study:
         self.problem, self.folder = problem, folder
         self.where = shown(folder / JOURNAL, storage)
         _claim(folder / "study.json", problem, shown(Path(JOURNAL), storage))
-        self.study = open_study(problem.name, folder / JOURNAL, storage)
+        self.study = open_study(problem.name, folder / JOURNAL, storage, [*OBJECTIVES.values()])
         (folder / "trials").mkdir(exist_ok=True)
         self.default = default_values(problem.config, problem.space)
         self.origin = {"version": __version__, "commit": commit()}
@@ -128,7 +128,7 @@ class Study:
         comment = (
             f"Trial {trial.number} of study {self.problem.name}: {content} from {style} at {config.size} px\n"
             f"style {trial.style:.4f} ({self.problem.style_features})  edge {trial.edge:.4f}  "
-            f"distance {trial.distance:.4f}"
+            f"distance {trial.distance:.4f}  doubt {trial.doubt:.4f}"
         )
         write_settings(path, {"preset": config.preset, **carried, **trial.settings}, comment)
 
@@ -203,15 +203,17 @@ class Study:
         if solution is None:
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         else:
-            self.study.tell(trial, (solution.style, solution.edge), skip_if_finished=True)
+            scores = [getattr(solution, name) for name in OBJECTIVES]
+            self.study.tell(trial, scores, skip_if_finished=True)
         return done
 
     def _read(self, frozen: "optuna.trial.FrozenTrial", solution: Solution | None = None) -> Trial:
         """A trial as Optuna holds it, with the scores where it was not told them yet."""
         known = frozen.user_attrs
-        style, edge = (solution.style, solution.edge) if solution else frozen.values or (math.nan, math.nan)
+        told = [getattr(solution, name) for name in OBJECTIVES] if solution else frozen.values
+        scores = dict(zip(OBJECTIVES, told or [math.nan] * len(OBJECTIVES), strict=True))
         state: Literal["complete", "failed", "interrupted"] = "complete"
-        if math.isnan(style):
+        if not told:
             state = "failed" if "failure" in known else "interrupted"
         return Trial(
             frozen.number,
@@ -220,10 +222,9 @@ class Study:
             settings_of(frozen.params, self.problem.config),
             known.get("seconds", 0.0),
             frozen.params == self.default,
-            style,
-            edge,
-            math.nan if math.isnan(style) else known["drift16"],
-            known.get("failure", ""),
+            drift16=known["drift16"] if told else math.nan,
+            failure=known.get("failure", ""),
+            **scores,
         )
 
     def _write(self, trial: Trial, picture: Tensor | None, environment: dict[str, Any] | None = None) -> None:
@@ -246,6 +247,7 @@ class Study:
                 "edge": trial.edge,
                 "distance": trial.distance,
                 "drift16": trial.drift16,
+                "doubt": trial.doubt,
             },
             "style_features": self.problem.style_features,
             "seconds": trial.seconds,

@@ -1,4 +1,4 @@
-"""One trial of a search: the pipeline at low resolution with some settings changed, and its two scores."""
+"""One trial of a search: the pipeline at low resolution with some settings changed, and its scores."""
 
 import copy
 import hashlib
@@ -15,6 +15,7 @@ from torch import Tensor
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.comparison import Comparison, region_weights
+from photostyle.evaluation.doubt import DOUBTFUL, doubt
 from photostyle.evaluation.scores import (
     DRIFT_SIDE,
     PATCH,
@@ -24,6 +25,7 @@ from photostyle.evaluation.scores import (
     patch_ratio,
     score_encoder,
 )
+from photostyle.evaluation.signs import find_signs
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import as_kept
 from photostyle.finish import rendered, strengths_of
@@ -39,6 +41,13 @@ from photostyle.search.space import SPACE, Dimension, space_of
 from photostyle.solver import restrained, solve, staged, starting
 from photostyle.validate import check, check_recipe
 from photostyle.version import __version__
+
+# What a search looks for, and which way each is better: as in `Trial`.
+OBJECTIVES: dict[str, Literal["minimize", "maximize"]] = {
+    "style": "minimize",
+    "edge": "maximize",
+    "doubt": "minimize",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +98,19 @@ class Trial:
     default: bool = False  # the preset's own settings
     style: float = math.nan  # ↓ distance to the reference's style over the photo's own
     edge: float = math.nan  # ↑ SSIM of edges with the photo's
-    drift16: float = math.nan  # ↓ slow stains, which neither of the two sees: shown, not optimised
+    drift16: float = math.nan  # ↓ slow stains, which style and edge do not see: shown, not optimised
+    doubt: float = math.nan  # ↓ how likely a person would throw the picture away
     failure: str = ""
 
     @property
     def distance(self) -> float:
         """To what cannot be had, all of the style and every edge: sqrt(style^2 + (1 - edge)^2)."""
         return math.hypot(self.style, 1 - self.edge)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a person would rather throw the picture away."""
+        return self.doubt > DOUBTFUL
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +121,7 @@ class Solution:
     style: float
     edge: float
     drift16: float
+    doubt: float
 
 
 def prepare(
@@ -151,6 +167,7 @@ def prepare(
         "weights": None if loaded is None else loaded.sha256,
         "style_features": f"patches {PATCH}x{PATCH}" if loaded is None else "Gram relu1_1-relu5_1",
         "settings": asdict(config.recipe),
+        "objectives": list(OBJECTIVES),
         "space": [[each.field, each.low, each.high, each.log] for each in kept],
     }
     # Through JSON, so that it equals what is read back: there are no tuples there.
@@ -213,12 +230,12 @@ def scored_in(problem: Problem) -> str:
     return f"{where}, which no term optimises"
 
 
-def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float]:
-    """Style, edge, drift16: its 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
+def _scores(problem: Problem, picture: Tensor) -> tuple[float, float, float, float]:
+    """Style, edge, drift16, doubt. The 16 px are of a picture of DRIFT_SIDE, so fewer of a smaller one."""
     compared = problem.compared.with_result(picture)
     style = patch_ratio(compared) if problem.scorer is None else gram_ratio(compared, problem.scorer)
     radius = max(1, round(16 * min(1, max(size_of(picture)) / DRIFT_SIDE)))
-    return style, edge_similarity(compared), drift(compared, radius)
+    return style, edge_similarity(compared), drift(compared, radius), doubt(find_signs(compared))
 
 
 def _weights(config: Config, say: Callable[[str], None]) -> Weights | None:
