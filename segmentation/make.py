@@ -15,10 +15,11 @@ from photostyle.regions.guidance import TRACE
 from segmentation.cluster import cluster
 from segmentation.groups import GROUPS
 from segmentation.inference import group_probabilities
-from segmentation.labels import edit_labels, fit_labels
+from segmentation.labels import GREY, edit_labels, fit_labels
 from segmentation.networks import Segmenter, SegmenterNotFound, find_segmenter
 from segmentation.refine import PIXELS, refine_masks
 
+OTHER = "other"  # the name of what the network has in no group
 AUTO = "auto"  # the light segmenter where it can be had, else clustering
 
 Say = Callable[[str], None]
@@ -122,8 +123,15 @@ def _identity(segmenter: Segmenter) -> dict[str, str]:
 
 
 def _groups(probabilities: Tensor) -> MaskSet:
-    """The groups that are in a picture at all, (K, H, W), which share what the others had of the probability."""
-    strongest = torch.bincount(probabilities.argmax(0).flatten(), minlength=len(GROUPS))
+    """The groups that are in a picture at all, (K, H, W), which share what the others had of the probability.
+
+    What the network has in no group is a group too, named OTHER.
+    """
+    outside = (1 - probabilities.sum(0, keepdim=True)).clamp(min=0)
+    probabilities = torch.cat((probabilities, outside))
+    names = (*(group.name for group in GROUPS), OTHER)
+    colours = (*(from_hex(group.colour) for group in GROUPS), GREY)
+    strongest = torch.bincount(probabilities.argmax(0).flatten(), minlength=len(names))
     present = [
         row for row, pixels in enumerate(strongest.tolist()) if pixels >= TRACE * probabilities[0].numel()
     ]
@@ -131,8 +139,8 @@ def _groups(probabilities: Tensor) -> MaskSet:
     return MaskSet(
         # Added so that no sum is 0: a pixel that only absent groups claim is divided equally.
         (masks + 1e-6) / (masks + 1e-6).sum(0),
-        tuple(GROUPS[row].name for row in present),
-        tuple(from_hex(GROUPS[row].colour) for row in present),
+        tuple(names[row] for row in present),
+        tuple(colours[row] for row in present),
         True,
         "",
         (),
