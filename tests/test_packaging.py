@@ -232,7 +232,7 @@ def test_the_extras_are_the_tools_of_the_check_of_the_documents_of_a_cluster_and
     extras = {
         name: {normal(each) for each in names} for name, names in PROJECT["optional-dependencies"].items()
     }
-    assert extras.keys() == {"dev", "docs", "cluster", "onnx"}
+    assert extras.keys() == {"dev", "docs", "cluster", "onnx", "semantic"}
     assert {"ruff", "mypy", "import-linter", "pytest", "pytest-xdist"} <= extras["dev"]
     # The tests build the documents and run graphs that they make.
     assert {"photostyle[docs]", "photostyle[onnx]"} <= set(PROJECT["optional-dependencies"]["dev"])

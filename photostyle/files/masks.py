@@ -55,6 +55,8 @@ class MaskSet:
     off the same colour elsewhere.
     sha256: of the file that was read; of several, of their hashes in the order read; "" where none was.
     notes: what was decided for the user, one sentence each.
+    confidence: K numbers in [0, 1], how sure it is that the region is the same thing in all the pictures that it was
+    made for; () where nobody knows.
     """
 
     masks: Tensor
@@ -63,6 +65,7 @@ class MaskSet:
     exact: bool
     sha256: str
     notes: tuple[str, ...]
+    confidence: tuple[float, ...] = ()
 
 
 def whole_picture(height: int, width: int) -> MaskSet:
