@@ -307,6 +307,7 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
     empty = [region.name for k, region in enumerate(regions) if k not in kept]
     if empty:
         notes += (f"{legend.path}: {', '.join(empty)} covers no pixel and was dropped",)
+    sure = tuple(regions[k].confidence for k in kept)
     hashes = "".join(sha256_of(file) for file in (legend.path, *legend.files))
     return MaskSet(
         masks[kept],
@@ -315,6 +316,7 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
         exact,
         hashlib.sha256(hashes.encode()).hexdigest(),
         notes,
+        tuple(each for each in sure if each is not None) if None not in sure else (),
     )
 
 

@@ -263,7 +263,7 @@ def wasserstein(one: Gaussian, other: Gaussian) -> float:
 def _union(regions: MaskSet) -> MaskSet:
     """All regions as one, as if there were no mask."""
     masks, colours = regions.masks.sum(0, keepdim=True), regions.colours[:1]
-    return replace(regions, masks=masks, names=WHOLE, colours=colours)
+    return replace(regions, masks=masks, names=WHOLE, colours=colours, confidence=())
 
 
 def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
