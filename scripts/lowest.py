@@ -13,7 +13,7 @@ def lowest(project: dict) -> list[str]:
     A bound has to be a version that was released: 2025.1 would allow 2025.1.10 and name nothing to install.
     """
     extras = project["optional-dependencies"]
-    listed = project["dependencies"] + extras["dev"] + extras["docs"]
+    listed = project["dependencies"] + extras["dev"] + extras["docs"] + extras["onnx"]
     bounds = (re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)", each) for each in listed)
     return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound]
 

@@ -42,8 +42,10 @@ class Architecture:
     """A network with its weights, in float32, and what its input must be like.
 
     stride: both sides of the input are multiples of it. size: the short side, in pixels, that such a network is made
-    for. fixed: whether it takes size × size only. normalisation: mean and standard deviation of RGB in [0, 1].
-    encoder: smp's name of the encoder, "" for torchvision's networks.
+    for. fixed: whether it takes size × size only. squeezed: the height and width at which it is given the whole
+    picture, whatever that one's aspect, or None. normalisation: mean and standard deviation of RGB in [0, 1].
+    classes: their names, in the words of the vocabulary, where they are not all of it in its order.
+    encoder: smp's name of the encoder, "" for other networks. licence: of the weights, where the file says it.
     """
 
     network: nn.Module
@@ -51,8 +53,11 @@ class Architecture:
     stride: int
     size: int
     fixed: bool = False
+    squeezed: tuple[int, int] | None = None
     normalisation: tuple[Triple, Triple] = IMAGENET
+    classes: tuple[str, ...] = ()
     encoder: str = ""
+    licence: str = ""
 
 
 def smp_model(file: Path) -> Architecture:

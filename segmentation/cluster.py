@@ -1,4 +1,4 @@
-"""Regions of photographs without any training: the superpixels of all pictures, clustered together.
+"""Regions of photographs without a segmenter: the superpixels of all pictures, clustered together.
 
 Because the pictures share one clustering, a region of one corresponds to the region of the same name in another: sky to
 sky, land to land. What the regions show is not known. They are numbered from the top of the pictures to the bottom.
@@ -7,20 +7,29 @@ sky, land to land. What the regions show is not known. They are numbered from th
 import colorsys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
-from torch import Tensor
+from sklearn.utils import check_random_state
+from torch import Tensor, nn
 
 from photostyle.files.legends import Colour
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import size_of
 from photostyle.imaging.lightness import JND
+from segmentation.confidence import united
+from segmentation.deep import principal, see, standardised
 from segmentation.labels import FLOOR
+from segmentation.places import place_names
 from segmentation.superpixels import Array, Labels, Superpixels, describe
 
 MOST = 6  # regions looked for: the published masks have 1 to 9 per picture, 3.3 in the mean
@@ -34,33 +43,82 @@ VOTES = 8  # rounds: a border can move by as many superpixels
 ALIKE = 4 * JND  # ΔE at which the vote of a neighbour counts a third: 5 and 10 gave the same borders
 # Of the mixture; the likeliest is kept. With 5 one pair in six still ended in a worse one.
 STARTS = 15
+SAME = 0.999  # share of superpixels in which two ends of k-means agree that are taken for one
+COLOURS = 3  # the first features of a superpixel: lightness, a, b
 
 
-def cluster(photos: Sequence[Tensor], seed: int) -> tuple[list[MaskSet], tuple[str, ...]]:
+def cluster(
+    photos: Sequence[Tensor], seed: int, network: nn.Module | None = None
+) -> tuple[list[MaskSet], tuple[str, ...]]:
     """Corresponding regions of pictures (3, H, W), sRGB in [0, 1]; the first is the content.
 
-    A Gaussian mixture with one shared covariance is fitted to the superpixels of all pictures. Regions are merged that
+    Gaussian mixtures with one shared covariance are fitted to the superpixels of all pictures. Regions are merged that
     cover less than FLOOR of a picture or have no visible border in the content. By a vote, borders move to where
     neighbours differ. The number of regions is the one of the best silhouette (Rousseeuw 1987).
+    network: of `deep.load_network`; what it sees then stands in the place of colours.
     Returns a set of hard masks (K, H, W) for each picture, of the same K names, and notes. Deterministic with the seed.
     """
     pictures = [describe(photo) for photo in photos]
-    mixtures = (_mixture(pictures, count, seed) for count in range(2, MOST + 1))
-    candidates = [merge(vote(merge(labels, pictures), pictures), pictures) for labels in mixtures]
-    labels = _from_the_top(best(candidates, pictures), pictures)
-    count = int(labels.max()) + 1
-    names = tuple(f"region {number}" for number in range(1, count + 1))
-    parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
+    seen = [see(network, *each) for each in zip(photos, pictures, strict=True)] if network else []
+    found = _by_meaning(pictures, seen) if seen else _by_colour(pictures, seed)
+    parts, sure = _of_pictures(_from_the_top(found, pictures), pictures), ()
+    if seen:
+        parts, confidence = united(parts, _shares(pictures), seen)
+        sure = tuple(confidence.tolist())
+    maps = [part[picture.index] for part, picture in zip(parts, pictures, strict=True)]
+    names = place_names(maps)
     sets = [
-        MaskSet(_masks(part[picture.index], count, *size_of(photo)), names, palette(count), True, "", ())
-        for part, picture, photo in zip(parts, pictures, photos, strict=True)
+        MaskSet(_masks(each, len(names), *size_of(photo)), names, palette(len(names)), True, "", (), sure)
+        for each, photo in zip(maps, photos, strict=True)
     ]
-    note = (
-        f"{count} regions found by clustering colour, texture and height"
-        if count > 1
-        else ("clustering found no two regions that all pictures have: each is one region")
-    )
-    return sets, (note,)
+    what = "what an ImageNet network sees, texture and height" if seen else "colour, texture and height"
+    return sets, (_note(int(found.max()) + 1, len(names), what),)
+
+
+def _note(found: int, left: int, what: str) -> str:
+    if found == 1:
+        return "clustering found no two regions that all pictures have: each is one region"
+    if left == found:
+        return f"{found} regions found by clustering {what}"
+    whole = "each picture is one region" if left == 1 else f"{left} are left"
+    return f"{found} regions found by clustering {what}; those whose partner is doubtful were united: {whole}"
+
+
+def _by_colour(pictures: Sequence[Superpixels], seed: int) -> Labels:
+    """Regions by the descriptors of superpixels alone, from STARTS random starts for each number of regions."""
+    features = _features(pictures)
+    mixtures = (likeliest(features, k_means(features, count, seed)) for count in range(2, MOST + 1))
+    return best([_tidied(labels, pictures) for labels in mixtures], features)
+
+
+def _by_meaning(pictures: Sequence[Superpixels], seen: Sequence[Array]) -> Labels:
+    """Regions by deep features (N, C) of each picture, texture and height, from Ward's hierarchy: without chance.
+
+    The silhouette is that of the deep features alone: how many things there are is a question of meaning. With that of
+    all features the mean IoU with 12 painted photographs was 0.76 where this gave 0.81.
+    """
+    shares = _shares(pictures)
+    parts = principal(standardised(seen, shares), shares)
+    described = [
+        replace(picture, features=np.hstack((picture.features[:, COLOURS:], part)))
+        for picture, part in zip(pictures, parts, strict=True)
+    ]
+    features = _features(described)
+    tree = linkage(features, "ward")
+    cuts = [
+        np.unique(fcluster(tree, count, "maxclust"), return_inverse=True)[1] for count in range(2, MOST + 1)
+    ]
+    mixtures = [likeliest(features, [labels]) for labels in cuts]
+    return best([_tidied(labels, described) for labels in (*cuts, *mixtures)], np.concatenate(parts))
+
+
+def _tidied(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
+    return merge(vote(merge(labels, pictures), pictures), pictures)
+
+
+def _of_pictures(values: npt.NDArray[Any], pictures: Sequence[Superpixels]) -> list[npt.NDArray[Any]]:
+    """What all superpixels have, (N, …), as a part for each picture."""
+    return np.split(values, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
 
 
 def palette(count: int) -> tuple[Colour, ...]:
@@ -76,25 +134,58 @@ def _features(pictures: Sequence[Superpixels]) -> Array:
     return np.concatenate([picture.features for picture in pictures])
 
 
-def _weights(pictures: Sequence[Superpixels]) -> Array:
+def _shares(pictures: Sequence[Superpixels]) -> list[Array]:
     """The share of its picture that each superpixel covers, so that pictures of any size count the same."""
-    return np.concatenate([picture.pixels / picture.pixels.sum() for picture in pictures])
+    return [picture.pixels / picture.pixels.sum() for picture in pictures]
 
 
-def _mixture(pictures: Sequence[Superpixels], count: int, seed: int) -> Labels:
-    features = _features(pictures)
-    mixture = GaussianMixture(
-        min(count, len(features)),
-        covariance_type="tied",
-        n_init=STARTS,
-        random_state=seed,
-        reg_covar=ADDED_VARIANCE,
-    )
+def k_means(features: Array, count: int, seed: int) -> list[Labels]:
+    """The different clusterings into so many that k-means ends in from STARTS random starts."""
+    count, found, random = min(count, len(features)), list[Labels](), check_random_state(seed)
     with warnings.catch_warnings():
         # Flat pictures have fewer distinct points than clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels: Labels = mixture.fit(features).predict(features)
+        for _ in range(STARTS):
+            ended: Labels = KMeans(count, n_init=1, random_state=random).fit(features).labels_
+            # Most starts end alike but for the numbers of the clusters, and one mixture for all of them is enough.
+            if all(_agreement(ended, other) < SAME for other in found):
+                found.append(ended)
+    return found
+
+
+def _agreement(one: Labels, other: Labels) -> float:
+    """The share of superpixels that are in the cluster of `other` in which most of their cluster of `one` are."""
+    count = int(max(one.max(), other.max())) + 1
+    return float(
+        np.bincount(one * count + other, minlength=count**2).reshape(count, count).max(1).sum() / len(one)
+    )
+
+
+def likeliest(features: Array, starts: Sequence[Labels]) -> Labels:
+    """The clusters of the likeliest Gaussian mixture of one covariance, (N,), that EM ends in from given clusters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixtures = [_started(features, labels).fit(features) for labels in starts]
+    labels: Labels = max(mixtures, key=lambda mixture: float(mixture.lower_bound_)).predict(features)
     return labels
+
+
+def _started(features: Array, labels: Labels) -> GaussianMixture:
+    """A mixture that begins where these clusters are its components."""
+    members = np.eye(int(labels.max()) + 1)[labels]
+    sizes = members.sum(0)
+    means = members.T @ features / sizes[:, None]
+    within = (features - means[labels]).T @ (features - means[labels]) / len(features)
+    within += ADDED_VARIANCE * np.eye(features.shape[1])
+    return GaussianMixture(
+        len(sizes),
+        covariance_type="tied",
+        weights_init=sizes / sizes.sum(),
+        means_init=means,
+        precisions_init=np.linalg.inv(within),
+        reg_covar=ADDED_VARIANCE,
+        random_state=0,  # of a start that is thrown away
+    )
 
 
 def merge(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
@@ -123,7 +214,7 @@ def vote(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
     backdrop.
     """
     count, voted = int(labels.max()) + 1, []
-    parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
+    parts = _of_pictures(labels, pictures)
     for part, picture in zip(parts, pictures, strict=True):
         first, second = picture.neighbours.T
         difference = np.linalg.norm(picture.colours[first] - picture.colours[second], axis=1)
@@ -139,7 +230,7 @@ def vote(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
 
 def _least_shares(labels: Labels, count: int, pictures: Sequence[Superpixels]) -> Array:
     """(K,): of each cluster, its share of the picture that has the least of it."""
-    parts = np.split(labels, np.cumsum([len(picture.pixels) for picture in pictures])[:-1])
+    parts = _of_pictures(labels, pictures)
     shares = [
         np.bincount(part, picture.pixels, count) / picture.pixels.sum()
         for part, picture in zip(parts, pictures, strict=True)
@@ -150,7 +241,7 @@ def _least_shares(labels: Labels, count: int, pictures: Sequence[Superpixels]) -
 
 def _nearest_cluster(labels: Labels, lost: int, pictures: Sequence[Superpixels]) -> int:
     """The cluster whose mean features are nearest to those of another."""
-    features, weights = _features(pictures), _weights(pictures)
+    features, weights = _features(pictures), np.concatenate(_shares(pictures))
     means = np.stack(
         [
             np.average(features[labels == k], axis=0, weights=weights[labels == k])
@@ -178,9 +269,8 @@ def _borders(labels: Labels, count: int, picture: Superpixels) -> Array:
     return borders
 
 
-def best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Labels:
+def best(candidates: Sequence[Labels], features: Array) -> Labels:
     """The clustering of the best silhouette. A single region has none and is the last resort."""
-    features = _features(pictures)
     return max(
         candidates, key=lambda labels: float(silhouette_score(features, labels)) if labels.max() else -1.0
     )
@@ -188,7 +278,7 @@ def best(candidates: Sequence[Labels], pictures: Sequence[Superpixels]) -> Label
 
 def _from_the_top(labels: Labels, pictures: Sequence[Superpixels]) -> Labels:
     """The labels renumbered by mean height in the pictures, so that the number of a region says where it lies."""
-    weights = _weights(pictures)
+    weights = np.concatenate(_shares(pictures))
     rows = np.concatenate(
         [
             np.bincount(picture.index.ravel(), np.repeat(np.arange(h), w) / h) / picture.pixels

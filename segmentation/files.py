@@ -134,8 +134,8 @@ def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[
         )
     names = _file_names(regions.names)
     lines = [
-        f"{toml_string(name)} = {{ file = {toml_string(file)}, colour = {toml_string(hex_name(colour))} }}"
-        for name, file, colour in zip(regions.names, names, regions.colours, strict=True)
+        f"{toml_string(name)} = {{ file = {toml_string(file)}, {rest} }}"
+        for name, file, rest in zip(regions.names, names, _described(regions), strict=True)
     ]
     kind = np.uint8 if depth == 8 else np.uint16
     files = {name: _png(level.astype(kind)) for name, level in zip(names, levels, strict=True)}
@@ -167,13 +167,22 @@ def _painting(regions: MaskSet) -> tuple[list[str], dict[str, bytes]]:
     colours = np.array([*regions.colours, void], np.uint8)
     index = np.where(outside, len(regions.names), regions.masks.argmax(0).cpu().numpy())
     lines = [
-        f"{toml_string(name)} = {{ colour = {toml_string(hex_name(colour))} }}"
-        for name, colour in zip(regions.names, regions.colours, strict=True)
+        f"{toml_string(name)} = {{ {rest} }}"
+        for name, rest in zip(regions.names, _described(regions), strict=True)
     ]
     head = [f"file = {toml_string(PAINTING)}", _HELP]
     if outside.any():
         head.insert(1, f"void = {toml_string(hex_name(void))}")
     return [*head, "", "[regions]", *lines], {PAINTING: _png(colours[index])}
+
+
+def _described(regions: MaskSet) -> list[str]:
+    """What a legend says of each region whatever its kind: the colour, and how sure it is, to three digits."""
+    sure = [f", confidence = {round(each, 3)}" for each in regions.confidence] or [""] * len(regions.names)
+    return [
+        f"colour = {toml_string(hex_name(colour))}{more}"
+        for colour, more in zip(regions.colours, sure, strict=True)
+    ]
 
 
 def _png(samples: Array) -> bytes:

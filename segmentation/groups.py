@@ -1,7 +1,7 @@
 """The groups of classes between which style is carried: groups.toml as a frozen table."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
@@ -44,17 +44,27 @@ _TABLE: dict[str, Any] = tomllib.loads(
 VOCABULARIES: Mapping[str, int] = MappingProxyType(
     {name: entry["classes"] for name, entry in _TABLE["vocabularies"].items()}
 )
+# What networks call what is in none of their classes. VOC's "background" is a class, and a group.
+NO_GROUP = ("other", "unlabelled", "unlabeled", "void", "background")
 GROUPS: tuple[Group, ...] = tuple(_group(name, entry) for name, entry in _TABLE["groups"].items())
 
 
-def matrix(vocabulary: str, device: torch.device | str = "cpu") -> Tensor:
+def class_names(vocabulary: str) -> tuple[str, ...]:
+    """The names of a vocabulary's classes, by their numbers."""
+    named = {number: name for group in GROUPS for number, name in group.classes[vocabulary].items()}
+    return tuple(named[number] for number in sorted(named))
+
+
+def matrix(vocabulary: str, device: torch.device | str = "cpu", classes: Sequence[str] = ()) -> Tensor:
     """The matrix that sums class probabilities into groups: float32 (G, classes) of 0 and 1, rows ordered as GROUPS.
 
-    Each column has a single 1. The row of a group that the vocabulary has no class of is 0.
+    classes: the names of a network's classes where they are not the vocabulary's own in its order.
+    Each column has a single 1, but for those of classes in NO_GROUP, which are 0. The row of a group that there is no
+    class of is 0.
     """
     if vocabulary not in VOCABULARIES:
         raise PhotostyleError(f'unknown vocabulary "{vocabulary}": give {" or ".join(VOCABULARIES)}')
-    sums = torch.zeros(len(GROUPS), VOCABULARIES[vocabulary])
-    for row, group in enumerate(GROUPS):
-        sums[row, list(group.classes[vocabulary])] = 1
+    columns = classes or class_names(vocabulary)
+    named = [set(group.classes[vocabulary].values()) for group in GROUPS]
+    sums = torch.tensor([[float(name in names) for name in columns] for names in named])
     return sums.to(device)

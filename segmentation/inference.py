@@ -25,18 +25,20 @@ LONGEST = 4
 def group_probabilities(segmenter: Segmenter, photo: Tensor, *, window: bool = False) -> Tensor:
     """How probable each group is in each pixel. (3, H, W), sRGB in [0, 1] → (G, H, W), in the order of GROUPS.
 
-    Float32 on the photo's device; the sum over the groups is 1 in every pixel, up to rounding.
+    Float32 on the photo's device; the sum over the groups is 1 in every pixel, up to rounding, less the probability of
+    what the network has in no group.
     window: use windows although the picture would do as a whole. That is slower, takes less memory, and is how the
     ConvNeXt results of mmsegmentation were computed.
     Raises ComputationError where the network gives NaN.
     """
     height, width = size_of(photo)
-    rows, columns = _working_size(height, width, segmenter.size)
+    rows, columns = segmenter.squeezed or _working_size(height, width, segmenter.size)
     small = resize(photo.to(segmenter.device, torch.float32), rows, columns)
     padded = _padded(
         _normalised(small, segmenter), segmenter.stride, segmenter.size if segmenter.fixed else 1
     )
     windowed = window or segmenter.fixed or max(rows, columns) > LONGEST * segmenter.size
+    windowed &= segmenter.squeezed is None
     with torch.inference_mode():
         side = _rounded_up(segmenter.size, segmenter.stride) if windowed else None
         maps = resize(_blended(segmenter, padded, side), *size_of(padded))[:, :rows, :columns]
@@ -118,7 +120,8 @@ def _ramp(length: int) -> Tensor:
 def _groups(segmenter: Segmenter, batch: Tensor) -> Tensor:
     """One window through the network, its classes summed. (1, 3, h, w) → (G, h / cell, w / cell)."""
     classes = _logits(segmenter.network, batch)[0].float().softmax(0)
-    return torch.einsum("gc,chw->ghw", matrix(segmenter.vocabulary, batch.device), classes)
+    sums = matrix(segmenter.vocabulary, batch.device, segmenter.classes)
+    return torch.einsum("gc,chw->ghw", sums, classes)
 
 
 def _logits(network: Any, batch: Tensor) -> Tensor:

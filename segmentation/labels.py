@@ -1,8 +1,8 @@
-"""Which labels are kept apart: those that are large enough, that the references have too, and that the user wants.
+"""Which labels are kept apart: those that are large enough, and that the user wants. And which are partners.
 
 A label is never dropped. It joins another, and their masks are added, so every pixel keeps what it had. Luan et al.
-2017 (section 3) restrict the labels of the content to those of the reference for the same reason: without a partner a
-region has no style to take.
+2017 (section 3) restrict the labels of the content to those of the reference: without a partner a region has no style
+to take. Here a partner is found for it where there is one.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,12 +14,16 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.files.legends import Colour
-from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.files.masks import LIKE_COLOURS, MaskSet
 from photostyle.regions.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
 
 # A segment under 2 % of its picture joins the best related one that has more: min_ratio of self_remapping in the
 # released code of Li et al., "A Closed-form Solution to Photorealistic Image Stylization" (ECCV 2018).
 FLOOR = 0.02
+
+# ΔE between the colour statistics of two regions that look like one. With 20, 30 and 50 regions of one of the 12
+# published photographs were lost that painters keep.
+ALIKE = 10.0
 
 REST = "rest"  # the name of the region of all that --only does not name
 GREY = (128, 128, 128)
@@ -35,7 +39,7 @@ def fit_labels(
     floor: float = FLOOR,
     pictures: Sequence[str] = (),
 ) -> tuple[list[MaskSet], tuple[str, ...]]:
-    """Unite labels until each of the content is large enough and is in every reference. Returns sets and notes.
+    """Unite labels until each is large enough, find partners for those that no reference has. Returns sets and notes.
 
     sets: the regions of the content, then those of its references, if any. photos: (3, H, W) each, sRGB in [0, 1], at
     the size of their masks. related: for each label those that it may join, nearest in meaning first. floor: the least
@@ -44,11 +48,14 @@ def fit_labels(
     * A label under the floor joins the first of its related labels in the same picture that is not under it. Where
       there is none, it joins the nearest in colour statistics (`guidance`). Where all are under it, they join the
       largest.
-    * A content label that a reference lacks joins the first of its related labels that all references have, else the
-      one of them nearest in colour statistics, and takes its name and colour. Where the references have no label in
-      common, the content becomes one region.
+    * A content label that no reference has gets as its partner, in each reference, a related label that the content
+      lacks: that one takes its name and colour. A lake is then styled by the one street there is.
+    * Where there is none, it joins the first of its related labels that has a partner, if the two are ALIKE in the
+      content. Else it stays a region, whose partner the pairing finds by colour statistics (`guidance`). To join it to
+      others whatever they look like cost more than all mistakes of a network: mean IoU with the painted content
+      photographs of experiment 006 0.64, so 0.71, and 0.71 before anything was united.
 
-    Labels of the same name are one; its colour is the content's, else the first reference's. Labels that only
+    Labels of the same name are one; its colour is the content's, else the first reference's. Other labels that only
     references have stay as they are. A picture without masks (masks.whole_picture) has no labels, and lacks none. The
     order of labels and of references changes only the order of the result, and a second time changes nothing.
     """
@@ -61,13 +68,19 @@ def fit_labels(
         joined = _small_labels(picture, related, floor)
         notes += _notes(picture.name, picture.regions, joined)
         large = _united(picture.regions, joined, _colours(picture.regions))
-        fitted.append(replace(picture, regions=large, small=set(picture.labels) - set(large.names)))
+        fitted.append(replace(picture, regions=large))
     content, references = fitted[0], [picture for picture in fitted[1:] if picture.labels != WHOLE]
     if references and content.labels != WHOLE:
-        joined = _absent_labels(content, references, related, floor)
-        notes += _notes(content.name, content.regions, joined)
-        colours = _colours(whole_picture(1, 1), references[0].regions, content.regions)
-        fitted[0] = replace(content, regions=_united(content.regions, joined, colours))
+        for k, picture in enumerate(fitted[1:], 1):
+            if picture in references:
+                stands = _stand_ins(content, picture, references, related)
+                notes += _stand_in_notes(content, picture, stands)
+                fitted[k] = replace(
+                    picture, regions=_renamed(picture.regions, stands, _colours(content.regions))
+                )
+        having = {name for picture in fitted[1:] for name in picture.labels if picture.labels != WHOLE}
+        fitted[0], more = _joined_to_alike(content, having, related, references)
+        notes += more
     return [picture.regions for picture in fitted], tuple(notes)
 
 
@@ -119,12 +132,11 @@ def free_colour(preferred: Colour, taken: Iterable[Colour]) -> Colour:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A picture with its regions. small: the labels that joined others in it because they were small."""
+    """A picture with its regions."""
 
     name: str
     photo: Tensor
     regions: MaskSet
-    small: Collection[str] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -153,22 +165,83 @@ def _small_labels(picture: _Picture, related: Mapping[str, Sequence[str]], floor
     ]
 
 
-def _absent_labels(
-    content: _Picture, references: Sequence[_Picture], related: Mapping[str, Sequence[str]], floor: float
-) -> Joined:
-    common = [label for label in references[0].labels if all(label in each.labels for each in references)]
-    if not common:
-        return [(WHOLE[0], f"{_listing(references)} have no label in common")] * len(content.labels)
+def _stand_ins(
+    content: _Picture,
+    reference: _Picture,
+    references: Sequence[_Picture],
+    related: Mapping[str, Sequence[str]],
+) -> dict[str, str]:
+    """For labels of a reference that the content lacks, the content's labels that they become: one each.
 
-    def distance(label: str, other: str) -> float:
-        return sum(wasserstein(content.statistics[label], each.statistics[other]) for each in references)
+    Nearest in meaning first, in the table of either; of two as near, nearest in colour statistics.
+    """
+    absent = [name for name in content.labels if not any(name in each.labels for each in references)]
+    free = [name for name in reference.labels if name not in content.labels]
 
+    def rank(ours: str, theirs: str) -> tuple[int, float, str, str]:
+        near, back = related.get(ours, ()), related.get(theirs, ())
+        meaning = list(near).index(theirs) if theirs in near else len(near) + list(back).index(ours)
+        distance = wasserstein(content.statistics[ours], reference.statistics[theirs])
+        return meaning, distance, ours, theirs
+
+    couples = [(ours, theirs) for ours in absent for theirs in free]
+    couples = [(a, b) for a, b in couples if b in related.get(a, ()) or a in related.get(b, ())]
+    found: dict[str, str] = {}
+    for ours, theirs in sorted(couples, key=lambda couple: rank(*couple)):
+        if theirs not in found and ours not in found.values():
+            found[theirs] = ours
+    return found
+
+
+def _stand_in_notes(content: _Picture, reference: _Picture, stands: Mapping[str, str]) -> list[str]:
     return [
-        (label, "")
-        if label in common
-        else _most_related(label, common, related, distance, _why_absent(label, references, floor))
-        for label in content.labels
+        f"{theirs} ({reference.shares[theirs]:.1%} of {reference.name}) stands for {ours} "
+        f"({content.shares[ours]:.1%} of {content.name})"
+        for theirs, ours in stands.items()
     ]
+
+
+def _renamed(regions: MaskSet, names: Mapping[str, str], colours: Mapping[str, Colour]) -> MaskSet:
+    if not names:
+        return regions
+    now = tuple(names.get(name, name) for name in regions.names)
+    shown = (
+        colours[new] if new != old else colour
+        for old, new, colour in zip(regions.names, now, regions.colours, strict=True)
+    )
+    return replace(regions, names=now, colours=tuple(shown))
+
+
+def _joined_to_alike(
+    content: _Picture,
+    having: Collection[str],
+    related: Mapping[str, Sequence[str]],
+    references: Sequence[_Picture],
+) -> tuple[_Picture, list[str]]:
+    """Labels without a partner joined, one at a time and the likest first, to related ones with one that are ALIKE."""
+    notes: list[str] = []
+    while True:
+        hosts = {
+            label: next(
+                (name for name in related.get(label, ()) if name in having and name in content.labels), None
+            )
+            for label in content.labels
+            if label not in having
+        }
+        distances = [
+            (wasserstein(content.statistics[label], content.statistics[host]), label, host)
+            for label, host in hosts.items()
+            if host
+        ]
+        if not distances or min(distances)[0] > ALIKE:
+            return content, notes
+        _, lost, host = min(distances)
+        has = f"{_listing(references)} {'has' if len(references) == 1 else 'have'} none"
+        joined = [
+            (host, f"{has}, and they look alike") if name == lost else (name, "") for name in content.labels
+        ]
+        notes += _notes(content.name, content.regions, joined)
+        content = replace(content, regions=_united(content.regions, joined, _colours(content.regions)))
 
 
 def _most_related(
@@ -184,15 +257,6 @@ def _most_related(
             return other, reason
     nearest = min(others, key=lambda other: (distance(label, other), other))
     return nearest, f"{reason}; nearest in colour statistics"
-
-
-def _why_absent(label: str, references: Sequence[_Picture], floor: float) -> str:
-    little = [each for each in references if label in each.small]
-    without = [each for each in references if label not in each.labels and label not in each.small]
-    reasons = [(without, "none"), (little, _under(floor))]
-    return ", ".join(
-        f"{_listing(which)} {'has' if len(which) == 1 else 'have'} {what}" for which, what in reasons if which
-    )
 
 
 def _listing(pictures: Sequence[_Picture]) -> str:
@@ -220,7 +284,22 @@ def _united(regions: MaskSet, joined: Joined, colours: Mapping[str, Colour]) -> 
     names = tuple(dict.fromkeys(host for host, _ in joined))
     rows = torch.tensor([names.index(host) for host, _ in joined], device=regions.masks.device)
     masks = regions.masks.new_zeros((len(names), *regions.masks.shape[1:])).index_add_(0, rows, regions.masks)
-    return replace(regions, masks=masks, names=names, colours=tuple(colours[name] for name in names))
+    # As sure as its parts are by the share that they cover: a trace that joined makes nothing doubtful.
+    parts = regions.masks.new_zeros(len(names)).index_add_(0, rows, _weighted(regions))
+    sure = (parts / masks.sum((1, 2)).clamp(min=1e-12)).tolist()
+    return replace(
+        regions,
+        masks=masks,
+        names=names,
+        colours=tuple(colours[name] for name in names),
+        confidence=tuple(sure) if regions.confidence else (),
+    )
+
+
+def _weighted(regions: MaskSet) -> Tensor:
+    """(K,): confidence times pixels; zeros where no confidence is known."""
+    sure = regions.masks.new_tensor(regions.confidence or [0.0] * len(regions.names))
+    return regions.masks.sum((1, 2)) * sure
 
 
 def _notes(picture: str, regions: MaskSet, joined: Joined) -> list[str]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.losses import weights
+from segmentation import onnx_file
 from segmentation.architectures import smp_model, torchvision_model
 from segmentation.hub import CONFIG, MODEL, cached, downloaded
 from segmentation.hub import SegmenterNotFound as SegmenterNotFound
@@ -50,6 +51,8 @@ class Segmenter:
     vocabulary: what its classes are, a key of groups.VOCABULARIES.
     size: the short side, in pixels, that it was made for. stride: both sides of its input are multiples of it.
     fixed: whether it takes pictures of size × size only. mean, std: of RGB in [0, 1], which normalise its input.
+    squeezed: the height and width at which it is given the whole picture, whatever that one's aspect, or None.
+    classes: their names, in the words of the vocabulary, where they are not all of it in its order.
     network: in eval mode on `device`; (1, 3, H, W) → logits (1, classes, H, W), or a dict that has them as "out".
     """
 
@@ -66,6 +69,8 @@ class Segmenter:
     std: tuple[float, ...]
     network: nn.Module
     device: torch.device
+    squeezed: tuple[int, int] | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def find_segmenter(
     """The segmenter of a name: a local or cached one, else a download.
 
     name: "light", "strong", "segformer" or another "smp-hub/…" model; "deeplab" (torchvision, the 21 VOC classes); a
-    folder with config.json and model.safetensors; a file with the state dict of a torchvision segmenter.
+    folder with config.json and model.safetensors; a file with the state dict of a torchvision segmenter; an .onnx file,
+    described as `onnx_file` says, which runs on the CPU whatever the device.
     revision: a commit, branch or tag of a hub model (by default "main", from the cache where it has it); of other
     weights the SHA-256 that they must have, or its beginning.
     say: is told, in one line each, of a download and of a licence that forbids commercial use.
@@ -100,9 +106,11 @@ def find_segmenter(
     say = say or (lambda line: None)
     found = _find(name, revision or "", download, say)
     digest = _checked_hash(found)
+    graph = found.file.suffix.lower() == onnx_file.SUFFIX
     torchvisions = found.source == "file" or found.name == DEEPLAB
-    built = torchvision_model(found.file) if torchvisions else smp_model(found.file)
-    licence = _licence(found, built.encoder)
+    build = onnx_file.onnx_model if graph else torchvision_model if torchvisions else smp_model
+    built = build(found.file)
+    licence = built.licence or _licence(found, built.encoder)
     if licence == NVIDIA:
         say(f"the weights of {found.name} are under the {NVIDIA}")
     return Segmenter(
@@ -118,7 +126,9 @@ def find_segmenter(
         mean=built.normalisation[0],
         std=built.normalisation[1],
         network=built.network.to(device).eval().requires_grad_(False),
-        device=torch.device(device),
+        device=torch.device("cpu" if graph else device),
+        squeezed=built.squeezed,
+        classes=built.classes,
     )
 
 

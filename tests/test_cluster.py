@@ -43,7 +43,7 @@ def labels(regions) -> np.ndarray:
 
 def test_sky_goes_with_sky_and_land_with_land_in_another_light():
     (content, style), notes = cluster((landscape(DAY, 70), landscape(DUSK, 45, seed=1)), SEED)
-    assert content.names == style.names == ("region 1", "region 2")
+    assert content.names == style.names == ("top", "bottom")
     # A superpixel is 8 of 256 pixels wide: the horizon is found to within 5 rows of 120, but for single ones.
     for regions, horizon in ((content, 70), (style, 45)):
         found = labels(regions)
@@ -153,8 +153,8 @@ def test_the_clustering_of_the_best_silhouette_is_taken(monkeypatch):
     monkeypatch.setattr(module, "silhouette_score", lambda _, found: scores[found.max()])
     picture = describe(landscape(DAY, 70))
     candidates = [np.arange(len(picture.pixels)) % (k + 1) for k in (0, 1, 2, 3)]
-    assert module.best(candidates, [picture]).max() == 2
-    assert module.best(candidates[:1], [picture]).max() == 0
+    assert module.best(candidates, picture.features).max() == 2
+    assert module.best(candidates[:1], picture.features).max() == 0
 
 
 def test_colours_are_told_apart():

@@ -1,5 +1,6 @@
 """Masks without painting, from photographs to regions that correspond."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_probabilities_become_named_regions_of_both_pictures(pictures, monkeypat
 
 
 def test_probabilities_stay_soft(pictures, monkeypatch):
+    monkeypatch.setattr(make, "SURE", 0.7)  # a ramp from 0.5 to 1 is not sure
     ramp = torch.linspace(0, 1, 150).expand(100, 150)
     Oracle(monkeypatch, {(100, 150): {"sky": ramp, "ground": 1 - ramp}})
     made = make_masks(pictures, MaskOptions(refine=False))
@@ -109,7 +111,9 @@ def test_a_trace_of_a_group_is_given_to_the_others_without_a_word(pictures, monk
     torch.testing.assert_close(made.sets[0].masks[:, 90, 90], torch.full((2,), 0.5))
 
 
-def test_a_label_that_the_reference_lacks_joins_a_related_one_and_it_is_said(pictures, tmp_path, monkeypatch):
+def test_a_related_label_stands_for_one_that_the_reference_lacks_and_it_is_said(
+    pictures, tmp_path, monkeypatch
+):
     photo = tmp_path / "sunset.png"
     Image.fromarray(data.rocket()).resize((120, 80)).save(photo)
     sky, ground = halves(100, 150, 40)
@@ -117,14 +121,81 @@ def test_a_label_that_the_reference_lacks_joins_a_related_one_and_it_is_said(pic
     trees[60:, :50] = 1
     answers = {
         (100, 150): {"sky": sky, "ground": ground * (1 - trees), "vegetation": trees},
-        (80, 120): dict(zip(("sky", "ground"), halves(80, 120, 30), strict=True)),
+        (80, 120): dict(zip(("sky", "mountain"), halves(80, 120, 30), strict=True)),
     }
     Oracle(monkeypatch, answers)
     said = []
     made = make_masks((pictures[0], read_image(photo)), MaskOptions(refine=False), said.append)
-    assert set(made.sets[0].names) == {"sky", "ground"}
+    assert set(made.sets[0].names) == {"sky", "ground", "vegetation"}
+    assert set(made.sets[1].names) == {"sky", "vegetation"}
     _, note = said
-    assert "vegetation" in note and "ground" in note and "sunset.png" in note and "coffee.png" in note
+    assert "mountain" in note and "vegetation" in note and "sunset.png" in note and "coffee.png" in note
+    # The ground has no partner in meaning, and is said to have none.
+    sure = dict(zip(made.sets[0].names, made.sets[0].confidence, strict=True))
+    assert sure == {"sky": pytest.approx(1), "vegetation": pytest.approx(1), "ground": 0}
+
+
+def unsure(height: int, width: int) -> dict[str, Tensor]:
+    sky, ground = halves(height, width, 40)
+    return {"sky": 0.2 + 0.6 * sky, "ground": 0.2 + 0.6 * ground}
+
+
+@pytest.fixture
+def no_weights(monkeypatch) -> None:
+    """As where the extra `semantic` is not installed."""
+    monkeypatch.setattr(make, "weights_file", lambda: None)
+
+
+def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch, no_weights):
+    Oracle(monkeypatch, {(100, 150): unsure(100, 150)})
+    said = []
+    made = make_masks(pictures, MaskOptions(refine=False), said.append)
+    assert "sky" not in made.sets[0].names and said[0].startswith("oracle is not sure of what it sees (80%")
+    assert "clustering" in said[1]
+    # The record has both: what was asked, and what made the masks.
+    assert (made.origin["method"], made.origin["segmenter"]) == ("cluster", "oracle")
+
+
+def test_nor_one_that_sees_one_thing(pictures, monkeypatch, no_weights):
+    sky, ground = halves(100, 150, 5)
+    Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground}})
+    said = []
+    make_masks(pictures, MaskOptions(refine=False), said.append)
+    assert "hardly more than one region" in said[0]
+
+
+def test_labels_that_are_spoken_of_by_name_are_used_all_the_same(pictures, monkeypatch):
+    Oracle(monkeypatch, {(100, 150): unsure(100, 150)})
+    made = make_masks(pictures, MaskOptions(refine=False, only=("sky",)))
+    assert set(made.sets[0].names) == {"sky", "rest"}
+
+
+def test_what_a_network_has_in_no_group_is_a_region(pictures, monkeypatch):
+    sky, ground = halves(100, 150, 40)
+    Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground * 0.05, "wall": 0 * sky}})
+    monkeypatch.setattr(make, "SURE", 0)
+    made = make_masks(pictures, MaskOptions(refine=False))
+    found = dict(zip(made.sets[0].names, made.sets[0].masks, strict=True))
+    assert found.keys() == {"sky", make.OTHER} and found[make.OTHER][60:].min() > 0.99
+
+
+def test_the_installed_features_are_clustered_and_recorded(pictures, monkeypatch, tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"weights")
+    used = []
+    monkeypatch.setattr(make, "weights_file", lambda: file)
+    monkeypatch.setattr(make, "load_network", lambda path: path)
+    real = make.cluster
+    monkeypatch.setattr(
+        make, "cluster", lambda photos, seed, network: used.append(network) or real(photos, seed, None)
+    )
+    made = make_masks(pictures, MaskOptions(method="cluster", refine=False))
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert made.origin == {
+        "method": "cluster", "seed": 612, "features": make.PACKAGE, "features_sha256": digest, "refined": False,
+    }  # fmt: skip
+    plain = make_masks(pictures, MaskOptions(method="cluster", refine=False, semantic=False))
+    assert plain.origin["features"] == "colour" and used == [file, None]
 
 
 def test_labels_are_merged_and_kept_as_asked(pictures, monkeypatch):
@@ -158,14 +229,14 @@ def test_refinement_moves_borders_onto_the_photo_s(tmp_path, monkeypatch):
     assert errors[True] < 0.25 * errors[False]
 
 
-def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch):
+def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch, no_weights):
     def absent(*_, **__):
         raise SegmenterNotFound("light could not be loaded: no network")
 
     monkeypatch.setattr(make, "find_segmenter", absent)
     said = []
     made = make_masks(pictures, MaskOptions(refine=False), said.append)
-    assert made.origin == {"method": "cluster", "seed": 612, "refined": False}
+    assert made.origin == {"method": "cluster", "seed": 612, "features": "colour", "refined": False}
     assert said[0].startswith("light could not be loaded: no network; ") and "clustering" in said[0]
     assert "\n" not in said[0] and len(said) == 2
 
@@ -197,8 +268,10 @@ def test_a_large_photo_is_searched_on_a_small_copy_and_comes_back_at_its_size(tm
     assert found[:78].min() == pytest.approx(1, abs=1e-4) and found[82:].max() == pytest.approx(0, abs=1e-4)
 
 
-def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint):
-    """Random weights prove the path, not the masks."""
+def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint, monkeypatch):
+    """Random weights prove the path, not the masks, and are sure of nothing."""
+    monkeypatch.setattr(make, "SURE", 0)
+    monkeypatch.setattr(make, "ONE", 2)
     made = make_masks(pictures, MaskOptions(segmenter=str(checkpoint), refine=False))
     assert made.origin["segmenter"] == str(checkpoint) and made.origin["vocabulary"] == "ade20k"
     assert set(made.sets[0].names) <= set(ROWS)

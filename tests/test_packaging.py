@@ -35,7 +35,7 @@ def normal(requirement: str) -> str:
 
 
 DEPENDENCIES = {normal(each) for each in PROJECT["dependencies"]}
-CLUSTER = {normal(each) for each in PROJECT["optional-dependencies"]["cluster"]}
+EXTRAS = {normal(each) for extra in ("cluster", "onnx") for each in PROJECT["optional-dependencies"][extra]}
 ALL = DEPENDENCIES | {normal(each) for extra in PROJECT["optional-dependencies"].values() for each in extra}
 
 
@@ -62,7 +62,7 @@ def test_what_the_code_imports_is_declared():
         for name in imports(path):
             # An extra need not be installed: it is called as it is imported.
             providers = {normal(each) for each in distributions.get(name, [name])}
-            assert providers & (DEPENDENCIES | CLUSTER | brought), (
+            assert providers & (DEPENDENCIES | EXTRAS | brought), (
                 f"{path.name} imports {name}, which pyproject.toml does not declare"
             )
 
@@ -228,11 +228,12 @@ def test_the_wheel_holds_both_packages_and_nothing_else():
     assert all((ROOT / pattern.rstrip("*") / "__init__.py").is_file() for pattern in found)
 
 
-def test_the_extras_are_the_tools_of_the_check_of_the_documents_and_of_a_cluster():
+def test_the_extras_are_the_tools_of_the_check_of_the_documents_of_a_cluster_and_of_segmenters():
     extras = {
         name: {normal(each) for each in names} for name, names in PROJECT["optional-dependencies"].items()
     }
-    assert extras.keys() == {"dev", "docs", "cluster"}
+    assert extras.keys() == {"dev", "docs", "cluster", "onnx", "semantic"}
     assert {"ruff", "mypy", "import-linter", "pytest", "pytest-xdist"} <= extras["dev"]
-    assert "photostyle[docs]" in PROJECT["optional-dependencies"]["dev"]  # the tests build the documents
+    # The tests build the documents and run graphs that they make.
+    assert {"photostyle[docs]", "photostyle[onnx]"} <= set(PROJECT["optional-dependencies"]["dev"])
     assert not extras["dev"] & DEPENDENCIES

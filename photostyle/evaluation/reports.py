@@ -165,20 +165,29 @@ def shares(regions: MaskSet) -> list[float]:
 
 
 def share_table(sets: Sequence[MaskSet], captions: Sequence[str]) -> str:
-    """One line per region: colour, name, its share of each picture, "-" where a picture lacks it. Plain text."""
+    """One line per region: colour, name, its share of each picture, "-" where a picture lacks it. Plain text.
+
+    Where it is known, also how sure it is that the region is the same thing in all pictures.
+    """
     colours = {
         name: each for regions in sets for name, each in zip(regions.names, regions.colours, strict=True)
     }
     found = [dict(zip(regions.names, shares(regions), strict=True)) for regions in sets]
+    sure = {
+        name: f"{each:.2f}"
+        for regions in sets
+        for name, each in zip(regions.names, regions.confidence or (), strict=bool(regions.confidence))
+    }
     rows = [
         (
             hex_name(colour),
             name,
             *(f"{f[name]:.1%}" if name in f else "-" for f in found),
+            *([sure.get(name, "-")] if sure else []),
         )
         for name, colour in colours.items()
     ]
-    return _table(("colour", "region", *captions), rows)
+    return _table(("colour", "region", *captions, *(["sure"] if sure else [])), rows)
 
 
 def region_table(guidance: Guidance) -> str:

@@ -27,7 +27,8 @@ For a painting, a picture of flat colours that have names, as any paint program 
     ground = { colour = "#5a8c3c" }
 
 Regions of two pictures pair by these names. In the first two kinds the colours are for showing. In a painting they are
-the regions, and a line `void = "#000000"` before [regions] gives the colour of what is in no region.
+the regions, and a line `void = "#000000"` before [regions] gives the colour of what is in no region. A region of masks
+that were made may have a `confidence`, 0 to 1: how sure it is that it is the same thing in all the pictures.
 """
 
 import re
@@ -62,11 +63,13 @@ class Region:
     """A line under [regions]: a name, an sRGB colour of 0…255, and where the region is.
 
     source: the label's value (labels), the soft mask's file name (soft), the colour as "#rrggbb" (colours).
+    confidence: how sure it is that the region is the same thing in all pictures, 0 to 1; None where it is not said.
     """
 
     name: str
     colour: Colour
     source: int | str
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -164,9 +167,10 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
     key, kind_of, example = _SOURCES[kind]
     well_formed = (
         isinstance(entry, dict)
-        and entry.keys() == {key, "colour"}
+        and entry.keys() - {"confidence"} == {key, "colour"}
         and type(entry[key]) is kind_of
         and _is_colour(entry["colour"])
+        and _is_share(entry.get("confidence", 0))
     )
     if not well_formed:
         raise PhotostyleError(
@@ -175,15 +179,19 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
         )
     colour = from_hex(entry["colour"])
     if kind != "colours":
-        return Region(name, colour, entry[key])
+        return Region(name, colour, entry[key], entry.get("confidence"))
     painted = hex_name(colour)
     if re.fullmatch("#[0-9a-f]{6}", name) and name != painted:
         raise PhotostyleError(
             f"{legend} names a region {name} whose colour is {painted}; that is the name of what is painted "
             f"in {name} itself: choose another"
         )
-    return Region(name, colour, painted)
+    return Region(name, colour, painted, entry.get("confidence"))
 
 
 def _is_colour(value: Any) -> bool:
     return _COLOUR.fullmatch(str(value)) is not None
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1

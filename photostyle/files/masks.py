@@ -55,6 +55,8 @@ class MaskSet:
     off the same colour elsewhere.
     sha256: of the file that was read; of several, of their hashes in the order read; "" where none was.
     notes: what was decided for the user, one sentence each.
+    confidence: K numbers in [0, 1], how sure it is that the region is the same thing in all the pictures that it was
+    made for; () where nobody knows.
     """
 
     masks: Tensor
@@ -63,6 +65,7 @@ class MaskSet:
     exact: bool
     sha256: str
     notes: tuple[str, ...]
+    confidence: tuple[float, ...] = ()
 
 
 def whole_picture(height: int, width: int) -> MaskSet:
@@ -304,6 +307,7 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
     empty = [region.name for k, region in enumerate(regions) if k not in kept]
     if empty:
         notes += (f"{legend.path}: {', '.join(empty)} covers no pixel and was dropped",)
+    sure = tuple(regions[k].confidence for k in kept)
     hashes = "".join(sha256_of(file) for file in (legend.path, *legend.files))
     return MaskSet(
         masks[kept],
@@ -312,6 +316,7 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
         exact,
         hashlib.sha256(hashes.encode()).hexdigest(),
         notes,
+        tuple(each for each in sure if each is not None) if None not in sure else (),
     )
 
 

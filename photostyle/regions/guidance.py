@@ -47,7 +47,7 @@ class Pair:
     """A label of the content and the style region it takes its style from; shares of the picture, 0 to 1.
 
     trust: in [0, 1], how far the label itself says that both show the same: 1 for one that both masks have, ORPHAN for
-    one that the style's lacks, 0 where one of the pictures has no mask.
+    one that the style's lacks, 0 where one of the pictures has no mask; times the confidence of regions that were made.
     """
 
     name: str
@@ -157,7 +157,12 @@ class _Side:
     def __init__(self, image: Tensor, regions: MaskSet) -> None:
         self.image, self.masks = image, regions.masks
         self.names, self.colours = regions.names, regions.colours
+        self.confidences = regions.confidence
         self.shares: list[float] = regions.masks.mean((1, 2), dtype=torch.float64).tolist()
+
+    def confidence(self, k: int) -> float:
+        """How sure it is that region k is what its name says: 1 where the mask was given."""
+        return self.confidences[k] if self.confidences else 1.0
 
     @cached_property
     def usable(self) -> list[int]:
@@ -271,7 +276,7 @@ def wasserstein(one: Gaussian, other: Gaussian) -> float:
 def _union(regions: MaskSet) -> MaskSet:
     """All regions as one, as if there were no mask."""
     masks, colours = regions.masks.sum(0, keepdim=True), regions.colours[:1]
-    return replace(regions, masks=masks, names=WHOLE, colours=colours)
+    return replace(regions, masks=masks, names=WHOLE, colours=colours, confidence=())
 
 
 def _same_labels(content: MaskSet, style: MaskSet) -> dict[int, int]:
@@ -313,7 +318,8 @@ def _pair(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> Pai
 def _trust(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> float:
     if ours.names == WHOLE or all(theirs.sides[r].names == WHOLE for r in partner):
         return 0.0
-    return 1.0 if host == k and theirs.of_label(k) == partner else ORPHAN
+    sure = min(ours.confidence(k), *(theirs.sides[r].confidence(row) for r, row in partner.items()))
+    return sure * (1.0 if host == k and theirs.of_label(k) == partner else ORPHAN)
 
 
 def _reason(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> str:
