@@ -120,14 +120,14 @@ def _earlier(text: str | None) -> dict[str, Any]:
     return {"verdict": verdict, "of an older picture": False, "doubt": None}
 
 
-def _counts(entries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many are good, usable and bad, how many not judged (or in an older picture only), how many doubtful."""
+def _counts(entries: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    """How many are good, usable and bad, not judged (or in an older picture only), doubtful where that is known."""
     said = [None if each["of an older picture"] else each["verdict"] for each in entries]
     doubts = [each["doubt"] for each in entries if each["doubt"] is not None]
     return {
         **{name: said.count(name) for name in TARGETS},
         "not judged": said.count(None),
-        "doubtful": sum(each > DOUBTFUL for each in doubts),
+        "doubtful": sum(each > DOUBTFUL for each in doubts) if doubts else None,
     }
 
 
@@ -155,7 +155,10 @@ def tables(figures: Mapping[str, Any]) -> str:
     """How many are good, the agreement, then every pair."""
     heads = [*TARGETS, "not judged", "doubtful"]
     counted = {"0.1.0, the default": figures["0.1.0"], **figures["variants"]}
-    first = [[name, *(str(counts[head]) for head in heads)] for name, counts in counted.items()]
+    first = [
+        [name, *("–" if counts[head] is None else str(counts[head]) for head in heads)]
+        for name, counts in counted.items()
+    ]
     second = [
         [name, *(str(found[key]) for key in ("pictures", "good", "bad")), *_shares(found)]
         for name, found in figures["agreement"].items()
