@@ -38,6 +38,7 @@ class MaskOptions:
 
     method: "auto" asks a pretrained segmenter, and clusters where there is none and where it is not SURE; "cluster"
     clusters. semantic: whether deep features may be clustered where their weights are installed, else colours are.
+    sure: the mean probability from which a network's regions are used; at 0 they always are.
     segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. Only "auto" falls back to
     clustering: without a segmenter that is named, `make_masks` raises. refine: whether borders are made to follow those
     of the photo (matting). merge, only: as `labels.edit_labels` takes them. download: whether weights may be fetched.
@@ -52,6 +53,7 @@ class MaskOptions:
     only: tuple[str, ...] = ()
     download: bool = True
     semantic: bool = True
+    sure: float = SURE
     seed: int = 612
     device: torch.device | str = "cpu"
 
@@ -109,10 +111,11 @@ def _named(
     sure = sum(float(each.amax(0).mean()) for each in probabilities) / len(photos)
     several = float(found[0].masks.mean((1, 2)).max()) < ONE
     origin = {"method": "segmenter", **_identity(segmenter)}
-    if (sure >= SURE and several) or options.merge or options.only:
+    asked = options.merge or options.only or options.sure == 0
+    if asked or (sure >= options.sure and several):
         return found, (f"regions found by {segmenter.name}, revision {segmenter.revision[:12]}",), origin
     unsure = f"is not sure of what it sees ({sure:.0%} in the mean)"
-    why = unsure if sure < SURE else "finds hardly more than one region"
+    why = unsure if sure < options.sure else "finds hardly more than one region"
     return [], (f"{segmenter.name} {why}: its regions are not used",), origin
 
 
