@@ -52,8 +52,8 @@ class Inputs:
     that have it"""
     masks: Annotated[tuple[str | MaskSet, ...], NAMES_FILES] = ("none",)
     """region masks: CONTENT_MASK and a STYLE_MASK for each reference (files, or folders with a legend.toml); none: one
-    region; auto: made by a pretrained segmenter, or by clustering where none can be had; cluster: made without
-    training"""
+    region; auto: made by a pretrained segmenter, or by clustering where none can be had or it is not sure; cluster:
+    made by clustering"""
     weights: Path | None = None
     """VGG weights (.pth or .safetensors, torchvision names); default: torch hub cache, then download"""
     start_file: Path | Picture | None = None
@@ -146,7 +146,7 @@ class RunOptions:
     """the picture to write (.png .jpg .tif .webp); its record is written beside it as .json"""
     segmenter: str = "auto"
     """what makes masks: light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of
-    weights; auto: light, else clustering"""
+    weights, an .onnx file; auto: light, else clustering"""
     segmenter_revision: str | None = None
     """commit of a hub model, or SHA-256 of other segmenter weights; default: as cached, else the newest"""
     refine_masks: bool = True

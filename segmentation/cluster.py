@@ -26,7 +26,7 @@ from photostyle.files.legends import Colour
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import size_of
 from photostyle.imaging.lightness import JND
-from segmentation.confidence import united
+from segmentation.confidence import DOUBT, united
 from segmentation.deep import principal, see, standardised
 from segmentation.labels import FLOOR
 from segmentation.places import place_names
@@ -55,13 +55,15 @@ def cluster(
     Gaussian mixtures with one shared covariance are fitted to the superpixels of all pictures. Regions are merged that
     cover less than FLOOR of a picture or have no visible border in the content. By a vote, borders move to where
     neighbours differ. The number of regions is the one of the best silhouette (Rousseeuw 1987).
-    network: of `deep.load_network`; what it sees then stands in the place of colours.
+    network: of `deep.load_network`; what it sees then stands in the place of colours, and says which regions belong
+    together. Without it nothing does: their confidence is that of a coin.
     Returns a set of hard masks (K, H, W) for each picture, of the same K names, and notes. Deterministic with the seed.
     """
     pictures = [describe(photo) for photo in photos]
     seen = [see(network, *each) for each in zip(photos, pictures, strict=True)] if network else []
     found = _by_meaning(pictures, seen) if seen else _by_colour(pictures, seed)
-    parts, sure = _of_pictures(_from_the_top(found, pictures), pictures), ()
+    parts = _of_pictures(_from_the_top(found, pictures), pictures)
+    sure = (DOUBT,) * (1 + int(found.max()))
     if seen:
         parts, confidence = united(parts, _shares(pictures), seen)
         sure = tuple(confidence.tolist())

@@ -1,7 +1,8 @@
 """How sure it is that regions found in several pictures belong together, and what is done where it is not.
 
 Clustering gives every region a partner, also in pictures that have nothing in common: a cat's fur and a lawn. Deep
-features tell: of the fourteen unrelated pairs that were looked at, eleven have no region that is sure.
+features tell. Of fourteen pairs of photographs that nobody took for each other, three have regions that are all sure
+(two portraits, two still lifes, two blurred grounds), seven one that is sure and a rest, and four are one region.
 """
 
 from collections.abc import Sequence

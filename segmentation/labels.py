@@ -209,7 +209,11 @@ def _renamed(regions: MaskSet, names: Mapping[str, str], colours: Mapping[str, C
         colours[new] if new != old else colour
         for old, new, colour in zip(regions.names, now, regions.colours, strict=True)
     )
-    return replace(regions, names=now, colours=tuple(shown))
+    # Related is not the same thing: a bedroom's wall that stands for a sky is no sky, however sure the wall is.
+    sure = tuple(
+        0.0 if old in names else each for old, each in zip(regions.names, regions.confidence, strict=False)
+    )
+    return replace(regions, names=now, colours=tuple(shown), confidence=sure)
 
 
 def _joined_to_alike(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from photostyle.files.images import Picture
 from photostyle.files.legends import from_hex
-from photostyle.files.masks import MaskSet
+from photostyle.files.masks import MaskSet, whole_picture
 from photostyle.imaging.filters import resize, size_of
 from photostyle.losses.weights import hash_of
 from photostyle.regions.guidance import TRACE
@@ -29,6 +29,11 @@ AUTO = "auto"  # the light segmenter where it can be had, else clustering
 # group covers 0.97 or more, and clusters agree better with the painters: mean IoU 0.87, its own 0.60.
 SURE, ONE = 0.9, 0.9
 
+NOTHING_TELLS = (
+    "each picture is one region: without the extra semantic (pip install 'photostyle[semantic]') nothing tells which regions "
+    "of two pictures belong together; --masks cluster finds them by colour"
+)
+
 Say = Callable[[str], None]
 
 
@@ -38,10 +43,11 @@ class MaskOptions:
 
     method: "auto" asks a pretrained segmenter, and clusters where there is none and where it is not SURE; "cluster"
     clusters. semantic: whether deep features may be clustered where their weights are installed, else colours are.
+    sure: the mean probability from which a network's regions are used; at 0 they always are.
     segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. Only "auto" falls back to
     clustering: without a segmenter that is named, `make_masks` raises. refine: whether borders are made to follow those
     of the photo (matting). merge, only: as `labels.edit_labels` takes them. download: whether weights may be fetched.
-    seed: of the clustering.
+    seed: of the clustering. doubtful: what becomes of regions of several pictures that were found by colour alone.
     """
 
     method: Literal["auto", "cluster"] = "auto"
@@ -52,7 +58,9 @@ class MaskOptions:
     only: tuple[str, ...] = ()
     download: bool = True
     semantic: bool = True
+    sure: float = SURE
     seed: int = 612
+    doubtful: Literal["keep", "unite"] = "keep"
     device: torch.device | str = "cpu"
 
 
@@ -81,9 +89,13 @@ def make_masks(
     found, first, origin = _named(segmenter, photos, options) if segmenter else ([], (), {})
     if not found:
         network, features = _deep_network(options)
-        found, second = cluster(photos, options.seed, network)
+        if network is None and options.doubtful == "unite" and len(photos) > 1:
+            found, second = [whole_picture(*size_of(photo)) for photo in photos], (NOTHING_TELLS,)
+            origin |= {"method": "none"}
+        else:
+            found, second = cluster(photos, options.seed, network)
+            origin |= {"method": "cluster", "seed": options.seed, **features}
         first += second
-        origin |= {"method": "cluster", "seed": options.seed, **features}
     # The user's wishes come first: after the program has united labels, a name may be gone.
     edited, notes = edit_labels(found, options.merge, options.only, pictures=names)
     related = {group.name: group.related for group in GROUPS}
@@ -109,10 +121,11 @@ def _named(
     sure = sum(float(each.amax(0).mean()) for each in probabilities) / len(photos)
     several = float(found[0].masks.mean((1, 2)).max()) < ONE
     origin = {"method": "segmenter", **_identity(segmenter)}
-    if (sure >= SURE and several) or options.merge or options.only:
+    asked = options.merge or options.only or options.sure == 0
+    if asked or (sure >= options.sure and several):
         return found, (f"regions found by {segmenter.name}, revision {segmenter.revision[:12]}",), origin
     unsure = f"is not sure of what it sees ({sure:.0%} in the mean)"
-    why = unsure if sure < SURE else "finds hardly more than one region"
+    why = unsure if sure < options.sure else "finds hardly more than one region"
     return [], (f"{segmenter.name} {why}: its regions are not used",), origin
 
 

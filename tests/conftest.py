@@ -89,8 +89,9 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_start: None
 
 @pytest.fixture
 def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clusters from one start of 15: how good they are is asked in test_cluster."""
+    """Clusters of colour from one start of 15, whatever extras are installed: how good they are test_cluster asks."""
     monkeypatch.setattr("segmentation.cluster.STARTS", 1)
+    monkeypatch.setattr("segmentation.make.weights_file", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Masks without painting from the command line: what is written, said and recorded, and how it ends."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from photostyle.cli.console import BAD_INPUT, DONE
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses import weights as weight_files
+from segmentation import make
 
 SIZES = ["--size", "64", "--coarsest", "64", "--iterations", "2", "--no-metrics", "--device", "cpu"]
 PHOTOS = ["--content", "photo.png", "--style", "style.png"]
@@ -70,7 +72,8 @@ def test_without_masks_they_are_made_and_said_and_recorded(folder: Path, capsys:
     assert any("look at out-masks/preview.png" in line for line in said)
     assert Path("out-masks/preview.png").is_file()
     made = record()
-    assert made["segmentation"] == {"method": "cluster", "seed": 612, "refined": True, "asked": "auto"}
+    how = {"method": "cluster", "seed": 612, "features": "colour", "refined": True, "asked": "auto"}
+    assert made["segmentation"] == how
     assert made["config"]["masks"] == [str(folder / "out-masks" / side) for side in ("content", "style")]
     assert made["inputs"]["content mask"]["sha256"] == read("out-masks/content", "photo.png").sha256
     assert {pair["name"] for pair in made["regions"]} == set(read("out-masks/content", "photo.png").names)
@@ -78,8 +81,6 @@ def test_without_masks_they_are_made_and_said_and_recorded(folder: Path, capsys:
 
 def test_a_rerun_needs_no_segmenter(folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     main(RUN)
-    from segmentation import make
-
     monkeypatch.setattr(make, "make_masks", lambda *_: pytest.fail("masks were made again"))
     assert main(["rerun", "out.json"]) == DONE
     assert "the same bytes" in capsys.readouterr().out
@@ -106,14 +107,15 @@ def test_masks_that_were_edited_are_never_overwritten(folder: Path, capsys: Any)
 
 
 def test_cluster_asks_for_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    from segmentation import make
-
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: pytest.fail("a segmenter was asked for"))
     assert main([*RUN, "--masks", "cluster"]) == DONE
     assert record()["segmentation"]["asked"] == "cluster"
 
 
-def test_auto_runs_a_local_checkpoint_and_records_which(folder: Path, checkpoint: Path) -> None:
+def test_auto_runs_a_local_checkpoint_and_records_which(
+    folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make, "MaskOptions", partial(make.MaskOptions, sure=0))
     assert main([*RUN, "--masks", "auto", "--segmenter", str(checkpoint), "--quiet"]) == DONE
     made = record()["segmentation"]
     assert made["method"] == "segmenter" and made["segmenter"] == str(checkpoint)
@@ -179,20 +181,35 @@ def test_sixteen_bits_come_back(folder: Path) -> None:
 
 def test_labels_are_merged_as_asked_and_wrong_names_are_one_line(folder: Path, capsys: Any) -> None:
     options = ["segment", "photo.png", "style.png", "--method", "cluster", "--no-refine-masks"]
-    assert main([*options, "-o", "one", "--merge", "region 1,region 2"]) == DONE
-    assert "region 2" not in read("one/photo", "photo.png").names
-    assert main([*options, "-o", "two", "--only", "region 1"]) == DONE
-    assert set(read("two/style", "style.png").names) == {"region 1", "rest"}
+    assert main([*options, "-o", "zero"]) == DONE
+    first, second = read("zero/photo", "photo.png").names[:2]
+    assert main([*options, "-o", "one", "--merge", f"{first},{second}"]) == DONE
+    assert second not in read("one/photo", "photo.png").names
+    assert main([*options, "-o", "two", "--only", first]) == DONE
+    assert set(read("two/style", "style.png").names) == {first, "rest"}
     capsys.readouterr()
     assert main([*options, "-o", "three", "--only", "sky"]) == BAD_INPUT
-    assert "region 1" in capsys.readouterr().err.splitlines()[-1] and not Path("three").exists()
+    assert first in capsys.readouterr().err.splitlines()[-1] and not Path("three").exists()
+
+
+def test_how_sure_a_region_is_is_in_the_table_and_in_the_legend(
+    folder: Path, checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make, "MaskOptions", partial(make.MaskOptions, sure=0))
+    for kind in ("soft", "colours"):
+        options = ["--segmenter", str(checkpoint), "--no-refine-masks", "--kind", kind, "-o", kind]
+        assert main(["segment", "photo.png", "style.png", *options]) == DONE
+        head, *lines = capsys.readouterr().out.splitlines()
+        regions = read(f"{kind}/photo", "photo.png")
+        assert head.split()[-1] == "sure" and len(regions.confidence) == len(regions.names)
+        said = {line.split()[1]: line.split()[-1] for line in lines if line.startswith("#")}
+        for name, sure in zip(regions.names, regions.confidence, strict=True):
+            assert float(said[name]) == pytest.approx(sure, abs=0.006)
 
 
 def test_photos_are_segmented_one_by_one_where_asked(
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segmentation import make
-
     asked = []
     monkeypatch.setattr(
         make, "fit_labels", lambda sets, *_, **__: asked.append(len(sets)) or (list(sets), ())

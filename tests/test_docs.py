@@ -8,6 +8,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+import tomllib
 from dataclasses import fields
 from functools import cache
 from itertools import pairwise
@@ -38,7 +39,7 @@ from photostyle.presets import PRESETS
 from photostyle.regions.guidance import pair_regions
 from photostyle.scene import Scene
 from photostyle.solver import colour_maps
-from segmentation import make
+from segmentation import make, onnx_file
 from segmentation.groups import GROUPS
 from segmentation.networks import Segmenter
 
@@ -226,7 +227,7 @@ def test_without_masks_instant_is_one_affine_map_of_colours():
 
 
 def test_the_legends_are_read(folder):
-    labels, painting, soft = blocks(ROOT / "docs/masks.md", "toml")
+    labels, painting, soft = [each for each in blocks(ROOT / "docs/masks.md", "toml") if "kind" in each]
     numbers = Image.new("L", (72, 48), 2)
     numbers.paste(17, (0, 24, 72, 48))
     numbers.save("labels.png")
@@ -243,6 +244,11 @@ def test_the_legends_are_read(folder):
     for name, value in (("sky", 100), ("ground", 155)):
         Image.new("L", (72, 48), value).save(f"soft/{name}.png")
     assert read_masks(Path("soft"), Path("photo.jpg"), 48, 72).names == ("sky", "ground")
+
+
+def test_the_description_of_a_graph_has_every_key_there_is():
+    (said,) = [each for each in blocks(ROOT / "docs/masks.md", "toml") if "kind" not in each]
+    assert set(tomllib.loads(said)) == {*onnx_file.REQUIRED, *onnx_file.OPTIONAL}
 
 
 def test_every_option_that_is_mentioned_exists():

@@ -154,6 +154,13 @@ def test_a_related_label_of_the_reference_stands_for_one_that_it_lacks() -> None
     assert notes == ("ground (50.0% of sunset.jpg) stands for vegetation (60.0% of photo.jpg)",)
 
 
+def test_a_stand_in_is_not_sure_to_be_the_same_thing() -> None:
+    reference, photo = picture(sky=0.5, ground=0.5)
+    sure = replace(reference, confidence=(0.9, 0.8))
+    fitted, _ = fit(picture(vegetation=0.6, sky=0.4), (sure, photo))
+    assert dict(zip(fitted[1].names, fitted[1].confidence, strict=True)) == {"sky": 0.9, "vegetation": 0.0}
+
+
 def test_one_label_stands_for_one_and_the_nearest_in_meaning_takes_it() -> None:
     # Water is related to sky before ground, the ground to vegetation alone.
     content = picture(water=0.3, vegetation=0.3, person=0.4)

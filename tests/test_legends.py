@@ -48,6 +48,15 @@ def test_the_documented_void_is_read() -> None:
     assert parse_legend(PATH, line + "\n" + COLOURS).void == (0, 0, 0)
 
 
+def test_a_region_may_say_how_sure_it_is() -> None:
+    for text in (LABELS, SOFT, COLOURS):
+        (region,) = parse_legend(PATH, text.replace(" }", ", confidence = 0.87 }")).regions
+        assert region.confidence == 0.87 and region.name == "sky"
+        assert parse_legend(PATH, text).regions[0].confidence is None
+        for value in ("1.5", "-0.1", '"high"', "true"):
+            refused(text.replace(" }", f", confidence = {value} }}"), "sky")
+
+
 def test_a_legend_knows_where_its_masks_lie() -> None:
     assert parse_legend(PATH, LABELS).files == (Path("folder/labels.png"),)
     assert parse_legend(PATH, COLOURS).files == (Path("folder/masks.png"),)

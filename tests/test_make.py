@@ -84,10 +84,9 @@ def test_probabilities_become_named_regions_of_both_pictures(pictures, monkeypat
 
 
 def test_probabilities_stay_soft(pictures, monkeypatch):
-    monkeypatch.setattr(make, "SURE", 0.7)  # a ramp from 0.5 to 1 is not sure
     ramp = torch.linspace(0, 1, 150).expand(100, 150)
     Oracle(monkeypatch, {(100, 150): {"sky": ramp, "ground": 1 - ramp}})
-    made = make_masks(pictures, MaskOptions(refine=False))
+    made = make_masks(pictures, MaskOptions(refine=False, sure=0.7))
     found = dict(zip(made.sets[0].names, made.sets[0].masks, strict=True))
     torch.testing.assert_close(found["sky"], ramp, atol=1e-4, rtol=0)
 
@@ -130,9 +129,9 @@ def test_a_related_label_stands_for_one_that_the_reference_lacks_and_it_is_said(
     assert set(made.sets[1].names) == {"sky", "vegetation"}
     _, note = said
     assert "mountain" in note and "vegetation" in note and "sunset.png" in note and "coffee.png" in note
-    # The ground has no partner in meaning, and is said to have none.
+    # A mountain is no vegetation, and the ground has no partner in meaning.
     sure = dict(zip(made.sets[0].names, made.sets[0].confidence, strict=True))
-    assert sure == {"sky": pytest.approx(1), "vegetation": pytest.approx(1), "ground": 0}
+    assert sure == {"sky": pytest.approx(1), "vegetation": 0, "ground": 0}
 
 
 def unsure(height: int, width: int) -> dict[str, Tensor]:
@@ -140,13 +139,7 @@ def unsure(height: int, width: int) -> dict[str, Tensor]:
     return {"sky": 0.2 + 0.6 * sky, "ground": 0.2 + 0.6 * ground}
 
 
-@pytest.fixture
-def no_weights(monkeypatch) -> None:
-    """As where the extra `semantic` is not installed."""
-    monkeypatch.setattr(make, "weights_file", lambda: None)
-
-
-def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch, no_weights):
+def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch):
     Oracle(monkeypatch, {(100, 150): unsure(100, 150)})
     said = []
     made = make_masks(pictures, MaskOptions(refine=False), said.append)
@@ -156,7 +149,7 @@ def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch, no_weigh
     assert (made.origin["method"], made.origin["segmenter"]) == ("cluster", "oracle")
 
 
-def test_nor_one_that_sees_one_thing(pictures, monkeypatch, no_weights):
+def test_nor_one_that_sees_one_thing(pictures, monkeypatch):
     sky, ground = halves(100, 150, 5)
     Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground}})
     said = []
@@ -173,8 +166,7 @@ def test_labels_that_are_spoken_of_by_name_are_used_all_the_same(pictures, monke
 def test_what_a_network_has_in_no_group_is_a_region(pictures, monkeypatch):
     sky, ground = halves(100, 150, 40)
     Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground * 0.05, "wall": 0 * sky}})
-    monkeypatch.setattr(make, "SURE", 0)
-    made = make_masks(pictures, MaskOptions(refine=False))
+    made = make_masks(pictures, MaskOptions(refine=False, sure=0))
     found = dict(zip(made.sets[0].names, made.sets[0].masks, strict=True))
     assert found.keys() == {"sky", make.OTHER} and found[make.OTHER][60:].min() > 0.99
 
@@ -229,7 +221,7 @@ def test_refinement_moves_borders_onto_the_photo_s(tmp_path, monkeypatch):
     assert errors[True] < 0.25 * errors[False]
 
 
-def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch, no_weights):
+def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch):
     def absent(*_, **__):
         raise SegmenterNotFound("light could not be loaded: no network")
 
@@ -268,11 +260,9 @@ def test_a_large_photo_is_searched_on_a_small_copy_and_comes_back_at_its_size(tm
     assert found[:78].min() == pytest.approx(1, abs=1e-4) and found[82:].max() == pytest.approx(0, abs=1e-4)
 
 
-def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint, monkeypatch):
+def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint):
     """Random weights prove the path, not the masks, and are sure of nothing."""
-    monkeypatch.setattr(make, "SURE", 0)
-    monkeypatch.setattr(make, "ONE", 2)
-    made = make_masks(pictures, MaskOptions(segmenter=str(checkpoint), refine=False))
+    made = make_masks(pictures, MaskOptions(segmenter=str(checkpoint), sure=0, refine=False))
     assert made.origin["segmenter"] == str(checkpoint) and made.origin["vocabulary"] == "ade20k"
     assert set(made.sets[0].names) <= set(ROWS)
     for regions, picture in zip(made.sets, pictures, strict=True):

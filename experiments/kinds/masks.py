@@ -1,6 +1,7 @@
-"""Masks by hand, by clustering, or none: how far they agree, and what the picture gains by them."""
+"""Masks by hand, by a network, by clustering, or none: how far they agree, and what the picture gains by them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,38 @@ from photostyle.files.masks import MaskSet, read_masks
 from segmentation.files import write_masks
 from segmentation.make import MaskOptions, make_masks
 
+# The ADE20K network of MLPerf Mobile (Apache-2.0), in the data folder, and what its graph does not say.
+NETWORK = Path("segmenters") / "mosaic.onnx"
+DESCRIPTION = """
+vocabulary = "ade20k"
+licence = "Apache-2.0"
+mean = [0, 0, 0]
+std = [1, 1, 1]
+classes = [
+    "other", "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet",
+    "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water", "painting",
+    "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair",
+]
+"""
 MASK_OPTIONS = {
-    "cluster": MaskOptions(method="cluster", refine=False),
-    "cluster, refined": MaskOptions(method="cluster"),
+    "network": MaskOptions(sure=0.0),
+    "hybrid": MaskOptions(),
+    "deep clusters": MaskOptions(method="cluster"),
+    "clusters": MaskOptions(method="cluster", semantic=False),
 }
+
+
+def mask_options(masks: str, data: Path, folder: Path) -> MaskOptions:
+    """How masks of a name are made. The network is described in the folder: nothing is written among the data."""
+    options = MASK_OPTIONS[masks]
+    if options.method == "cluster":
+        return options
+    file = folder / NETWORK.name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.with_suffix(".toml").write_text(DESCRIPTION, encoding="utf-8")
+    if not file.exists():
+        file.symlink_to((data / NETWORK).resolve())
+    return replace(options, segmenter=str(file))
 
 
 def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
@@ -38,7 +67,8 @@ def runs(settings: Mapping[str, Any], data: Path) -> dict[str, Any]:
 
 def inputs(parameters: Mapping[str, Any]) -> list[str]:
     """The pair, and the encoder that scores are taken in."""
-    return [*pair_files(parameters["pair"]), SLIM.as_posix()]
+    network = [NETWORK.as_posix()] if parameters["masks"] in ("network", "hybrid") else []
+    return [*pair_files(parameters["pair"]), SLIM.as_posix(), *network]
 
 
 def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str, Any]:
@@ -48,12 +78,19 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     if parameters["masks"] == "painted":
         paths = (str(pair.content_mask), str(pair.style_mask))
     elif parameters["masks"] != "none":
-        made = make_masks((pair.content, pair.style), MASK_OPTIONS[parameters["masks"]])
+        options = mask_options(parameters["masks"], data, folder / name)
+        made = make_masks((pair.content, pair.style), options)
         paths = tuple(str(folder / name / side) for side in ("content", "style"))
         (folder / name).mkdir(parents=True, exist_ok=True)
         for path, regions in zip(paths, made.sets, strict=True):
             write_masks(Path(path), regions, "soft")
-        figures = agreement(made.sets, pair.masks) | {"regions": len(made.sets[0].names)}
+        content = agreement(made.sets[:1], pair.masks[:1])
+        figures = agreement(made.sets, pair.masks) | {
+            "content rand": content["rand"],
+            "content iou": content["iou"],
+            "regions": len(made.sets[0].names),
+            "method": made.origin["method"],
+        }
     result = transfer(
         configure(content=pair.content.path, style=pair.style.path, masks=paths, **parameters["config"])
     )
@@ -61,26 +98,28 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     return figures | {"scores": scores_of(result.image, pair, data)}
 
 
-def agreement(found: tuple[MaskSet, ...], painted: tuple[MaskSet, ...]) -> dict[str, float | None]:
-    """Adjusted Rand index (mean of both pictures, where more than one region is painted) and mean IoU.
+def agreement(found: Sequence[MaskSet], painted: Sequence[MaskSet]) -> dict[str, float | None]:
+    """Adjusted Rand index (mean of the pictures, where more than one region is painted) and mean IoU.
 
-    IoU: one assignment of found to painted labels for both pictures together, as the transfer uses them; the mean
-    over the painted labels that both have, 0 for one without a partner.
+    IoU: one assignment of found to painted labels for all pictures together, as the transfer uses them; the mean
+    over the painted labels that all have, 0 for one without a partner.
     """
+    names = tuple(dict.fromkeys(name for regions in found for name in regions.names))
+    numbers = [np.array([names.index(name) for name in regions.names]) for regions in found]
     labels = [
-        (ours.masks.argmax(0).numpy(), theirs.masks.argmax(0).numpy())
-        for ours, theirs in zip(found, painted, strict=True)
+        (number[ours.masks.argmax(0).numpy()], theirs.masks.argmax(0).numpy())
+        for number, ours, theirs in zip(numbers, found, painted, strict=True)
     ]
     rand = [
         adjusted_rand_score(theirs.ravel(), ours.ravel())
         for (ours, theirs), regions in zip(labels, painted, strict=True)
         if len(regions.names) > 1
     ]
-    common = [name for name in painted[0].names if name in painted[1].names]
+    common = [name for name in painted[0].names if all(name in truth.names for truth in painted)]
     overlap = np.mean(
         [
-            _iou(ours, len(regions.names), theirs, [truth.names.index(name) for name in common])
-            for (ours, theirs), regions, truth in zip(labels, found, painted, strict=True)
+            _iou(ours, len(names), theirs, [truth.names.index(name) for name in common])
+            for (ours, theirs), truth in zip(labels, painted, strict=True)
         ],
         axis=0,
     )
@@ -117,10 +156,12 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
     means = {}
     for masks in settings["masks"]:
         of_pairs = [figures[pair, masks] for pair in settings["pairs"]]
-        rand = [each["rand"] for each in of_pairs if each.get("rand") is not None]
         means[masks] = {
-            "rand": float(np.mean(rand)) if rand else None,
-            "iou": float(np.mean([each["iou"] for each in of_pairs])) if "iou" in of_pairs[0] else None,
+            "rand": _mean([each.get("rand") for each in of_pairs]),
+            **{
+                key: _mean([each.get(key) for each in of_pairs])
+                for key in ("iou", "content rand", "content iou")
+            },
             "gain": float(gain[masks].mean()),
             "of painted": float(gain[masks].mean() / gain["painted"].mean()),
             "interval": list(ratio_interval(gain[masks], gain["painted"])),
@@ -139,21 +180,25 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
     return {"means": means, "pairs": pairs}
 
 
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of those that there are; None where there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def tables(figures: Mapping[str, Any]) -> str:
     """The means, then every pair."""
     first = [
         [
             masks,
-            _shown(mean["rand"]),
-            _shown(mean["iou"]),
-            _shown(mean["gain"]),
+            *(_shown(mean.get(key)) for key in ("content rand", "content iou", "rand", "iou", "gain")),
             f"{mean['of painted']:.2f} ({mean['interval'][0]:.2f} to {mean['interval'][1]:.2f})",
             *(_shown(mean[name]) for name in SCORES),
         ]
         for masks, mean in figures["means"].items()
     ]
     scores = [f"{name} {BETTER[name]}" for name in SCORES]
-    head = ["masks", "Rand ↑", "IoU ↑", "gain ↑", "of painted", *scores]
+    head = ["masks", "Rand, photo ↑", "IoU, photo ↑", "Rand ↑", "IoU ↑", "gain ↑", "of painted", *scores]
     kinds = list(figures["means"])
     second = [
         [
@@ -167,8 +212,8 @@ def tables(figures: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "Means over the pairs. Rand: adjusted Rand index, 1 the same regions, 0 chance. IoU: mean intersection",
-            "over union after one assignment of labels for both pictures. Gain: 1 − style. All scores are taken on the",
-            "painted regions, whatever the masks were; 95 % intervals by resampling pairs.",
+            "over union after one assignment of labels for both pictures, or for the photo alone. Gain: 1 − style. All",
+            "scores are taken on the painted regions, whatever the masks were; 95 % intervals by resampling pairs.",
             "",
             table(head, first),
             "",
@@ -224,7 +269,7 @@ def _free_row(
     folders = [file.with_suffix("") for file in files]
     for file, image in zip(files, pair, strict=True):
         write_image(file, image)
-    made = make_masks([read_image(file) for file in files], MASK_OPTIONS["cluster, refined"])
+    made = make_masks([read_image(file) for file in files], MASK_OPTIONS["deep clusters"])
     for folder, regions in zip(folders, made.sets, strict=True):
         write_masks(folder, regions, "soft")
     veiled = [overlay(each, found.masks, found.colours) for each, found in zip(pair, made.sets, strict=True)]

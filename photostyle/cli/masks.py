@@ -31,10 +31,10 @@ class SegmentCommand:
     each: bool = False
     """treat the photos one by one: no label is given up because another photo lacks it"""
     method: Literal["auto", "cluster"] = "auto"
-    """auto: a pretrained segmenter, or clustering where none can be had; cluster: without training"""
+    """auto: a pretrained segmenter, or clustering where none can be had or it is not sure; cluster: that alone"""
     segmenter: str = "auto"
     """light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of
-    weights; auto: light"""
+    weights, an .onnx file; auto: light"""
     segmenter_revision: str | None = None
     """commit of a hub model, or SHA-256 of other weights; default: as cached, else the newest"""
     refine_masks: bool = True

@@ -167,6 +167,7 @@ class _MaskMaker:
             refine=config.refine_masks,
             download=config.download,
             seed=config.seed,
+            doubtful="unite" if config.masks == ("auto",) else "keep",
             device=device_named(config.device),
         )
 
