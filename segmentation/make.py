@@ -30,8 +30,8 @@ AUTO = "auto"  # the light segmenter where it can be had, else clustering
 SURE, ONE = 0.9, 0.9
 
 NOTHING_TELLS = (
-    "each picture is one region: without the extra semantic (pip install 'photostyle[semantic]') nothing tells which regions "
-    "of two pictures belong together; --masks cluster finds them by colour"
+    "each picture is one region: without the extra semantic (pip install 'photostyle[semantic]') nothing tells which "
+    "regions of two pictures belong together; --masks cluster finds them by colour"
 )
 
 Say = Callable[[str], None]
@@ -90,12 +90,12 @@ def make_masks(
     if not found:
         network, features = _deep_network(options)
         if network is None and options.doubtful == "unite" and len(photos) > 1:
-            found, second = [whole_picture(*size_of(photo)) for photo in photos], (NOTHING_TELLS,)
-            origin |= {"method": "none"}
+            found, origin["method"] = [whole_picture(*size_of(photo)) for photo in photos], "none"
+            first = (*first, NOTHING_TELLS)
         else:
             found, second = cluster(photos, options.seed, network)
             origin |= {"method": "cluster", "seed": options.seed, **features}
-        first += second
+            first += second
     # The user's wishes come first: after the program has united labels, a name may be gone.
     edited, notes = edit_labels(found, options.merge, options.only, pictures=names)
     related = {group.name: group.related for group in GROUPS}

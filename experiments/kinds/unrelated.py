@@ -56,7 +56,9 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     photo, reference = (photograph(parameters[name], data) for name in ("content", "style"))
     began, masks = time.perf_counter(), ("none",)
     if variant["masks"] != "none":
-        masks = make_masks((photo, reference), MaskOptions(method=variant["masks"], download=False)).sets
+        doubtful = "unite" if variant["masks"] == "auto" else "keep"  # as photostyle run has it
+        options = MaskOptions(method=variant["masks"], download=False, doubtful=doubtful)
+        masks = make_masks((photo, reference), options).sets
     settings = {
         name: tuple(value) if isinstance(value, list) else value for name, value in variant["config"].items()
     }

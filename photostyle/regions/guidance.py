@@ -320,8 +320,8 @@ def _trust(ours: _Side, theirs: _Styles, k: int, host: int, partner: Rows) -> fl
     if ours.names == WHOLE or all(theirs.sides[r].names == WHOLE for r in partner):
         return 0.0
     sure = min(ours.confidence(k), *(theirs.sides[r].confidence(row) for r, row in partner.items()))
-    # A guess that is right half of the time is worth nothing. The square is by eye, on experiment 013: without it a robin
-    # takes the red of a flower.
+    # A guess that is right half of the time is worth nothing. The square is by eye, on experiment 013: without it a
+    # robin takes the red of a flower.
     return max(0.0, 2 * sure - 1) ** 2 * (1.0 if host == k and theirs.of_label(k) == partner else ORPHAN)
 
 
