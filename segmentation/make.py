@@ -170,7 +170,7 @@ def _segmenter(options: MaskOptions, say: Say) -> Segmenter | None:
     except SegmenterNotFound as error:
         if named:
             raise
-        say(f"{error}; regions are found by clustering instead, so they have no names")
+        say(f"{error}; no segmenter names the regions")
         return None
 
 

@@ -154,7 +154,7 @@ def test_instant_is_the_canvas_itself_at_the_photos_size(coffee: Tensor, chelsea
     for name, picture in (("photo", coffee[:, :60, :80]), ("style", chelsea[:, 100:150, 100:170])):
         write_image(tmp_path / f"{name}.png", picture)
     settings = configure(
-        "instant", content=tmp_path / "photo.png", style=tmp_path / "style.png", device="cpu"
+        "instant", content=tmp_path / "photo.png", style=tmp_path / "style.png", boldness=1.0, device="cpu"
     )
     result = transfer(settings)
     photo, style = result.photo.pixels, result.reference.pixels

@@ -199,7 +199,12 @@ def test_without_kernels_the_same_is_solved(photographs: Scene, monkeypatch: pyt
 def test_what_nothing_weighs_stays_as_it_is(photographs: Scene):
     """Texture sees grey alone: chroma has neither a weight nor, but for rounding, a gradient."""
     chosen = recipe(
-        "patches", patch_weight=0.0, structure_weight=0.0, photorealism_weight=0.0, photorealism_coarse=(0.0,)
+        "patches",
+        patch_weight=0.0,
+        structure_weight=0.0,
+        photorealism_weight=0.0,
+        photorealism_coarse=(0.0,),
+        consistency_weight=0.0,
     )
     stage = Stage(0, 96, 64, 96, 10, True)
     start = 0.2 + 0.6 * photographs.content

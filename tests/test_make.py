@@ -12,6 +12,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import Picture, read_image
+from photostyle.regions.guidance import WHOLE
 from segmentation import make
 from segmentation.groups import GROUPS
 from segmentation.make import MaskOptions, make_masks
@@ -229,7 +230,7 @@ def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch):
     said = []
     made = make_masks(pictures, MaskOptions(refine=False), said.append)
     assert made.origin == {"method": "cluster", "seed": 612, "features": "colour", "refined": False}
-    assert said[0].startswith("light could not be loaded: no network; ") and "clustering" in said[0]
+    assert said[0].startswith("light could not be loaded: no network; ") and "no segmenter" in said[0]
     assert "\n" not in said[0] and len(said) == 2
 
 
@@ -280,3 +281,14 @@ def checkpoint(tmp_path_factory) -> Path:
     model = smp.UPerNet("tu-test_convnext.r160_in1k", encoder_weights=None, classes=150, decoder_channels=16)
     model.save_pretrained(folder)
     return folder
+
+
+def test_regions_that_nothing_relates_are_united_where_asked(pictures, monkeypatch):
+    """Without deep features nothing tells which clusters of two pictures belong together."""
+    monkeypatch.setattr(make, "weights_file", lambda: None)
+    said = []
+    made = make_masks(pictures, MaskOptions("cluster", refine=False, doubtful="unite"), said.append)
+    assert [each.names for each in made.sets] == [WHOLE, WHOLE] and made.origin["method"] == "none"
+    assert any("photostyle[semantic]" in text for text in said)
+    kept = make_masks(pictures, MaskOptions("cluster", refine=False), said.append).sets
+    assert len(kept[0].names) > 1 and set(kept[0].confidence) == {0.5}

@@ -76,7 +76,9 @@ def test_the_own_term_goes_into_transfer_as_well():
     script.body = [node for node in script.body if isinstance(node, ast.ImportFrom | ast.ClassDef)]
     names: dict[str, Any] = {}
     exec(compile(script, EXAMPLES[-1].name, "exec"), names)
-    config = configure("patches", content=data.coffee(), style=data.chelsea(), size=64, iterations=(1,))
+    config = configure(
+        "patches", content=data.coffee(), style=data.chelsea(), boldness=1.0, size=64, iterations=(1,)
+    )
     result = transfer(config, terms=(*TERMS, names["PaleHighlights"]))
     assert result.trace[-1]["pale highlights"] > 0
 

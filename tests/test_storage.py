@@ -8,8 +8,9 @@ import optuna
 import pytest
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.search.storage import is_gone, open_study, shown, this_process, working
+from photostyle.search.storage import Direction, is_gone, open_study, shown, this_process, working
 
+DIRECTIONS: list[Direction] = ["minimize", "maximize"]
 NOBODY = 2**30  # a process number above every system's greatest
 
 
@@ -33,21 +34,21 @@ def test_a_process_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_line_that_a_full_disk_left_unfinished_is_cut_off(tmp_path: Path):
     journal = tmp_path / "journal.log"
-    open_study("search", journal, None).enqueue_trial({"x": 1.0})
+    open_study("search", journal, None, DIRECTIONS).enqueue_trial({"x": 1.0})
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 4, "stu')
-    again = open_study("search", journal, None)
+    again = open_study("search", journal, None, DIRECTIONS)
     assert journal.read_bytes().startswith(whole) and b'"stu' not in journal.read_bytes()[len(whole) :][:20]
     assert [trial.state for trial in again.trials] == [optuna.trial.TrialState.WAITING]
 
 
 def test_a_study_has_the_two_objectives_and_is_the_same_when_opened_again(tmp_path: Path):
-    first = open_study("search", tmp_path / "journal.log", None)
+    first = open_study("search", tmp_path / "journal.log", None, DIRECTIONS)
     assert [direction.name for direction in first.directions] == ["MINIMIZE", "MAXIMIZE"]
     first.tell(first.ask(), [1.0, 2.0])
-    assert [trial.values for trial in open_study("search", tmp_path / "journal.log", None).trials] == [
-        [1.0, 2.0]
-    ]
+    assert [
+        trial.values for trial in open_study("search", tmp_path / "journal.log", None, DIRECTIONS).trials
+    ] == [[1.0, 2.0]]
 
 
 def test_what_is_no_study_is_one_line(tmp_path: Path):
@@ -55,7 +56,7 @@ def test_what_is_no_study_is_one_line(tmp_path: Path):
     with pytest.raises(
         PhotostyleError, match=r"journal\.log cannot be opened as a study \(.+\); check it"
     ) as caught:
-        open_study("search", tmp_path / "journal.log", None)
+        open_study("search", tmp_path / "journal.log", None, DIRECTIONS)
     assert "\n" not in str(caught.value)
 
 

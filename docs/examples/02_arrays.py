@@ -9,7 +9,12 @@ photo = data.coffee()  # (400, 600, 3) uint8; uint16 and floats in [0, 1] will d
 reference = Image.fromarray(data.chelsea())  # a PIL image
 
 config = configure(
-    "patches", content=photo, style=reference, size=128, iterations=(10,)
+    "patches",
+    content=photo,
+    style=reference,
+    boldness=1.0,  # a cup and a cat: nothing relates them, so by itself it would stay at the closed form
+    size=128,
+    iterations=(10,),
 )
 totals = []
 result = transfer(config, watch=lambda step: totals.append(step.total))
