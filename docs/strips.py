@@ -19,13 +19,8 @@ from photostyle.files.images import read_image
 IMAGES = Path(__file__).resolve().parent / "images"
 CELL, QUALITY = 300, 88  # pixels of a photograph's width, of JPEG: four photographs stay under 150 kB
 
-DEFAULT = [
-    "--preset",
-    "patches",
-    "--masks",
-    "cluster",
-]  # what a run without options is where nothing can be had
-CALM = ["--preset", "instant", "--masks", "none", "--strength", "0.6"]
+# What a run without options is, with the extra semantic and no weights from a network.
+DEFAULT = ["--preset", "patches", "--masks", "auto", "--no-download"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +33,26 @@ class Strip:
 
 
 STRIPS = {
-    "calm": Strip("china", "coffee", {"instant, no masks, strength 0.6": CALM}),
-    "default": Strip("flower", "coffee", {"the default without weights": DEFAULT}),
+    "calm": Strip("china", "coffee", {"the default": DEFAULT}),
+    "default": Strip(
+        "flower", "coffee", {"the default": DEFAULT, "boldness 1": [*DEFAULT, "--boldness", "1"]}
+    ),
     "stains": Strip(
-        "astronaut", "rocket", {"the default: stains": DEFAULT, "instant, no masks, strength 0.6": CALM}
+        "astronaut",
+        "rocket",
+        {
+            "no masks, boldness 1: stains": [
+                "--preset",
+                "patches",
+                "--masks",
+                "none",
+                "--boldness",
+                "1",
+                "--protect",
+                "none",
+            ],
+            "the default": DEFAULT,
+        },
     ),
 }
 
@@ -64,7 +75,19 @@ def make(name: str, strip: Strip, folder: Path) -> None:
     for number, (caption, options) in enumerate(strip.results.items()):
         files[caption] = folder / f"{name}-{number}.png"
         inputs = ["--content", str(files["photo"]), "--style", str(files["reference"])]
-        code = main(["run", *inputs, *options, "--output", str(files[caption]), "--no-metrics", "--quiet"])
+        code = main(
+            [
+                "run",
+                *inputs,
+                *options,
+                "--output",
+                str(files[caption]),
+                "--no-metrics",
+                "--quiet",
+                "--device",
+                "cpu",
+            ]
+        )
         if code:
             raise SystemExit(code)
     row = [(caption, read_image(path).pixels) for caption, path in files.items()]
