@@ -72,7 +72,7 @@ def test_the_environment_file_names_no_dependency_of_its_own():
     conda = {normal(each) for each in environment["dependencies"] if isinstance(each, str)}
     pip = [line for each in environment["dependencies"] if isinstance(each, dict) for line in each["pip"]]
     assert not conda & ALL
-    assert pip == ["--editable ."]
+    assert pip == ["--editable .[semantic]"]
 
 
 # A Python that makes environments of commands that only say what they were asked, and fail where FAILING says so.
