@@ -52,8 +52,8 @@ class Inputs:
     that have it"""
     masks: Annotated[tuple[str | MaskSet, ...], NAMES_FILES] = ("none",)
     """region masks: CONTENT_MASK and a STYLE_MASK for each reference (files, or folders with a legend.toml); none: one
-    region; auto: made by a pretrained segmenter, or by clustering where none can be had or it is not sure; cluster:
-    made by clustering"""
+    region; auto: made by a pretrained segmenter, or where none can be had or it is not sure by clustering what a
+    small network sees (extra semantic), else none; cluster: made by clustering"""
     weights: Path | None = None
     """VGG weights (.pth or .safetensors, torchvision names); default: torch hub cache, then download"""
     start_file: Path | Picture | None = None
@@ -81,7 +81,7 @@ class LookSettings:
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A; default: all of the way
     where regions are related, by masks that were given or by their colours, else so far that colours move by 30 ΔE"""
     boldness: Annotated[float | None, Between(0, 1)] = None
-    """what to go towards, from the closed-form colour map that stretches nothing, 0, to all that the reference's
+    """what to go towards, from the closed-form colour map that hardly stretches, 0, to all that the reference's
     regions hold, 1; default: by how related each region is to its reference"""
     region_strength: tuple[str, ...] = ()
     """strengths of single regions by their names in the photo's mask, as in sky=0.5 person=0.2; the others have
@@ -146,7 +146,7 @@ class RunOptions:
     """the picture to write (.png .jpg .tif .webp); its record is written beside it as .json"""
     segmenter: str = "auto"
     """what makes masks: light, strong, segformer (non-commercial), deeplab, an smp-hub/... model, a folder or file of
-    weights, an .onnx file; auto: light, else clustering"""
+    weights, an .onnx file; auto: light"""
     segmenter_revision: str | None = None
     """commit of a hub model, or SHA-256 of other segmenter weights; default: as cached, else the newest"""
     refine_masks: bool = True

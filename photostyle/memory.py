@@ -42,7 +42,8 @@ class Work:
     """What a run is of: pixels (height, width) of the photo and of each reference, regions, and whether VGG is used.
 
     libraries: bytes of the process without pictures; on a card, whose memory holds none of it, 0. mapped: whether
-    strength differs from pixel to pixel. protected: whether part of the photo keeps its colour.
+    strength differs from pixel to pixel. protected: whether part of the photo keeps its colour. solves: whether
+    anything is minimised.
     """
 
     photo: tuple[int, int]
@@ -52,6 +53,7 @@ class Work:
     libraries: int = PROCESS
     mapped: bool = False
     protected: bool = False
+    solves: bool = True
 
 
 def estimate(recipe: Recipe, work: Work, size: int | None = None) -> int:
@@ -81,7 +83,7 @@ def _held(size: tuple[int, int], work: Work) -> int:
 
 
 def _solving(recipe: Recipe, work: Work, size: int) -> int:
-    if not any(recipe.evaluations) and not recipe.first_pass:
+    if not work.solves or (not any(recipe.evaluations) and not recipe.first_pass):
         return 0
     pixels = _pixels(fit_within(*work.photo, size))
     theirs = sum(_pixels(fit_within(*each, size)) for each in work.references)

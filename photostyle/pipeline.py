@@ -17,7 +17,7 @@ from photostyle.imaging.filters import size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
-from photostyle.losses.weights import Weights
+from photostyle.losses.weights import Weights, locate
 from photostyle.materials import Plan, full_scene, mask_paths, planned, read_all_masks
 from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
@@ -26,7 +26,8 @@ from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
 from photostyle.regions.relation import Dial
-from photostyle.solver import MakeObjective, restrained, solve, starting
+from photostyle.scene import Scene
+from photostyle.solver import MakeObjective, closed_form, restrained, solve, starting
 from photostyle.validate import check
 
 # What a transfer goes through, in this order; masks are made where none are given.
@@ -88,25 +89,25 @@ def transfer(
     photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
     first = None if config.start_file is None else read_photograph(config.start_file).pixels
     given = None if make_masks else read_all_masks(config.masks, photo, references)
-    loaded = None if solved is not None else weights_for(config, terms, say)
-    encoder = encoder_for(config, loaded, terms, device)
+    loaded = None if solved is not None or _perhaps_needless(config) else weights_for(config, terms, say)
     # Masks are made last: work is not begun before all that is given was found good.
     if make_masks:
         enter("masks")
     names = make_masks(photo, references) if make_masks else config.masks
     masks = given or read_all_masks(names, photo, references)
     plan = planned(config, photo, references, masks)
-    check_memory(config, _work(photo, references, plan, encoder, device), free_memory(device))
+    solves = solved is None and not plan.how.closed  # at the closed form there is nothing to minimise
+    if solves and loaded is None:
+        loaded = weights_for(config, terms, say)
+    encoder = encoder_for(config, loaded, terms, device) if solves else None
+    check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    scene = restrained(
-        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
-    )
-    strength = strengths_of(config, scene.content, scene.content_masks, plan.how)
-    start = starting(scene, config, first)
+    full = full_scene(photo, references, plan.guidance, device)
+    scene = restrained(full, plan.how.boldness, config.feather)
+    start = closed_form(scene) if plan.how.closed else starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
-    # At the closed form there is nothing left to minimise.
-    if solved is None and not plan.how.closed:
+    if solves:
         enter("solve")
         steps = solve(scene, config, objective or _objectives(config, encoder, terms), start=start)
         solved, ended = _followed(steps, watch, trace, config)
@@ -114,7 +115,7 @@ def transfer(
     # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
     canvas = start(scene) if solved is None else as_kept(solved).to(device)
     return Result(
-        rendered(config, scene.content, canvas, strength, plan.parts).cpu(),
+        _finished(config, scene, canvas, plan),
         photo,
         references,
         plan.guidance,
@@ -131,6 +132,11 @@ def transfer(
         ended,
         None if solved is None else canvas.cpu(),
     )
+
+
+def _perhaps_needless(config: Config) -> bool:
+    """Whether weights can wait: until it is known that there is something to solve a download would be in vain."""
+    return config.boldness == 0 or (config.download and locate(config.weights, config.encoder, False) is None)
 
 
 def _followed(
@@ -152,11 +158,18 @@ def _followed(
     return solved, "done"
 
 
+def _finished(recipe: Recipe, scene: Scene, canvas: Tensor, plan: Plan) -> Tensor:
+    """The picture to write, on the CPU."""
+    strength = strengths_of(recipe, scene.content, scene.content_masks, plan.how)
+    return rendered(recipe, scene.content, canvas, strength, plan.parts).cpu()
+
+
 def _work(
     photo: Picture,
     references: Sequence[Picture],
     plan: Plan,
     encoder: Encoder | None,
+    solves: bool,
     device: torch.device,
 ) -> Work:
     sizes = tuple(size_of(each.pixels) for each in references)
@@ -169,6 +182,7 @@ def _work(
         libraries,
         mapped=not plan.how.uniform,
         protected=plan.parts is not None,
+        solves=solves,
     )
 
 

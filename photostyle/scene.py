@@ -107,8 +107,10 @@ class Scene:
             replace(each, image=each.image.to(device), masks=each.masks.to(device))
             for each in self.references
         )
+        held = self.restraint and replace(self.restraint, maps=self.restraint.maps.to(device))
         return replace(
             self,
+            restraint=held,
             content=self.content.to(device),
             content_masks=self.content_masks.to(device),
             references=references,

@@ -79,6 +79,12 @@ def starting(scene: Scene, recipe: Recipe, picture: Tensor | None = None) -> Cal
     return recolouring(maps, recipe.feather)
 
 
+def closed_form(scene: Scene) -> Callable[[Scene], Tensor]:
+    """What regions that are not bold at all stay at: from a scene to its picture. scene: with a restraint."""
+    assert scene.restraint is not None
+    return recolouring(scene.restraint.maps, scene.restraint.feather)
+
+
 def recolouring(maps: Tensor, radius: int) -> Callable[[Scene], Tensor]:
     """The start "colour": every region through its colour map (K, 3, 4), borders feathered by so many pixels."""
 

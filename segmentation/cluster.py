@@ -63,7 +63,7 @@ def cluster(
     seen = [see(network, *each) for each in zip(photos, pictures, strict=True)] if network else []
     found = _by_meaning(pictures, seen) if seen else _by_colour(pictures, seed)
     parts = _of_pictures(_from_the_top(found, pictures), pictures)
-    sure = (DOUBT,) * (1 + int(found.max()))
+    sure = (1.0 if len(photos) == 1 else DOUBT,) * (1 + int(found.max()))
     if seen:
         parts, confidence = united(parts, _shares(pictures), seen)
         sure = tuple(confidence.tolist())

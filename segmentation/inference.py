@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.imaging.filters import resize, size_of
 from segmentation.groups import GROUPS, matrix
 from segmentation.networks import Segmenter
@@ -83,8 +83,10 @@ def _blended(segmenter: Segmenter, image: Tensor, side: int | None) -> Tensor:
     None: the whole picture is the window. Where windows overlap, each counts by how far inside it a pixel is, because
     at the edge of a window the network sees least of what surrounds a pixel.
     """
+    if side is None:
+        return _groups(segmenter, image[None])
     height, width = size_of(image)
-    tall, wide = min(side or height, height), min(side or width, width)
+    tall, wide = min(side, height), min(side, width)
     corners = product(_starts(height, tall, segmenter.stride), _starts(width, wide, segmenter.stride))
     parts = {
         (top, left): _groups(segmenter, image[None, :, top : top + tall, left : left + wide])
@@ -121,6 +123,10 @@ def _groups(segmenter: Segmenter, batch: Tensor) -> Tensor:
     """One window through the network, its classes summed. (1, 3, h, w) → (G, h / cell, w / cell)."""
     classes = _logits(segmenter.network, batch)[0].float().softmax(0)
     sums = matrix(segmenter.vocabulary, batch.device, segmenter.classes)
+    if len(classes) != sums.shape[1]:
+        raise PhotostyleError(
+            f"{segmenter.name} gives {len(classes)} classes and {sums.shape[1]} are named: name each, in its order"
+        )
     return torch.einsum("gc,chw->ghw", sums, classes)
 
 

@@ -22,7 +22,7 @@ from segmentation.networks import Segmenter, SegmenterNotFound, find_segmenter
 from segmentation.refine import PIXELS, refine_masks
 
 OTHER = "other"  # the name of what the network has in no group
-AUTO = "auto"  # the light segmenter where it can be had, else clustering
+AUTO = "auto"  # the light segmenter where it can be had
 # What a network says is used where its likeliest groups have this probability in the mean over all pictures, and where
 # none of them covers this share of the content. On the 12 published pairs of experiment 006 a small ADE20K network
 # (MOSAIC) has 0.91 to 0.98 on five, where the largest group covers at most 0.64. On the other seven it has less, or a
@@ -44,10 +44,12 @@ class MaskOptions:
     method: "auto" asks a pretrained segmenter, and clusters where there is none and where it is not SURE; "cluster"
     clusters. semantic: whether deep features may be clustered where their weights are installed, else colours are.
     sure: the mean probability from which a network's regions are used; at 0 they always are.
-    segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. Only "auto" falls back to
-    clustering: without a segmenter that is named, `make_masks` raises. refine: whether borders are made to follow those
+    segmenter, revision: as `networks.find_segmenter` takes them; "auto" is the light one. Only "auto" may
+    be missing: without a segmenter that is named, `make_masks` raises. One that is not sure is not used, named or not,
+    and it is said. refine: whether borders are made to follow those
     of the photo (matting). merge, only: as `labels.edit_labels` takes them. download: whether weights may be fetched.
-    seed: of the clustering. doubtful: what becomes of regions of several pictures that were found by colour alone.
+    seed: of the clustering. doubtful: what becomes of regions of several pictures that colour alone would
+    find: "keep" them, or "unite" each picture into one.
     """
 
     method: Literal["auto", "cluster"] = "auto"

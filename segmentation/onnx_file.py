@@ -18,6 +18,7 @@ Output: logits (1, classes, h, w).
 
 import importlib.util
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -187,4 +188,4 @@ def _number(said: Mapping[str, Any], key: str, place: str, default: float) -> fl
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -15,7 +15,7 @@ from skimage.transform import resize
 from torch import Tensor
 from vgg import narrow_vgg
 
-from photostyle import solver
+from photostyle import pipeline, solver
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import Picture, write_image
@@ -419,6 +419,20 @@ def test_a_start_from_the_photo_has_its_structure_and_not_its_style(make: Callab
     assert content["structure"] == pytest.approx(0, abs=1e-6)
     assert colour["patches"] < content["patches"]
     assert noise["structure"] > colour["structure"]
+
+
+@pytest.mark.parametrize("start", ["content", "noise"])
+def test_where_nothing_is_solved_the_start_does_not_matter(make: Callable[..., Config], start: str) -> None:
+    closed = transfer(make(boldness=0.0))
+    assert torch.equal(transfer(make(boldness=0.0, start=start)).image, closed.image)
+    assert not closed.trace and not torch.equal(closed.image, closed.photo.pixels)
+
+
+def test_nothing_is_fetched_for_a_closed_form(
+    make: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "weights_for", lambda *_: pytest.fail("weights were asked for"))
+    assert transfer(make("photoreal", boldness=0.0)).ended == "done"
 
 
 def test_the_noise_start_depends_on_the_seed_alone(make: Callable[..., Config]) -> None:

@@ -106,3 +106,19 @@ def test_what_is_hardly_kin_is_none(photos: tuple[Tensor, Tensor]):
     ]
     assert kinships == sorted(kinships)
     assert not [each for each in kinships if 0 < each < 0.1]
+
+
+def test_a_grey_photo_s_rounding_is_no_likeness(photos: tuple[Tensor, Tensor]):
+    """Stored as RGB it has half a level of chroma, which a map could stretch to any reference's."""
+    coffee, chelsea = photos
+    grey = coffee.mean(0, keepdim=True).expand(3, -1, -1)
+    grain = torch.rand(3, 60, 90, generator=torch.Generator().manual_seed(3)) - 0.5
+    for levels in (0.0, 1.0, 2.0):
+        photo = (grey + levels / 255 * grain).clamp(0, 1)
+        assert related(photo, chelsea).kinship.item() == related(grey, chelsea).kinship.item()
+
+
+def test_a_single_colour_is_nobody_s_kin(photos: tuple[Tensor, Tensor]):
+    coffee, _ = photos
+    calm = 0.5 + 0.02 * (coffee - 0.5)
+    assert related(calm, torch.full((3, 60, 90), 0.5)).kinship.item() == 0

@@ -7,6 +7,7 @@ from torch import Tensor
 from photostyle.errors import PhotostyleError
 from photostyle.regions.mixture import Reference
 from photostyle.scene import LEAST_SIDE, Scene, Stage, at_stage, reduced
+from photostyle.solver import restrained
 
 
 def noise(*shape: int) -> Tensor:
@@ -70,3 +71,9 @@ def test_a_reduced_reference_keeps_its_weights():
     found = reduced(reference(40, 60, 2), 30)
     assert found.image.shape == (3, 20, 30) and found.masks.shape == (2, 20, 30)
     assert torch.equal(found.weights, torch.ones(2))
+
+
+def test_a_scene_moves_with_what_holds_it_back() -> None:
+    photo = torch.rand(3, 20, 30)
+    scene = restrained(Scene.of(photo, photo), torch.zeros(1).double(), 0).to("meta")
+    assert scene.restraint is not None and scene.restraint.maps.device.type == "meta"

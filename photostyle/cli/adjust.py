@@ -11,7 +11,7 @@ import tyro
 from photostyle.bounds import Between
 from photostyle.cli.arguments import named, parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs
-from photostyle.cli.outputs import record_path, refuse_foreign_record
+from photostyle.cli.outputs import record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.solved import read_solved
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -85,8 +85,13 @@ def adjust(arguments: Sequence[str]) -> int:
     )
     config = replace(recorded, **changed, output=output, quiet=options.quiet)
     solved = read_solved(record, options.record)
+    if solved is None and any(config.evaluations):
+        config = replace(config, boldness=0.0)  # what was found then: it stayed at the closed form
     kept = record.get("solved") or {}
-    refuse_inputs([output, record_path(output)], [*config.files, *map(Path, [kept["path"]] if kept else [])])
+    read = [*config.files, *map(Path, [kept["path"]] if kept else [])]
+    refuse_inputs([output, record_path(output)], read)
+    if options.output is None:
+        refuse_foreign_picture(output)
     refuse_foreign_record(output)
     photo = read_photograph(config.content)
     said = list(check_output(output, alpha=photo.alpha is not None, depth=photo.depth))

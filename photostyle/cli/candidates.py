@@ -43,8 +43,11 @@ class Candidate:
 
 # From the calmest to the boldest.
 CANDIDATES = (
-    Candidate("colours, as far as they bear", {"masks": "none", "boldness": 0.0}),
-    Candidate("colours, the photo's light", {"masks": "none", "boldness": 0.0, "preserve_luminance": True}),
+    Candidate("colours, as far as they bear", {"preset": "instant", "masks": "none", "boldness": 0.0}),
+    Candidate(
+        "colours, the photo's light",
+        {"preset": "instant", "masks": "none", "boldness": 0.0, "preserve_luminance": True},
+    ),
     Candidate("colours, all of the way", {"preset": "instant", "masks": "none", "boldness": 1.0}),
     Candidate("region by region", {"preset": "patches", "masks": "cluster"}),
     Candidate("colours and texture, half", {"preset": "patches", "masks": "none", "boldness": 0.5}),
@@ -120,7 +123,6 @@ def _config(
     settings = dict(candidate.settings)
     if settings["masks"] == "cluster":
         settings["masks"] = tuple(sets)
-    settings.setdefault("preset", "instant")
     if any(PRESETS[settings["preset"]].get("iterations", (1,))):
         settings |= PRESETS["search"]  # its size and evaluations: seconds
     return configure(**settings, content=photo, style=references, device=options.device, download=False)

@@ -12,8 +12,9 @@ from photostyle.evaluation.records import make_record, write_record
 from photostyle.files.images import Picture, write_image
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
+from photostyle.regions.parts import NONE, SKIN
 
-# One colour map for the whole picture that stretches nothing, as far as its colours bear: what a photo gets whose
+# One colour map for the whole picture that hardly stretches, as far as its colours bear: what a photo gets whose
 # reference nothing relates it to.
 FIRST: dict[str, Any] = {"masks": "none", "boldness": 0.0}
 
@@ -25,7 +26,10 @@ def first_config(config: Config) -> Config:
         content=config.content,
         style=config.style,
         style_weights=config.style_weights,
-        protect=config.protect,
+        # Names of regions mean nothing where there is but one.
+        protect=tuple(word for word in config.protect if word in (SKIN, NONE)) or (NONE,),
+        strength=config.strength,
+        preserve_luminance=config.preserve_luminance,
         output=config.output,
         device=config.device,
         deterministic=config.deterministic,

@@ -58,6 +58,15 @@ def refuse_to_overwrite(config: Config) -> None:
     refuse_foreign_record(picture)
 
 
+def refuse_foreign_picture(picture: Path) -> None:
+    """A name that nobody gave must not cost anybody a picture: raise PhotostyleError where there is a foreign one."""
+    if picture.exists() and not record_path(picture).exists():
+        raise PhotostyleError(
+            f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
+            "choose another --output"
+        )
+
+
 def refuse_foreign_record(picture: Path) -> None:
     """Raise PhotostyleError where the .json beside a picture that is to be written is no record of ours."""
     path = record_path(picture)

@@ -5,7 +5,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from photostyle.cli.arguments import HELP, named, parse_config
-from photostyle.cli.outputs import record_path
+from photostyle.cli.outputs import refuse_foreign_picture
 from photostyle.cli.run import execute
 from photostyle.errors import PhotostyleError
 
@@ -20,7 +20,9 @@ def run_photographs(arguments: Sequence[str]) -> int:
             f"--{min(twice)} is given beside {' '.join(photographs)}; give the photographs one way or the other"
         )
     if "output" not in named(options):
-        options = [*options, "--output", str(_free(named_after(photographs)))]
+        picture = named_after(photographs)
+        refuse_foreign_picture(picture)
+        options = [*options, "--output", str(picture)]
     photo, *references = photographs
     return execute(parse_config(["--content", photo, "--style", *references, *options]))
 
@@ -40,13 +42,3 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def named_after(photographs: Sequence[str | Path], addition: str = "") -> Path:
     """A PNG in the working folder whose name is those of the photographs, the photo's first."""
     return Path("-".join(Path(each).stem for each in photographs) + addition + ".png")
-
-
-def _free(picture: Path) -> Path:
-    """A name that nobody gave must not cost anybody a picture: raise PhotostyleError where there is a foreign one."""
-    if picture.exists() and not record_path(picture).exists():
-        raise PhotostyleError(
-            f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
-            "choose another --output"
-        )
-    return picture

@@ -94,6 +94,10 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
             if not first.written:
                 raise
             return complain(f"interrupted; {config.output} is the first picture", INTERRUPTED)
+        except PhotostyleError as error:
+            if not first.written:
+                raise
+            raise type(error)(f"{error}; {config.output} is the first picture") from error
         if maker is not None:
             config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
         metrics, artefacts = _scored(config, result, display, say)
@@ -230,7 +234,7 @@ def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, A
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
         print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
-        _say_doubt(metrics)
+        _say_doubt(metrics, result.how.closed)
     with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
         show_regions(config, result)
     if result.ended == "done":
@@ -240,14 +244,14 @@ def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, A
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
 
 
-def _say_doubt(metrics: dict[str, Any]) -> None:
+def _say_doubt(metrics: dict[str, Any], closed: bool) -> None:
     """A line where the scores of a run doubt its picture, and what to try."""
     if not metrics:
         return
     from photostyle.evaluation.doubt import advice
     from photostyle.evaluation.signs import Signs
 
-    if text := advice(Signs(**metrics["signs"])):
+    if text := advice(Signs(**metrics["signs"]), closed):
         line(text)
 
 

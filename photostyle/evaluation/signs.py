@@ -205,8 +205,8 @@ def _drift(photo: Side, picture: Array) -> Array:
 def _allowed_drift(photo: Side, reference: Side) -> Array:
     """The larger drift of the photo and of the photo recoloured as a whole."""
     own, style = photo.once(at_drift_size), reference.once(at_drift_size)
-    moments = (region_moments(each, torch.ones(size_of(each))) for each in (own, style))
-    colour_map = torch.from_numpy(monge_kantorovich(*moments)).float()
+    source, target = (region_moments(each, torch.ones(size_of(each))) for each in (own, style))
+    colour_map = torch.from_numpy(monge_kantorovich(source, target)).float()
     recoloured = apply_affine_maps(colour_map[..., None, None].expand(-1, -1, *size_of(own)), own)
     drifts = (_drift(photo, each) for each in (photo.once(small_lab), lab(recoloured.clamp(0, 1))))
     larger: Array = np.maximum(*drifts)

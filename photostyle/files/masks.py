@@ -316,7 +316,8 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
         exact,
         hashlib.sha256(hashes.encode()).hexdigest(),
         notes,
-        tuple(each for each in sure if each is not None) if None not in sure else (),
+        # A region that somebody painted in beside those that were made is certain.
+        () if set(sure) == {None} else tuple(1.0 if each is None else each for each in sure),
     )
 
 

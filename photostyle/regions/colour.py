@@ -31,14 +31,16 @@ def region_moments(image: Tensor, mask: Tensor) -> Moments:
     return mean.cpu().numpy(), ((centred * weight) @ centred.T).cpu().numpy()
 
 
-def monge_kantorovich(source: Moments, target: Moments) -> np.ndarray:
+def monge_kantorovich(source: Moments, target: Moments, ridge: float = RIDGE) -> np.ndarray:
     """The affine map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
+
+    ridge: added to both covariances, in the squared unit of the colours.
 
     T = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, offset so that the means meet:
     Pitie & Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping" (CVMP 2007), eq. 8.
     """
     (mean_c, cov_c), (mean_s, cov_s) = source, target
-    identity = RIDGE * np.eye(3)
+    identity = ridge * np.eye(3)
     root = symmetric_root(cov_c + identity)
     inverse_root = np.linalg.inv(root)
     slopes = inverse_root @ symmetric_root(root @ (cov_s + identity) @ root) @ inverse_root

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from photostyle.imaging.filters import area_average, fit_within, size_of
-from photostyle.imaging.lightness import lab
+from photostyle.imaging.lightness import JND, lab
 from photostyle.regions.colour import monge_kantorovich
 from photostyle.regions.guidance import Guidance, colour_statistics, wasserstein
 from photostyle.regions.mixture import mixed_moments
@@ -26,6 +26,7 @@ BEARABLE = 30.0
 # published pairs, all related, and the unrelated ones of experiment 013 lie alike above both.
 FAR, UNREACHED = 40.0, 0.4
 LEAST_KINSHIP = 0.1  # less is not to be seen, and costs a solve
+LAB_RIDGE = (100 * 2 / 255) ** 2  # colour.RIDGE, of L*'s hundred units
 SIDE = 128  # pixels: long side of the copies whose distributions are compared
 # Directions and quantiles through which two distributions are compared: with twice of each, distances of the published
 # pairs differ by 1 %.
@@ -162,7 +163,9 @@ class _Samples:
         ]
         other, others = np.concatenate([c for c, _ in target]), np.concatenate([w for _, w in target])
         source, goal = _moments(colours, weights), _moments(other, others)
-        slopes = monge_kantorovich(source, goal)
+        if np.trace(goal[1]) < JND**2:
+            return 0.0  # anything reaches a single colour
+        slopes = monge_kantorovich(source, goal, LAB_RIDGE)
         mapped = colours @ slopes[:, :3].T + slopes[:, 3]
         left = sliced(mapped @ self.directions, weights, other @ self.directions, others)
         spread = np.sqrt(max(np.trace(goal[1]), 1.0))

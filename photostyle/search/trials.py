@@ -143,12 +143,16 @@ def prepare(
     photo, reference = read_photograph(config.content), read_photograph(config.style[0])
     masks = read_all_masks(config.masks, photo, [reference])
     plan = planned(config, photo, [reference], masks)
-    kept, loaded = space_of(config, space), _weights(config, say)
+    if config.boldness == 0:
+        raise PhotostyleError(
+            "--boldness 0 is the closed form, where there is nothing to search; leave it out"
+        )
     if plan.how.closed:
         raise PhotostyleError(
             "nothing says that the photographs are related, so every trial would be the closed form; give masks, or "
             "--boldness 1 for all that the whole reference holds"
         )
+    kept, loaded = space_of(config, space), _weights(config, say)
     full = restrained(
         full_scene(photo, [reference], plan.guidance, device), plan.how.boldness, config.feather
     )
