@@ -34,7 +34,7 @@ class ConsistencySettings:
     """Settings of the consistency term."""
 
     consistency_weight: float = 40.0
-    """consistency: what no smooth map of a region's colours explains, in proportion to how far the region is held back"""
+    """consistency: what no smooth map of a region's colours explains, in proportion to how far it is held back"""
     # Of the published pairs' means 0.006 takes 12 % off drift16 and puts 2 % on colour; twice that, 17 % and 3 %.
     consistency_bold: Share = 0.006
     """share of that weight where a region is entirely bold; between, in proportion"""
@@ -148,7 +148,7 @@ def smooth_maps(photo: Tensor, mask: Tensor) -> Tensor:
 
 
 def spread_out(colours: Tensor, weight: Tensor) -> Tensor:
-    """At most BUMPS colours that are REACH apart or more: the farthest from those before, and first the one nearest to their mean.
+    """At most BUMPS colours that are REACH apart or more: the nearest to their mean, then the farthest from those before.
 
     colours (n, 3), weight (n,): how much each counts; what counts less than half of the most is passed over.
     """
