@@ -148,7 +148,7 @@ def smooth_maps(photo: Tensor, mask: Tensor) -> Tensor:
 
 
 def spread_out(colours: Tensor, weight: Tensor) -> Tensor:
-    """At most BUMPS colours that are REACH apart or more: the nearest to their mean, then the farthest from those before.
+    """At most BUMPS colours, REACH apart or more: the nearest to their mean, then the farthest from those before.
 
     colours (n, 3), weight (n,): how much each counts; what counts less than half of the most is passed over.
     """
