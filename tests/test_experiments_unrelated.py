@@ -38,7 +38,7 @@ masks = "cluster"
 config = { preset = "patches", size = 48, iterations = [1] }
 
 [[settings.variants]]
-name = "closed form"
+name = "one colour map at 0.6"
 masks = "none"
 config = { preset = "instant" }
 """
@@ -91,7 +91,7 @@ def test_pictures_are_made_doubted_judged_and_shown(experiment: tuple[Path, Path
         path = folder / "runs" / f"cup from in1, {name}.png"
         assert sha256_of(path) == found["sha256"] and found["verdict"] is None
         assert found["doubt"] == doubt(Signs(**found["signs"]))
-    assert entry["variants"]["closed form"]["regions"] == 1
+    assert entry["variants"]["one colour map at 0.6"]["regions"] == 1
     assert figures["variants"]["default"]["not judged"] == 2
     assert figures["agreement"]["this experiment"]["couples"] is None
     assert figures["agreement"]["fresh photographs"]["couples"] > 0.9
@@ -112,14 +112,20 @@ def test_a_verdict_is_of_the_picture_that_was_looked_at(experiment: tuple[Path, 
         for text, verdict in zip(said, ("bad", "good"), strict=True)
     ]
     # The second was given for another picture.
-    given[1] = given[1].replace(found["closed form"]["sha256"], "0" * 64)
+    given[1] = given[1].replace(found["one colour map at 0.6"]["sha256"], "0" * 64)
     with (folder / "verdicts.toml").open("a", encoding="utf-8") as file:
         file.write("\n" + "\n".join(given))
     figures = run(folder, data)
     found = figures["pairs"]["cup from in1"]["variants"]
     assert (found["default"]["verdict"], found["default"]["of an older picture"]) == ("bad", False)
-    assert (found["closed form"]["verdict"], found["closed form"]["of an older picture"]) == ("good", True)
-    assert figures["variants"]["default"]["bad"] == 1 and figures["variants"]["closed form"]["good"] == 0
+    assert (
+        found["one colour map at 0.6"]["verdict"],
+        found["one colour map at 0.6"]["of an older picture"],
+    ) == ("good", True)
+    assert (
+        figures["variants"]["default"]["bad"] == 1
+        and figures["variants"]["one colour map at 0.6"]["good"] == 0
+    )
     assert figures["agreement"]["this experiment"]["pictures"] == 1
     assert "good: why (of an older picture)" in (folder / "README.md").read_text(encoding="utf-8")
     assert len(tomllib.loads(stubs.read_text(encoding="utf-8"))["verdict"]) == 3
