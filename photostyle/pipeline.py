@@ -136,7 +136,9 @@ def transfer(
 
 def _perhaps_needless(config: Config) -> bool:
     """Whether weights can wait: until it is known that there is something to solve a download would be in vain."""
-    return config.boldness == 0 or (config.download and locate(config.weights, config.encoder, False) is None)
+    if config.boldness is not None:
+        return config.boldness == 0
+    return config.download and locate(config.weights, config.encoder, False) is None
 
 
 def _followed(

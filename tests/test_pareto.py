@@ -80,7 +80,8 @@ def test_the_chosen_trial_is_the_nearest_and_on_the_front(trials: list[Trial]) -
         return
     least = min(math.sqrt(each.style**2 + (1 - each.edge) ** 2) for each in kept)
     assert best.distance == pytest.approx(least, rel=1e-15)  # hypot rounds once, the formula four times
-    assert best.number == min(each.number for each in kept if each.distance == best.distance)
+    equal = [(each.doubt, each.number) for each in kept if each.distance == best.distance]
+    assert (best.doubt, best.number) == min(equal)
 
 
 def test_no_doubtful_trial_is_chosen_while_there_is_another() -> None:

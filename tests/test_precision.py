@@ -68,7 +68,17 @@ def test_the_record_has_the_precision_that_was_decided_on_and_repeats_it(
     for name, picture in (("photo", data.coffee()), ("style", data.rocket())):
         Image.fromarray(picture).resize((48, 32)).save(f"{name}.png")
     torch.save(narrow_vgg(), "vgg.pth")
-    files = ["--content", "photo.png", "--style", "style.png", "--weights", "vgg.pth", "--no-metrics"]
+    files = [
+        "--content",
+        "photo.png",
+        "--style",
+        "style.png",
+        "--weights",
+        "vgg.pth",
+        "--boldness",
+        "1",
+        "--no-metrics",
+    ]
     sizes = ["--size", "48", "--coarsest", "48", "--iterations", "2", "--device", "cpu", "--threads", "1"]
     assert main(["run", *files, *sizes, "--preset", "photoreal", "--precision", "auto"]) == DONE
     record = json.loads(Path("out.json").read_text(encoding="utf-8"))

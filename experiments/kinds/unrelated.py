@@ -172,7 +172,7 @@ def tables(figures: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f"Verdicts by eye ([verdicts.toml](verdicts.toml)); doubtful: doubt above {DOUBTFUL}. The verdicts on",
+            f"Verdicts by eye (`verdicts.toml`); doubtful: doubt above {DOUBTFUL}. The verdicts on",
             "0.1.0 came with the pairs.",
             "",
             table(["", *heads], first),
@@ -180,7 +180,7 @@ def tables(figures: Mapping[str, Any]) -> str:
             "Doubt against the eye: the share of couples of a good and a bad picture in which the bad one is doubted",
             "more, with its 95 % interval (pairs of photographs being resampled), and within pairs alone. The fit's",
             "pictures are each doubted by weights fitted to pairs that share no photograph with theirs; fresh ones",
-            "were judged before their doubt was known. [signs.csv](signs.csv) has the signs of both.",
+            "were judged before their doubt was known. `signs.csv` has the signs of both.",
             "",
             table(["pictures", "all", "good", "bad", "agreement", "interval", "of one pair"], second),
             "",

@@ -234,7 +234,7 @@ def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, A
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
         print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
-        _say_doubt(metrics, result.how.closed)
+        _say_doubt(metrics)
     with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
         show_regions(config, result)
     if result.ended == "done":
@@ -244,14 +244,14 @@ def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, A
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
 
 
-def _say_doubt(metrics: dict[str, Any], closed: bool) -> None:
+def _say_doubt(metrics: dict[str, Any]) -> None:
     """A line where the scores of a run doubt its picture, and what to try."""
     if not metrics:
         return
     from photostyle.evaluation.doubt import advice
     from photostyle.evaluation.signs import Signs
 
-    if text := advice(Signs(**metrics["signs"]), closed):
+    if text := advice(Signs(**metrics["signs"])):
         line(text)
 
 

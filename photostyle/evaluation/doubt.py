@@ -61,13 +61,10 @@ def reason(signs: Signs) -> str:
     return max(added, key=lambda name: added[name])
 
 
-def advice(signs: Signs, closed: bool = False) -> str | None:
-    """For a doubtful picture one line that says so, why, and what to try; None for another.
-
-    closed: whether it is of the closed form already.
-    """
+def advice(signs: Signs) -> str | None:
+    """For a doubtful picture one line that says so, why, and what to try; None for another."""
     found = doubt(signs)
     if found <= DOUBTFUL:
         return None
     most = WEIGHED[reason(signs)]
-    return f"doubtful: {most.reason} (doubt {found:.1f}); try {OTHER if closed else most.remedy}"
+    return f"doubtful: {most.reason} (doubt {found:.1f}); try {most.remedy}"

@@ -29,14 +29,14 @@ def pareto_front(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def choose(trials: Sequence[Trial]) -> Trial | None:
-    """The complete trial of the least distance among those that are not doubtful, of equal ones the first.
+    """The complete trial of the least distance among those that are not doubtful, of equal ones the least doubted.
 
     Where all are doubtful, the least doubtful one; None where no trial is complete.
     """
     done = complete(trials)
     kept = [each for each in done if not each.doubtful]
     if kept:
-        return min(kept, key=lambda trial: (trial.distance, trial.number))
+        return min(kept, key=lambda trial: (trial.distance, trial.doubt, trial.number))
     return min(done, key=lambda trial: (trial.doubt, trial.distance, trial.number), default=None)
 
 
