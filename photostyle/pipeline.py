@@ -31,7 +31,7 @@ from photostyle.solver import MakeObjective, closed_form, restrained, solve, sta
 from photostyle.validate import check
 
 # What a transfer goes through, in this order; masks are made where none are given.
-Part = Literal["masks", "solve", "render"]
+Phase = Literal["masks", "solve", "render"]
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
 MaskMaker = Callable[[Picture, Sequence[Picture]], tuple[str, ...]]
 
@@ -70,7 +70,7 @@ def transfer(
     make_masks: MaskMaker | None = None,
     terms: Sequence[type[Term]] = TERMS,
     objective: MakeObjective | None = None,
-    enter: Callable[[Part], None] = lambda part: None,
+    enter: Callable[[Phase], None] = lambda part: None,
     solved: Tensor | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, or of several, region by region.

@@ -12,6 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from experiments.kinds.masks import DESCRIPTION
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
@@ -26,17 +27,6 @@ CLASSES = ["other", "sky", "tree", "grass"]
 COLOURS = torch.tensor([(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)])
 SHARPNESS = 100
 SAID = {"vocabulary": "ade20k", "classes": CLASSES, "mean": [0, 0, 0], "std": [1, 1, 1]}
-MOSAIC = """
-vocabulary = "ade20k"
-licence = "Apache-2.0"
-mean = [0, 0, 0]
-std = [1, 1, 1]
-classes = [
-    "other", "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass", "cabinet",
-    "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water", "painting",
-    "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair",
-]
-"""
 
 
 def save(file: Path, sides: tuple = (16, 16), metadata: Mapping[str, str] | None = None) -> Path:
@@ -207,12 +197,12 @@ def test_without_onnx_runtime_it_says_how_to_get_it(graph, monkeypatch):
 
 
 def test_a_real_network_finds_the_sky(shared, tmp_path):
-    """MOSAIC of MLPerf Mobile on a published skyline: the painted sky, to 0.9 of intersection over union."""
+    """DESCRIPTION of MLPerf Mobile on a published skyline: the painted sky, to 0.9 of intersection over union."""
     file = shared / "segmenters" / "mosaic.onnx"
     if not file.is_file():
         pytest.skip(f"no {file}")
     (tmp_path / "mosaic.onnx").symlink_to(file)
-    (tmp_path / "mosaic.toml").write_text(MOSAIC)
+    (tmp_path / "mosaic.toml").write_text(DESCRIPTION)
     segmenter = find_segmenter(str(tmp_path / "mosaic.onnx"))
     assert segmenter.licence == "Apache-2.0" and segmenter.squeezed == (512, 512)
     photo = read_image(shared / "dpst" / "input" / "in3.png")

@@ -44,7 +44,7 @@ from photostyle.files.images import Picture, check_output, write_image
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
-from photostyle.pipeline import MaskMaker, Part, Result, transfer
+from photostyle.pipeline import MaskMaker, Phase, Result, transfer
 from photostyle.process import device_named, prepared
 from photostyle.stages import schedule
 from photostyle.validate import check
@@ -212,7 +212,7 @@ def _watched(
     """
     evaluations = 0
 
-    def enter(part: Part) -> None:
+    def enter(part: Phase) -> None:
         if part != "render" and first.wanted:
             display.aside(first.shown())
         display.enter(part)

@@ -126,15 +126,13 @@ def turned(compared: Comparison) -> float:
     return _mean(np.abs(np.degrees(angle)), weight)
 
 
-def greened(compared: Comparison, skin: Tensor | None = None) -> float:
+def greened(compared: Comparison) -> float:
     """Green on skin and fur: −a* of the result where it is positive, mean over the picture, ≥ 0.
 
-    No light turns warm skin green; red, pale or blue it may be. skin: (H, W) in [0, 1], where it is known; else
-    whatever has its colour in the photo.
+    No light turns warm skin green; red, pale or blue it may be. Skin is whatever has its colour in the photo.
     """
     own, ours = compared.photo.once(small_lab), compared.ours.once(small_lab)
-    where = _skin_coloured(own) if skin is None else _reduced(skin[None], own)[0]
-    return float((np.maximum(-ours[1], 0) * where).mean())
+    return float((np.maximum(-ours[1], 0) * _warm(own)).mean())
 
 
 def tinted(compared: Comparison) -> float:
@@ -213,7 +211,7 @@ def _allowed_drift(photo: Side, reference: Side) -> Array:
     return larger
 
 
-def _skin_coloured(picture: Array) -> NDArray[np.bool_]:
+def _warm(picture: Array) -> NDArray[np.bool_]:
     lightness, a, b = picture
     measured = np.degrees(np.arctan2(b, a)), np.hypot(a, b), lightness
     bounds = SKIN_HUE, SKIN_CHROMA, SKIN_LIGHTNESS

@@ -20,7 +20,7 @@ from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import area_average, fit_within
 from photostyle.imaging.lightness import lab
 from photostyle.regions.colour import symmetric_root
-from photostyle.regions.mixture import Moments, mixed_moments, only
+from photostyle.regions.mixture import Moments, mixed_moments, only, weighted_moments
 
 # A region under this share of its picture is the trace of a brush, and has no statistics of its own. In the published
 # pairs the labels that only the content has cover 0.1 to 0.4 %.
@@ -249,21 +249,13 @@ class _Styles:
         return torch.stack([side.masks[each[r]] if r in each else empty for each in rows])
 
 
-def _gaussian(lab: NDArray[np.float64], weight: NDArray[np.float64]) -> Gaussian:
-    # An empty region may have any statistics: it changes nothing wherever it goes.
-    total = max(weight.sum(), np.finfo(np.float64).tiny)
-    mean = lab @ weight / total
-    centred = lab - mean[:, None]
-    return mean, (centred * weight) @ centred.T / total
-
-
 def colour_statistics(image: Tensor, masks: Tensor) -> list[Gaussian]:
     """Mean and covariance of each region's CIELAB colours. image (3, H, W), sRGB in [0, 1], masks (K, H, W)."""
     height, width = image.shape[-2:]
     size = fit_within(height, width, STATISTICS_SIDE)
     colours = lab(area_average(image, *size).cpu()).flatten(1).numpy()
     weights = area_average(masks, *size).double().cpu().numpy().reshape(len(masks), -1)
-    return [_gaussian(colours, weight) for weight in weights]
+    return [weighted_moments(colours, weight) for weight in weights]
 
 
 def wasserstein(one: Gaussian, other: Gaussian) -> float:

@@ -56,6 +56,14 @@ def alone(image: Tensor, masks: Tensor) -> tuple[Reference]:
     return (Reference(image, masks, torch.ones(len(masks), dtype=torch.float64)),)
 
 
+def weighted_moments(values: np.ndarray, weights: np.ndarray) -> Moments:
+    """Mean and covariance of colours (3, n) with weights (n,). An empty region's are 0: it changes nothing anywhere."""
+    total = max(weights.sum(), np.finfo(np.float64).tiny)
+    mean = values @ weights / total
+    centred = values - mean[:, None]
+    return mean, (centred * weights) @ centred.T / total
+
+
 def mixed_moments(parts: Sequence[tuple[float, Moments]]) -> Moments:
     """Mean and covariance of a mixture, whose weights sum to 1, from those of its parts.
 

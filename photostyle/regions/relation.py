@@ -17,7 +17,7 @@ from photostyle.imaging.filters import area_average, fit_within, size_of
 from photostyle.imaging.lightness import JND, lab
 from photostyle.regions.colour import monge_kantorovich
 from photostyle.regions.guidance import Guidance, colour_statistics, wasserstein
-from photostyle.regions.mixture import mixed_moments
+from photostyle.regions.mixture import mixed_moments, weighted_moments
 
 # ΔE that the colours of a region may move in the mean where nothing says that it is related to its reference. Judged on
 # the unrelated photographs of experiment 013: at 40 faces turn grey under a night sky.
@@ -86,7 +86,8 @@ class Dial:
             self.names, self.boldness.tolist(), self.strength.tolist(), strict=True
         ):
             word = next(word for most, word in NAMES if bold <= most)
-            said[name] = word if strong == 1 else f"{word}, strength {strong:.2f}"
+            shown = f"{strong:.2f}"
+            said[name] = word if shown == "1.00" else f"{word}, strength {shown}"
         return said
 
     def __str__(self) -> str:
@@ -162,7 +163,7 @@ class _Samples:
             if share[region] > 0
         ]
         other, others = np.concatenate([c for c, _ in target]), np.concatenate([w for _, w in target])
-        source, goal = _moments(colours, weights), _moments(other, others)
+        source, goal = weighted_moments(colours.T, weights), weighted_moments(other.T, others)
         if np.trace(goal[1]) < JND**2:
             return 0.0  # anything reaches a single colour
         slopes = monge_kantorovich(source, goal, LAB_RIDGE)
@@ -197,8 +198,3 @@ def _colours(image: Tensor, masks: Tensor) -> tuple[Array, Array]:
     size = fit_within(*size_of(image), SIDE)
     colours = lab(area_average(image, *size).cpu()).flatten(1).T.numpy()
     return colours, area_average(masks, *size).flatten(1).double().cpu().numpy()
-
-
-def _moments(colours: Array, weights: Array) -> tuple[Array, Array]:
-    mean = np.average(colours, axis=0, weights=weights)
-    return mean, np.cov(colours.T, aweights=weights, ddof=0)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from photostyle.imaging.filters import fit_within, resize, size_of
-from photostyle.imaging.lightness import lab
+from photostyle.imaging.lightness import JND, lab
 from photostyle.regions.faces import SIDE, Face, Oval, find_faces, skin_coloured
 
 # The face's oval in sides of the square from brows to chin, and the head's, which holds the hair: by eye, so that the
@@ -25,9 +25,7 @@ NEAR = Oval(tall=0.72, wide=0.52, up=0.12)  # what of it is hair before all else
 AROUND = 1.8  # heads, out to which the surroundings are what hair is told from
 # Squared distance from a person's mean skin in its own standard deviations: 99 % of a Gaussian in two dimensions.
 LIKE = 9.21
-SPREAD = (
-    2.3  # CIELAB units added to the deviations of a* and b*: a just noticeable difference, `lightness.JND`
-)
+SPREAD = JND  # added to the deviations of a* and b*
 DARKEST = 20  # L* below which hue says nothing of skin
 PALEST = 0.6  # of the face's mean chroma: below it are walls and paper in warm light
 # In sides of the face, from its centre: how far hands may be to the left and right and below (a figure of 7.5 heads),
