@@ -16,11 +16,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.files.atomic import write_atomically
+from photostyle.errors import PhotostyleError
+from photostyle.files.tensors import write_tensors
 
 FORMAT = "1"  # of the file: another one is refused, not guessed at
 
@@ -59,7 +58,7 @@ def save_checkpoint(path: Path, state: Mapping[str, State]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flattened(dict(state), tensors))
     metadata = {"format": FORMAT, "state": text, "sha256": _digest(text, tensors)}
-    write_atomically(path, lambda beside: _write(beside, tensors, metadata, path))
+    write_tensors(path, tensors, metadata, before=lambda: _keep(path))
 
 
 def load_checkpoint(path: Path, say: Say = lambda line: None) -> Checkpoint | None:
@@ -140,11 +139,7 @@ def restore_random_states(states: Mapping[str, State]) -> None:
     np.random.set_state((name, _tensor(keys).numpy().astype(np.uint32), *rest))  # type: ignore[arg-type]  # noqa: NPY002
 
 
-def _write(beside: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    try:
-        save_file(dict(tensors), beside, metadata=metadata)
-    except SafetensorError as error:  # above all a full disk, which its own parser reports as text
-        raise ComputationError(f"{path} cannot be written ({error}): check space and permissions") from error
+def _keep(path: Path) -> None:
     if path.exists():
         path.replace(previous_path(path))
 
