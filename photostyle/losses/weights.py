@@ -42,6 +42,9 @@ PIECE = 1 << 20  # bytes of a download in memory at once
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
+Say = Callable[[str], None]
+Source = Literal["file", "cache", "download"]
+
 
 class WeightsNotFound(PhotostyleError):
     """No weights in any of the places looked at; without them the Gram losses cannot run."""
@@ -59,7 +62,7 @@ class Weights:
     state: dict[str, Tensor]
     path: Path
     sha256: str
-    source: Literal["file", "cache", "download"]
+    source: Source
 
 
 def find(
@@ -67,20 +70,15 @@ def find(
     architecture: str = "vgg19",
     *,
     download: bool = True,
-    progress: Callable[[str], None] | None = None,
+    progress: Say | None = None,
 ) -> Weights:
     """The weights of an architecture ("vgg16", "vgg19"): the file given, else the hub cache, else a download.
 
     progress is told, one line each, when a download starts and where it went. Raises WeightsNotFound where
     there are none (within seconds when offline), PhotostyleError for a file that cannot be used.
     """
-    path = locate(file, architecture, download)
-    if path is None:
-        raise WeightsNotFound(_not_found(architecture, "cannot be reached" if download else "was not asked"))
-    source: Literal["file", "cache", "download"] = "cache" if file is None else "file"
-    if not path.exists():
-        download_file(URLS[architecture], path, progress or (lambda line: None))
-        source = "download"
+    convolutions(architecture)  # an unknown architecture is an error here too
+    path, source = obtain(architecture, URLS[architecture], file, download=download, progress=progress)
     digest = hash_of(path)
     return Weights(_features(read_state(path), path, architecture), path, digest, source)
 
@@ -91,14 +89,41 @@ def locate(file: Path | None, architecture: str = "vgg19", download: bool = True
     A path that does not exist yet is the cache file that a download would fill: its server answers now.
     A file that was given and is missing raises, rather than letting the cache stand in for it.
     """
-    cached = _cache_file(architecture)
+    convolutions(architecture)
+    return _place(architecture, URLS[architecture], file, download)
+
+
+def obtain(
+    name: str, url: str, file: Path | None, *, download: bool, progress: Say | None = None
+) -> tuple[Path, Source]:
+    """The file with a network's weights, and where it came from: the one given, else the cache's, else a download.
+
+    name: the network's, for messages. Raises WeightsNotFound where there is none, within seconds when offline.
+    """
+    path = _place(name, url, file, download)
+    if path is None:
+        why = "cannot be reached" if download else "was not asked"
+        cached = _cache_file(url)
+        raise WeightsNotFound(
+            f"no {name} weights: {cached} is not there and {url} {why}; "
+            f"download that file elsewhere and put it at {cached}, or give its path"
+        )
+    if path.exists():
+        return path, "cache" if file is None else "file"
+    download_file(url, path, progress or (lambda line: None))
+    return path, "download"
+
+
+def _place(name: str, url: str, file: Path | None, download: bool) -> Path | None:
+    """Where the weights are, or will be; see `locate`."""
     if file is not None:
         if not file.exists():
             raise WeightsNotFound(
-                f"{file} does not exist: give the path of a {_or(SUFFIXES)} file with VGG weights"
+                f"{file} does not exist: give the path of a {_or(SUFFIXES)} file with {name} weights"
             )
         return file
-    if cached.exists() or (download and reachable(URLS[architecture])):
+    cached = _cache_file(url)
+    if cached.exists() or (download and reachable(url)):
         return cached
     return None
 
@@ -116,18 +141,9 @@ def convolutions(architecture: str) -> dict[str, int]:
     return positions
 
 
-def _cache_file(architecture: str) -> Path:
-    convolutions(architecture)  # an unknown architecture is an error here too
+def _cache_file(url: str) -> Path:
     # The directory is asked for at every call: TORCH_HOME may change, and `torch.hub.set_dir` too.
-    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(URLS[architecture]).name
-
-
-def _not_found(architecture: str, why: str) -> str:
-    cached = _cache_file(architecture)
-    return (
-        f"no {architecture} weights: {cached} is not there and {URLS[architecture]} {why}; "
-        f"download that file elsewhere and put it at {cached}, or give its path"
-    )
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(url).name
 
 
 def reachable(url: str) -> bool:
@@ -150,7 +166,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def download_file(url: str, target: Path, progress: Callable[[str], None]) -> None:
+def download_file(url: str, target: Path, progress: Say) -> None:
     """Through a partial file beside the target, kept only if its SHA-256 starts with the name's digits.
 
     torch.hub's own download takes no time-out but the whole process's, so that a lost connection would wait for ever.
@@ -180,7 +196,7 @@ def download_file(url: str, target: Path, progress: Callable[[str], None]) -> No
 def hash_of(path: Path) -> str:
     """SHA-256 of a file of weights. Raises PhotostyleError where it cannot be read."""
     if path.is_dir():
-        raise PhotostyleError(f"{path} is a directory: give a {_or(SUFFIXES)} file with VGG weights")
+        raise PhotostyleError(f"{path} is a directory: give a {_or(SUFFIXES)} file of weights")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -193,9 +209,7 @@ def read_state(path: Path) -> object:
     if path.suffix.lower() not in SUFFIXES:
         raise PhotostyleError(f'{path} ends in "{path.suffix}": weights are read from {_or(SUFFIXES)} files')
     if path.stat().st_size == 0:
-        raise PhotostyleError(
-            f"{path} is empty (0 bytes): delete it or replace it with a file of VGG weights"
-        )
+        raise PhotostyleError(f"{path} is empty (0 bytes): delete it or replace it with a file of weights")
     try:
         return load_file(path) if path.suffix.lower() == ".safetensors" else _unpickled(path)
     except MemoryError:
@@ -214,21 +228,27 @@ def _unpickled(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _features(contents: object, path: Path, architecture: str) -> dict[str, Tensor]:
-    """The convolutions in a file's contents, under torchvision's names, checked against the architecture."""
+def state_dict_in(contents: object, path: Path) -> Mapping[object, object]:
+    """The state dict in a file's contents, bare or under "state_dict". Raises PhotostyleError where there is none."""
     if isinstance(contents, Mapping) and isinstance(contents.get("state_dict"), Mapping):
         contents = contents["state_dict"]
     if not isinstance(contents, Mapping):
         raise PhotostyleError(
             f"{path} holds a {type(contents).__name__}, not a state dict: save the model's state_dict()"
         )
+    return contents
+
+
+def _features(contents: object, path: Path, architecture: str) -> dict[str, Tensor]:
+    """The convolutions in a file's contents, under torchvision's names, checked against the architecture."""
+    contents = state_dict_in(contents, path)
     found = {}
     for key, value in contents.items():
         if match := re.fullmatch(r"(?:features\.)?(\d+\.(?:weight|bias))", str(key)):
             found[f"features.{match[1]}"] = value
     _check_positions(found, list(contents), path, architecture)
-    _check_tensors(found, path, architecture)
-    return {key: value.detach().to(torch.float32) for key, value in found.items()}
+    tensors = _checked_tensors(found, path, architecture)
+    return {key: value.detach().to(torch.float32) for key, value in tensors.items()}
 
 
 def _check_positions(found: Mapping[str, object], keys: list[object], path: Path, architecture: str) -> None:
@@ -247,9 +267,9 @@ def _check_positions(found: Mapping[str, object], keys: list[object], path: Path
         )
 
 
-def _check_tensors(found: Mapping[str, object], path: Path, architecture: str) -> None:
+def _checked_tensors(found: Mapping[str, object], path: Path, architecture: str) -> dict[str, Tensor]:
     """Each convolution is 3×3 and takes the channels of the one before; the widths are the file's own."""
-    channels = 3
+    tensors, channels = dict[str, Tensor](), 3
     for name, position in zip(convolutions(architecture), _positions(found), strict=False):
         weight, bias = (_tensor(found, f"features.{position}.{part}", path) for part in ("weight", "bias"))
         if weight.ndim != 4 or weight.shape[1:] != (channels, 3, 3) or bias.shape != weight.shape[:1]:
@@ -258,6 +278,8 @@ def _check_tensors(found: Mapping[str, object], path: Path, architecture: str) -
                 f"expected (n, {channels}, 3, 3) and (n,): give the weights of a plain {architecture}"
             )
         channels = weight.shape[0]
+        tensors |= {f"features.{position}.weight": weight, f"features.{position}.bias": bias}
+    return tensors
 
 
 def _positions(found: Mapping[str, object]) -> list[int]:
