@@ -8,10 +8,11 @@ safetensors file has no checksum of its own, and weights that a disk has damaged
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,9 +32,9 @@ Say = Callable[[str], None]
 class Stateful(Protocol):
     """What has a state of its own: a module, an optimiser, a scheduler, a gradient scaler."""
 
-    def state_dict(self) -> Mapping[str, State]: ...
+    def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state_dict: Mapping[str, State]) -> object: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
     """
     try:
         for name, part in parts.items():
-            part.load_state_dict(_mapping(checkpoint.state[name]))
+            part.load_state_dict(dict(_mapping(checkpoint.state[name])))
         restore_random_states(_mapping(checkpoint.state["random"]))
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         gist = str(error).splitlines()[0]
@@ -113,6 +114,19 @@ def refuse_other(checkpoint: Checkpoint, wanted: Mapping[str, State]) -> None:
                 f"{checkpoint.path} was made with {name} = {found.get(name)!r}, not {wanted.get(name)!r}: "
                 "use what it was made with, or another folder"
             )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """All generators at the same place for the same seed, for the time of a block; then put back as they were."""
+    before = random_states()
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        restore_random_states(before)
 
 
 def random_states() -> dict[str, State]:
