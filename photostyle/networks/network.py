@@ -1,6 +1,6 @@
 """A classification network by name: its module, its classes, and what its input has to be like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from photostyle.losses.weights import Say, hash_of, obtain
+from photostyle.networks.heads import read_head
 from photostyle.networks.published import Interpolation, Published, module_of, published
 from photostyle.networks.states import network_from
 
@@ -43,14 +44,18 @@ def find_network(
     cache's, else a download checked by its SHA-256.
 
     A file is a state dict of the network (.pth, .pt, .safetensors), bare or under "state_dict"; its last layer may have
-    classes of its own, whose names a .safetensors file gives in its metadata ("classes", a JSON list).
+    classes of its own, whose names a .safetensors file gives in its metadata ("classes", a JSON list), beside what else
+    fine-tuning changed of the network (`heads.Head`).
     say is told, one line each, when a download starts and where it went. Raises WeightsNotFound where there are no
     weights (within seconds when offline), PhotostyleError for an unknown name or a file that cannot be used.
     """
     path, source = obtain(name, published(name).url, file, download=download, progress=say)
     digest = hash_of(path)
     made = published(name, digest)
-    module, classes = network_from(path, name, made)
+    head = read_head(path, name)
+    if head is not None:
+        made = replace(made, size=head.size, resize=head.resize, interpolation="bilinear")
+    module, classes = network_from(path, name, made, head.blocks if head else 0)
     return _network(name, module, classes, made, path, digest, source)
 
 

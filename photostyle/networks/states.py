@@ -4,6 +4,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from photostyle.errors import PhotostyleError
 from photostyle.losses.weights import read_state, state_dict_in
+from photostyle.networks.heads import headed
 from photostyle.networks.published import Published, module_of, without_auxiliary_heads
 
 # DenseNet's published files name layers as torchvision did before 0.2: "denselayer1.norm.1.weight", now "norm1".
@@ -22,23 +24,25 @@ COUNTED = (
 SHOWN = 3  # names of tensors in a message: enough to see what a file is of
 
 
-def network_from(path: Path, name: str, made: Published) -> tuple[nn.Module, tuple[str, ...]]:
+def network_from(path: Path, name: str, made: Published, blocks: int) -> tuple[nn.Module, tuple[str, ...]]:
     """torchvision's network with a file's weights, and the names of its classes: as many as the file's last layer has.
 
+    blocks: of a VGG with one dense layer after them (`heads.headed`); 0 for torchvision's own layers.
     Raises PhotostyleError, one line, where the file is of no such network.
     """
     contents = state_dict_in(read_state(path), path)
     state = {OLD_DENSENET.sub(r"\1\2", str(key)): value for key, value in contents.items()}
     state = without_auxiliary_heads(name, state)
-    count = _last_layer(state, name, len(made.classes))
-    module = module_of(name, count, initialised=False)
+    build = partial(headed, name, blocks=blocks) if blocks else partial(module_of, name)
+    count = _last_layer(state, build(classes=len(made.classes), initialised=False), len(made.classes))
+    module: nn.Module = build(classes=count, initialised=False)
     module.load_state_dict(_fitted(state, module, path, name), assign=True)
     return module.eval().requires_grad_(False), _classes(path, count, made)
 
 
-def _last_layer(state: Mapping[str, object], name: str, otherwise: int) -> int:
+def _last_layer(state: Mapping[str, object], module: nn.Module, otherwise: int) -> int:
     """How many classes the file's last layer tells apart: a head that was trained anew has its own."""
-    last = list(module_of(name, otherwise, initialised=False).state_dict())[-1]
+    last = list(module.state_dict())[-1]
     value = state.get(last)
     return value.shape[0] if isinstance(value, Tensor) and value.ndim and value.shape[0] else otherwise
 

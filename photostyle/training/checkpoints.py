@@ -8,19 +8,19 @@ safetensors file has no checksum of its own, and weights that a disk has damaged
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.files.atomic import write_atomically
+from photostyle.errors import PhotostyleError
+from photostyle.files.tensors import write_tensors
 
 FORMAT = "1"  # of the file: another one is refused, not guessed at
 
@@ -32,9 +32,9 @@ Say = Callable[[str], None]
 class Stateful(Protocol):
     """What has a state of its own: a module, an optimiser, a scheduler, a gradient scaler."""
 
-    def state_dict(self) -> Mapping[str, State]: ...
+    def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state_dict: Mapping[str, State]) -> object: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, state: Mapping[str, State]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_flattened(dict(state), tensors))
     metadata = {"format": FORMAT, "state": text, "sha256": _digest(text, tensors)}
-    write_atomically(path, lambda beside: _write(beside, tensors, metadata, path))
+    write_tensors(path, tensors, metadata, before=lambda: _keep(path))
 
 
 def load_checkpoint(path: Path, say: Say = lambda line: None) -> Checkpoint | None:
@@ -96,7 +96,7 @@ def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
     """
     try:
         for name, part in parts.items():
-            part.load_state_dict(_mapping(checkpoint.state[name]))
+            part.load_state_dict(dict(_mapping(checkpoint.state[name])))
         restore_random_states(_mapping(checkpoint.state["random"]))
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         gist = str(error).splitlines()[0]
@@ -114,6 +114,19 @@ def refuse_other(checkpoint: Checkpoint, wanted: Mapping[str, State]) -> None:
                 f"{checkpoint.path} was made with {name} = {found.get(name)!r}, not {wanted.get(name)!r}: "
                 "use what it was made with, or another folder"
             )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """All generators at the same place for the same seed, for the time of a block; then put back as they were."""
+    before = random_states()
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        restore_random_states(before)
 
 
 def random_states() -> dict[str, State]:
@@ -140,11 +153,7 @@ def restore_random_states(states: Mapping[str, State]) -> None:
     np.random.set_state((name, _tensor(keys).numpy().astype(np.uint32), *rest))  # type: ignore[arg-type]  # noqa: NPY002
 
 
-def _write(beside: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    try:
-        save_file(dict(tensors), beside, metadata=metadata)
-    except SafetensorError as error:  # above all a full disk, which its own parser reports as text
-        raise ComputationError(f"{path} cannot be written ({error}): check space and permissions") from error
+def _keep(path: Path) -> None:
     if path.exists():
         path.replace(previous_path(path))
 
