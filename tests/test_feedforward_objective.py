@@ -49,7 +49,8 @@ def test_a_batch_costs_the_mean_of_its_pictures(scale: str) -> None:
         singles["content"] += 1.0 * float(content_loss(ours[layer], photo[layer], relative)) / 3
         for name in settings.style_layers:
             grams, targets = (region_grams(x[name], torch.ones(1, *x[name].shape[1:])) for x in (ours, theirs))
-            singles["style"] += 5.0 * float(gram_loss(grams, targets, torch.ones(1), relative)) / 3
+            distance = float(gram_loss(grams, targets, torch.ones(1), relative))
+            singles["style"] += 5.0 * distance / len(settings.style_layers) / 3
         singles["variation"] += 1e-5 * float(variation_loss(picture)) / 3
     for name, expected in singles.items():
         torch.testing.assert_close(float(terms[name].detach()), expected, **CLOSE)

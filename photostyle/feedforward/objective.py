@@ -1,7 +1,8 @@
 """What a many-style network is trained on: content, style and smoothness of a batch, each picture with a style of its own.
 
 y = G(x_c, e(x_s)) minimises λ_c L_content(y, x_c) + λ_s L_Gram(y, x_s) + λ_TV TV(y), the mean over the batch. The terms
-are those of `photostyle.losses`, picture by picture; only their sums over a batch are computed at once.
+are those of `photostyle.losses`, picture by picture; only their sums over a batch are computed at once. L_Gram is the
+mean over its layers, Gatys et al.'s w_l = 1/5: as a sum it outweighs content twenty to one, and the photo is lost.
 """
 
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ class BatchObjective:
                 for layer in self.settings.style_layers
             ]
         )
-        return {"content": content, "style": style.sum(0), "variation": variation_losses(pictures)}
+        return {"content": content, "style": style.mean(0), "variation": variation_losses(pictures)}
 
     def __call__(self, pictures: Tensor, contents: Tensor, targets: Grams) -> dict[str, Tensor]:
         """Weighted scalars by name, each a mean over the batch; their sum is what is minimised."""
