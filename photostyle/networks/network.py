@@ -7,9 +7,12 @@ from typing import Literal
 import torch
 from torch import nn
 
-from photostyle.losses.weights import Say, hash_of, obtain
+from photostyle.losses.weights import Say, WeightsNotFound, hash_of, obtain
+from photostyle.networks import lite
 from photostyle.networks.published import Interpolation, Published, module_of, published
 from photostyle.networks.states import network_from
+
+Source = Literal["file", "cache", "download", "package", "random"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +36,23 @@ class Network:
     deviation: tuple[float, ...]
     path: Path | None
     sha256: str | None
-    source: Literal["file", "cache", "download", "random"]
+    source: Source
 
 
 def find_network(
     name: str, file: Path | None = None, *, download: bool = True, say: Say | None = None
 ) -> Network:
     """One of torchvision's classification networks with the weights of a file: the one given, else the torch hub
-    cache's, else a download checked by its SHA-256.
+    cache's, else a download checked by its SHA-256; or efficientnet_lite0, with its package's.
 
     A file is a state dict of the network (.pth, .pt, .safetensors), bare or under "state_dict"; its last layer may have
     classes of its own, whose names a .safetensors file gives in its metadata ("classes", a JSON list).
     say is told, one line each, when a download starts and where it went. Raises WeightsNotFound where there are no
     weights (within seconds when offline), PhotostyleError for an unknown name or a file that cannot be used.
     """
-    path, source = obtain(name, published(name).url, file, download=download, progress=say)
+    path, source = _file(name, file, download, say)
     digest = hash_of(path)
+    lite.refuse_damaged(path, digest)
     made = published(name, digest)
     module, classes = network_from(path, name, made)
     return _network(name, module, classes, made, path, digest, source)
@@ -67,6 +71,16 @@ def random_network(name: str, seed: int = 0, classes: int | None = None) -> Netw
     return _network(name, module.eval().requires_grad_(False), labels, made, None, None, "random")
 
 
+def _file(name: str, file: Path | None, download: bool, say: Say | None) -> tuple[Path, Source]:
+    url = published(name).url
+    if name != lite.NAME or file is not None:
+        return obtain(name, url, file, download=download, progress=say)
+    packaged = lite.weights_file()
+    if packaged is None:
+        raise WeightsNotFound(f"no {name} weights: they come with a package: {lite.INSTALL}")
+    return packaged, "package"
+
+
 def _network(
     name: str,
     module: nn.Module,
@@ -74,7 +88,7 @@ def _network(
     made: Published,
     path: Path | None,
     sha256: str | None,
-    source: Literal["file", "cache", "download", "random"],
+    source: Source,
 ) -> Network:
     return Network(
         name=name,
