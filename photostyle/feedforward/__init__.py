@@ -1,1 +1,1 @@
-"""Photographs in many styles with one pass of a network: the network, its training, and what it made."""
+"""Many styles in one pass: a generator that a style encoder tells what to paint like, trained once, then fast."""
