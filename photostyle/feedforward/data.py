@@ -7,6 +7,7 @@ their Gram matrices are computed once. What is cut is a square of between half a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,11 +49,16 @@ class Pictures:
         return self._read(number) if self.kept is None else self.kept[number]
 
     def _read(self, number: int) -> Array:
-        pixels = read_image(self.paths[number], minimum=1).pixels
-        height, width = pixels.shape[1:]
-        scale = min(1.0, self.short / min(height, width))
-        small = resize(pixels, max(1, round(scale * height)), max(1, round(scale * width)))
-        return (255 * small).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        return shrunk(self.paths[number], self.short)
+
+
+def shrunk(path: Path, short: int) -> Array:
+    """A picture file with a short side of at most `short` pixels: (H, W, 3) uint8."""
+    pixels = read_image(path, minimum=1).pixels
+    height, width = pixels.shape[1:]
+    scale = min(1.0, short / min(height, width))
+    small = resize(pixels, max(1, round(scale * height)), max(1, round(scale * width)))
+    return (255 * small).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def square(picture: Array, size: int, share: float, across: float, down: float, mirrored: bool = False) -> Tensor:
