@@ -40,7 +40,7 @@ class TrainingSettings(ObjectiveSettings):
     """sides of the styles' crops, in pixels; batches take turns"""
     style_crops: int = 200
     """crops of styles in all"""
-    contents: int = 10_000
+    epoch_contents: int = 10_000
     """contents an epoch: so many photographs, or fewer that are cut several times"""
     batch: int = 32
     """pictures a step, of all processes together"""
@@ -69,18 +69,18 @@ class TrainingSettings(ObjectiveSettings):
         sides = (self.size, *self.style_sizes)
         if not self.style_sizes or not all(least <= side <= most for side in sides):
             raise PhotostyleError(f"crops of {sides} pixels: give sides from {least} to {most}")
-        for name in ("style_crops", "contents", "batch", "epochs", "learning_rate"):
+        for name in ("style_crops", "epoch_contents", "batch", "epochs", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise PhotostyleError(f"{name} is {getattr(self, name)}: give more than 0")
-        if self.contents < self.batch:
-            raise PhotostyleError(f"contents is {self.contents}: give at least a batch, {self.batch}")
+        if self.epoch_contents < self.batch:
+            raise PhotostyleError(f"epoch_contents is {self.epoch_contents}: give at least a batch, {self.batch}")
         if not 0 <= self.encoder_epochs <= self.epochs:
             raise PhotostyleError(f"encoder_epochs is {self.encoder_epochs}: give 0 to {self.epochs}, the epochs")
 
     @property
     def steps_an_epoch(self) -> int:
         """Whole batches: what is left over waits for the next epoch."""
-        return self.contents // self.batch
+        return self.epoch_contents // self.batch
 
     @property
     def steps(self) -> int:
@@ -154,7 +154,7 @@ class Training:
             raise PhotostyleError("a model of injection patch has no style encoder to tune: give encoder_epochs 0")
         self.model = model.to(ranks.device, memory_format=torch.channels_last)
         self.settings, self.styles, self.ranks, self.data = settings, styles, ranks, dict(data or {})
-        self.contents = Contents(contents, settings.size, settings.contents, settings.seed)
+        self.contents = Contents(contents, settings.size, settings.epoch_contents, settings.seed)
         self.objective = BatchObjective(settings, encoder.to(ranks.device))
         self.precision = mixed(settings.precision, ranks.device)
         self.targets = self._targets()
@@ -173,7 +173,7 @@ class Training:
         """
         settings, ranks = self.settings, self.ranks
         steps = range(self.step, settings.steps)
-        order = Order(settings.contents, settings.batch, settings.seed, steps, ranks.rank, ranks.world)
+        order = Order(settings.epoch_contents, settings.batch, settings.seed, steps, ranks.rank, ranks.world)
         sums, waited, begun, counted = None, 0.0, time.perf_counter(), 0
         batches = iter(loader(self.contents, order, workers, pinned=ranks.device.type == "cuda"))
         for step in steps:
