@@ -12,8 +12,22 @@ Array = np.ndarray
 Palette = tuple[tuple[int, int, int], ...]
 
 INK, CREAM = (24, 22, 30), (242, 230, 204)
-GLASS: Palette = ((178, 24, 43), (33, 102, 172), (244, 165, 30), (27, 120, 55), (118, 42, 131), (146, 197, 222))
-NIGHT: Palette = ((12, 26, 76), (25, 66, 142), (64, 128, 196), (146, 190, 210), (246, 214, 92), (238, 170, 40))
+GLASS: Palette = (
+    (178, 24, 43),
+    (33, 102, 172),
+    (244, 165, 30),
+    (27, 120, 55),
+    (118, 42, 131),
+    (146, 197, 222),
+)
+NIGHT: Palette = (
+    (12, 26, 76),
+    (25, 66, 142),
+    (64, 128, 196),
+    (146, 190, 210),
+    (246, 214, 92),
+    (238, 170, 40),
+)
 WARM: Palette = ((226, 88, 34), (244, 176, 66), (250, 224, 140), (158, 40, 50), (90, 120, 160))
 SEA: Palette = ((18, 42, 92), (46, 96, 150), (120, 168, 190), CREAM, CREAM, (196, 66, 50))
 FLAT: Palette = ((236, 232, 220), (236, 232, 220), (208, 32, 36), (30, 60, 150), (246, 206, 40))
@@ -110,7 +124,9 @@ def halftone(random: np.random.Generator) -> Array:
         u = np.cos(angle) * across + np.sin(angle) * down
         v = np.cos(angle) * down - np.sin(angle) * across
         raster = np.cos(u * 1.05) + np.cos(v * 1.05)
-        page = np.where((raster > 1.6 - 3.0 * _noise(random, 30))[..., None], page * np.array(ink) / 255, page)
+        page = np.where(
+            (raster > 1.6 - 3.0 * _noise(random, 30))[..., None], page * np.array(ink) / 255, page
+        )
     return page
 
 

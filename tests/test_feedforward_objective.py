@@ -48,7 +48,9 @@ def test_a_batch_costs_the_mean_of_its_pictures(scale: str) -> None:
         layer = settings.content_layer
         singles["content"] += 1.0 * float(content_loss(ours[layer], photo[layer], relative)) / 3
         for name in settings.style_layers:
-            grams, targets = (region_grams(x[name], torch.ones(1, *x[name].shape[1:])) for x in (ours, theirs))
+            grams, targets = (
+                region_grams(x[name], torch.ones(1, *x[name].shape[1:])) for x in (ours, theirs)
+            )
             distance = float(gram_loss(grams, targets, torch.ones(1), relative))
             singles["style"] += 5.0 * distance / len(settings.style_layers) / 3
         singles["variation"] += 1e-5 * float(variation_loss(picture)) / 3

@@ -43,9 +43,7 @@ def test_it_agrees_with_the_matrix_root_of_scipy() -> None:
 
 @pytest.mark.parametrize("rank", [2, 8])
 def test_it_is_a_distance(rank: int) -> None:
-    first, second = (
-        Gaussian(np.random.default_rng(n).normal(size=5), spread(5, rank, n)) for n in (1, 2)
-    )
+    first, second = (Gaussian(np.random.default_rng(n).normal(size=5), spread(5, rank, n)) for n in (1, 2))
     # sqrt of the rounding of float64 sums of some hundred: the root of a zero eigenvalue keeps half the digits.
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first), rel=1e-6)

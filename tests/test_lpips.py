@@ -27,7 +27,9 @@ def test_it_is_the_formula() -> None:
         for layer, weights in linear.items():
             a, b = (each[layer].reshape(4, -1).double().numpy() for each in (ours, theirs))
             pixels = [
-                (weights.numpy() * (u / (np.linalg.norm(u) + 1e-10) - v / (np.linalg.norm(v) + 1e-10)) ** 2).sum()
+                (
+                    weights.numpy() * (u / (np.linalg.norm(u) + 1e-10) - v / (np.linalg.norm(v) + 1e-10)) ** 2
+                ).sum()
                 for u, v in zip(a.T, b.T, strict=True)
             ]
             expected += float(np.mean(pixels))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.drawn_styles import drawn
+from experiments.framework import read_result
 from experiments.pairs import SLIM
 from experiments.photographs import file_of, photograph
 from experiments.tables import table
@@ -39,7 +40,9 @@ PARTS = ("contents", "styles", "held_contents", "unseen_styles")  # of the setti
 DRAWN = "drawn:"
 CROP = 128  # pixels of the crops that are measured
 SET = 192  # pictures of each set that is measured: more than the layer has channels, so covariances have full rank
-FRECHET_LAYER = "relu4_1"  # 128 channels of the slim VGG, which see 100 pixels: strokes and their surroundings
+FRECHET_LAYER = (
+    "relu4_1"  # 128 channels of the slim VGG, which see 100 pixels: strokes and their surroundings
+)
 SHOWN = 256  # pixels of a picture in the sheet, and of the one that is timed
 ROUNDS = 7  # calls of which the fastest is taken
 REPORTS = 50  # steps
@@ -140,7 +143,7 @@ def pictures_of(names: Sequence[str], data: Path, folder: Path) -> Pictures:
 def measured(
     painter: Paints, contents: Pictures, styles: Pictures, settings: TrainingSettings, encoder: Encoder
 ) -> dict[str, float]:
-    """The document's losses (means over crops and styles, without weights) and a Fréchet distance to crops of the styles.
+    """The document's losses (means over crops and styles, no weights) and a Fréchet distance to crops of the styles.
 
     The distance is in the slim VGG's features, of this experiment alone: FID needs an Inception with published weights.
     """
@@ -221,7 +224,8 @@ def rival(content: Tensor, style: Tensor) -> Tensor:
     except ImportError as error:
         raise PhotostyleError(f"the rival is not installed: pip install {RIVAL}") from error
     both = [
-        Image.fromarray((255 * each.permute(1, 2, 0)).round().to(torch.uint8).numpy()) for each in (content, style)
+        Image.fromarray((255 * each.permute(1, 2, 0)).round().to(torch.uint8).numpy())
+        for each in (content, style)
     ]
     made = _rivals.setdefault("it", StyleTransfer(device="cpu", threads=1)).stylize_with(*both)
     pixels = torch.from_numpy(np.asarray(made.resize(both[0].size), dtype=np.float32) / 255)
@@ -253,16 +257,18 @@ def tables(figures: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            "Held-out contents: the losses of the document without weights (relative distances in the slim VGG, crops of",
-            f"{CROP} px), and the Fréchet distance to crops of the styles in slim features ({FRECHET_LAYER}; no FID, and",
-            "comparable in this table alone). Less is better; content and Gram pull against each other.",
+            "Held-out contents: the losses of the document without weights (relative distances in the slim VGG,",
+            f"crops of {CROP} px), and the Fréchet distance to crops of the styles in slim features ({FRECHET_LAYER}; no FID,",
+            "and comparable in this table alone). Less is better; content and Gram pull against each other.",
             "",
             table(["", *(f"{head}, seen" for head in heads), *(f"{head}, unseen" for head in heads)], made),
             "",
-            f"Cost, one thread: seconds a picture of {SHOWN}x{SHOWN} with its style (the rival works at 384), parameters",
-            "and multiply-adds of that, training, and the share of it that waited for data.",
+            f"Cost, one thread: seconds a picture of {SHOWN}x{SHOWN} with its style (the rival works at 384),",
+            "parameters and multiply-adds of that, training, and the share of it that waited for data.",
             "",
             table(["", "s a picture", "parameters", "multiply-adds", "training", "waited"], costs),
+            "",
+            "![total loss of each injection against the step](curves.png)",
         ]
     )
 
@@ -280,9 +286,16 @@ def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
     every = [name for name, _, _ in styles_of(settings)]
     names = [*settings["injections"], RIVAL]
     for content in map(short, settings["held_contents"]):
-        rows = [[(f"{name}: {style}", _made(folder, name, content, style)) for style in every] for name in names]
+        rows = [
+            [(f"{name}: {style}", _made(folder, name, content, style)) for style in every] for name in names
+        ]
         contact_sheet(rows, folder / "runs" / f"sheet {content}.png", CELL)
-    rows = [[("", torch.ones(3, CROP, CROP)), *((each, _style(settings, each, data)) for each in settings["shown"])]]
+    rows = [
+        [
+            ("", torch.ones(3, CROP, CROP)),
+            *((each, _style(settings, each, data)) for each in settings["shown"]),
+        ]
+    ]
     for name in settings["held_contents"]:
         photo = photograph(name, data).pixels
         middle = crop((255 * photo).round().to(torch.uint8).permute(1, 2, 0).numpy(), 1.0, 0.5, 0.5, SHOWN)
@@ -292,6 +305,8 @@ def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
             ]
             rows.append(row)
     contact_sheet(rows, folder / "sheet.jpg", CELL)
+    found = read_result(folder)["figures"]
+    _curves({name: found[name]["history"] for name in settings["injections"]}, folder / "curves.png")
 
 
 def _made(folder: Path, injection: str, content: str, style: str) -> Tensor:
@@ -306,10 +321,10 @@ def _style(settings: Mapping[str, Any], title: str, data: Path) -> Tensor:
     return photograph(name, data).pixels
 
 
-def curves(history: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+def _curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
     """The total loss of every injection against the step."""
     merged = [
-        {"step": step, **{name: entries[row]["total"] for name, entries in history.items()}}
-        for row, step in enumerate(entry["step"] for entry in next(iter(history.values())))
+        {"step": step, **{name: entries[row]["total"] for name, entries in histories.items()}}
+        for row, step in enumerate(entry["step"] for entry in next(iter(histories.values())))
     ]
-    plot_curves(merged, path, {"total loss": tuple(history)}, axis="step", logarithmic=("total loss",))
+    plot_curves(merged, path, {"total loss": tuple(histories)}, axis="step", logarithmic=("total loss",))

@@ -27,7 +27,7 @@ PROGRAM = "python scripts/train.py"
 USAGE = f"""Networks of many styles.
 
   {PROGRAM} multistyle --contents PHOTOGRAPHS --styles PICTURES [--tiny | --quick]   a model that knows the styles
-  {PROGRAM} style-classes PICTURES [--query PICTURE]                                 a style encoder that knows movements
+  {PROGRAM} style-classes PICTURES [--query PICTURE]                                 a style encoder of movements
 
 {PROGRAM} COMMAND --help explains every option."""
 ENDING = Ending(
@@ -83,8 +83,9 @@ class _Run:
 
 @dataclass(frozen=True)
 class MultistyleCommand(_Run, TrainingSettings, ModelSettings, _Folders):
-    """A network learns many styles from two folders. --tiny: two CPU cores, half an hour; --quick: an H100, ten minutes;
-    neither: the source document's own numbers, a day on a card. What is given beside them replaces their numbers.
+    """A network learns many styles from two folders. --tiny: two CPU cores, half an hour; --quick: an H100, ten
+    minutes; neither: the source document's own numbers, a day on a card. What is given beside them replaces their
+    numbers.
 
     What was done is kept: the same command goes on where it was ended or killed.
     """
@@ -214,4 +215,5 @@ def _style_classes(arguments: list[str]) -> int:
 
 def _part(kind: type[Settings], options: Any) -> Settings:
     """The options that are fields of a kind of settings, checked by it."""
-    return kind(**{each.name: getattr(options, each.name) for each in fields(kind)})
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a TypeVar cannot say that it is one
+    return kind(**{name: getattr(options, name) for name in names})

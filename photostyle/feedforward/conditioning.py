@@ -1,7 +1,7 @@
 """A style encoder's first step: the styles at hand told apart before anything is learnt.
 
-The pooled features of a network that was not trained on styles are much alike: of a random one, any two styles' z are at
-a cosine of 0.99, and the generator waits for hundreds of steps until they part. So the linear layer is scaled and
+The pooled features of a network that was not trained on styles are much alike: of a random one, any two styles' z are
+at a cosine of 0.99, and the generator waits for hundreds of steps until they part. So the linear layer is scaled and
 shifted to give, over the styles at hand, numbers of mean 0 and deviation 1 (initialisation by data: Mishkin and Matas,
 ICLR 2016). It changes where training begins, not what is trained.
 """

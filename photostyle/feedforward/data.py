@@ -23,7 +23,9 @@ from photostyle.training.pictures import Listing
 LEAST_SHARE = 0.5  # of the short side: half of a photograph still shows something
 # Pictures are shrunk to this many times the crop before they are cut: the smallest square is then no wider than a crop.
 ROOM = 1 / LEAST_SHARE
-KEPT_BYTES = 1 << 29  # pictures that take less together are decoded once and kept: 500 MB is what a laptop can spare
+KEPT_BYTES = (
+    1 << 29
+)  # pictures that take less together are decoded once and kept: 500 MB is what a laptop can spare
 
 Array = np.ndarray  # (H, W, 3) uint8
 Asked = tuple[int, int]  # (epoch, number in the epoch) of a content
@@ -61,7 +63,9 @@ def shrunk(path: Path, short: int) -> Array:
     return (255 * small).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def square(picture: Array, size: int, share: float, across: float, down: float, mirrored: bool = False) -> Tensor:
+def square(
+    picture: Array, size: int, share: float, across: float, down: float, mirrored: bool = False
+) -> Tensor:
     """A square of a share of the short side, `size` pixels wide: (H, W, 3) uint8 -> (size, size, 3) uint8.
 
     across, down: where it is, from 0 (left, top) to 1. Pillow's filter is antialiased and computes in whole numbers:
@@ -103,9 +107,7 @@ class Order:
     of an epoch is left out.
     """
 
-    def __init__(
-        self, count: int, size: int, seed: int, steps: range, rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, count: int, size: int, seed: int, steps: range, rank: int = 0, world: int = 1) -> None:
         self.count, self.size, self.seed, self.steps = count, size, seed, steps
         self.rank, self.world = rank, world
 
@@ -128,7 +130,7 @@ def loader(contents: Contents, order: Order, workers: int, pinned: bool) -> Data
     """
     return DataLoader(
         contents,
-        batch_sampler=order,  # type: ignore[arg-type]  # any iterable of lists will do, as torch documents
+        batch_sampler=order,
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context="spawn" if workers else None,

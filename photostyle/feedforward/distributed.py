@@ -39,7 +39,7 @@ class Ranks:
         return values / self.world
 
     def share(self, batch: int) -> int:
-        """How many of a batch's pictures are this process's. Raises PhotostyleError where they cannot be shared evenly."""
+        """How many of a batch's pictures are this process's. Raises PhotostyleError where they cannot be shared."""
         if batch % self.world:
             raise PhotostyleError(
                 f"a batch of {batch} cannot be shared evenly by {self.world} processes: give a multiple of {self.world}"

@@ -14,7 +14,9 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.reports import write_figure
 from photostyle.files.atomic import write_bytes_atomically
 
-PERPLEXITY = 30.0  # van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less
+PERPLEXITY = (
+    30.0  # van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less
+)
 FEWEST = 4  # pictures of a map
 FIGURE = (9.0, 6.5)  # inches: a README's width with a legend of 25 classes
 
@@ -40,7 +42,9 @@ class Embeddings:
             with np.load(path, allow_pickle=False) as file:
                 z, files, classes = file["z"], file["files"], file["classes"]
         except (OSError, KeyError, ValueError) as error:
-            raise PhotostyleError(f"{path} holds no embeddings ({error}): write it with style-classes") from error
+            raise PhotostyleError(
+                f"{path} holds no embeddings ({error}): write it with style-classes"
+            ) from error
         return cls(torch.from_numpy(z), tuple(map(str, files)), tuple(map(str, classes)))
 
     def nearest(self, z: Tensor, count: int = 5) -> list[tuple[str, str, float]]:
@@ -75,7 +79,9 @@ def plot_map(places: np.ndarray, classes: Sequence[str], path: Path) -> None:
     for number, name in enumerate(names):
         own = places[np.array(classes) == name]
         mark = "os^Dv"[number // 20 % 5]
-        axes.scatter(*own.T, s=22, color=colours(number % 20), marker=mark, label=name)
+        axes.scatter(own[:, 0], own[:, 1], s=22, color=colours(number % 20), marker=mark, label=name)
     axes.set(title="styles by their z (t-SNE)", xticks=[], yticks=[])
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, ncols=1 + len(names) // 26, fontsize=8)
+    axes.legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, ncols=1 + len(names) // 26, fontsize=8
+    )
     write_figure(figure, path)

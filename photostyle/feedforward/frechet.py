@@ -32,7 +32,7 @@ class Gaussian:
 
     @classmethod
     def of(cls, features: Tensor) -> "Gaussian":
-        """Fitted to (N, D); the covariance over N − 1, as FID has it. Raises PhotostyleError for fewer than two rows."""
+        """Fitted to (N, D); the covariance over N − 1, as FID has it. Raises PhotostyleError for fewer than two."""
         if len(features) < 2:
             raise PhotostyleError(f"a distribution of {len(features)} pictures: give at least two")
         rows = features.double().cpu().numpy()
@@ -56,17 +56,18 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
 def inception_features(inception: network.Network, pictures: Iterable[Tensor]) -> Tensor:
     """What Inception-v3 has before its last layer: batches (B, 3, H, W) in [0, 1] -> (N, 2048).
 
-    torchvision's network and resizing, not those of TensorFlow that FID was published with: figures are of one scale, and
-    not to be mixed. Raises PhotostyleError for random weights, whose features mean nothing.
+    torchvision's network and resizing, not those of TensorFlow that FID was published with: figures are of one scale,
+    and not to be mixed. Raises PhotostyleError for random weights, whose features mean nothing.
     """
     if inception.source == "random":
         raise PhotostyleError(
-            "FID needs an Inception-v3 with published weights, and these are random: give their file (inception_v3_google-0cc3c7bd.pth)"
+            "FID needs an Inception-v3 with published weights, and these are random: give their file, "
+            "inception_v3_google-0cc3c7bd.pth"
         )
     if inception.name != "inception_v3":
         raise PhotostyleError(f"FID is of inception_v3, not of {inception.name}: give its weights")
     found = list[Tensor]()
-    hook = inception.module.avgpool.register_forward_hook(  # type: ignore[union-attr, operator]
+    hook = inception.module.avgpool.register_forward_hook(  # type: ignore[union-attr]
         lambda module, given, made: found.append(made.flatten(1).float().cpu())
     )
     try:
@@ -91,5 +92,7 @@ def distance_between(first: Tensor, second: Tensor) -> float:
 def _as_input(batch: Tensor, inception: network.Network) -> Tensor:
     side = (inception.size, inception.size)
     shaped = functional.interpolate(batch, side, mode="bilinear", antialias=True, align_corners=False)
-    mean, deviation = (shaped.new_tensor(each)[:, None, None] for each in (inception.mean, inception.deviation))
+    mean, deviation = (
+        shaped.new_tensor(each)[:, None, None] for each in (inception.mean, inception.deviation)
+    )
     return (shaped - mean) / deviation

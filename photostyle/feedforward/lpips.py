@@ -1,7 +1,8 @@
 """LPIPS (Zhang et al. 2018): a distance of two pictures in a network's normalised features, weighted as people judged.
 
-d(x, y) = Σ_l mean_hw Σ_c w_lc (x̂_lc − ŷ_lc)², x̂ being of unit length in every pixel. The network is a VGG-16 with
-published weights, w the authors' linear layers ("vgg.pth" of their version 0.1, 7 KB): both by path, neither is shipped.
+d(x, y) = Σ_l mean_hw Σ_c w_lc (x̂_lc − ŷ_lc)², x̂ being of unit length in every pixel. The network is a VGG-16
+with published weights, w the authors' linear layers ("vgg.pth" of their version 0.1, 7 KB): both by path, neither is
+shipped.
 """
 
 from collections.abc import Mapping
@@ -38,8 +39,8 @@ def read_linear(path: Path) -> dict[str, Tensor]:
 def lpips(encoder: Encoder, linear: Mapping[str, Tensor], first: Tensor, second: Tensor) -> Tensor:
     """The distance of each couple, (B, 3, H, W) twice in [0, 1] -> (B,). encoder: a VGG-16 with LAYERS.
 
-    The authors' input scaling of [-1, 1] is ImageNet's of [0, 1], the encoder's own. Sides divisible by 16 are pooled as
-    theirs are; of others the encoder keeps the half cell at the border that theirs drops.
+    The authors' input scaling of [-1, 1] is ImageNet's of [0, 1], the encoder's own. Sides divisible by 16 are pooled
+    as theirs are; of others the encoder keeps the half cell at the border that theirs drops.
     """
     ours, theirs = encoder(first), encoder(second)
     layers = [

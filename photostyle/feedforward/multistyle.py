@@ -72,8 +72,8 @@ def multistyle(
     """Train a model of many styles; returns the record, which is written beside the model.
 
     The folder gets model.safetensors, record.json, curves.png, samples/ and the checkpoint that the same call goes on
-    from; only the first of several processes writes. Raises PhotostyleError for what cannot be trained, ComputationError
-    where training fails, KeyboardInterrupt, with a checkpoint written, where `asked.stop` says so.
+    from; only the first of several processes writes. Raises PhotostyleError for what cannot be trained,
+    ComputationError where training fails, KeyboardInterrupt, with a checkpoint written, where `asked.stop` says so.
     """
     asked = asked if ranks.leads else replace(asked, say=lambda line: None, show=None, tensorboard=False)
     contents = _listing(asked.contents, asked)
@@ -103,7 +103,11 @@ def multistyle(
 def new_model(settings: ModelSettings, gallery: StyleGallery, asked: Asked) -> StyleModel:
     """A model that was not trained yet, but whose style encoder tells the styles apart."""
     inception = None
-    if asked.style_encoder is None and settings.style_network == "inception_v3" and settings.injection != "patch":
+    if (
+        asked.style_encoder is None
+        and settings.style_network == "inception_v3"
+        and settings.injection != "patch"
+    ):
         inception = _inception(asked)
     model = StyleModel(settings, inception=inception)
     if model.encoder is None:

@@ -1,4 +1,4 @@
-"""What a many-style network is trained on: content, style and smoothness of a batch, each picture with a style of its own.
+"""What a many-style network is trained on: content, style and smoothness of a batch, to each picture its own style.
 
 y = G(x_c, e(x_s)) minimises λ_c L_content(y, x_c) + λ_s L_Gram(y, x_s) + λ_TV TV(y), the mean over the batch. The terms
 are those of `photostyle.losses`, picture by picture; only their sums over a batch are computed at once. L_Gram is the

@@ -30,9 +30,7 @@ PRESETS: dict[PresetName, TrainingPreset] = {
     ),
     # A quarter of Johnson's channels and a style network that learns from few styles.
     "tiny": TrainingPreset(
-        ModelSettings(
-            channels=16, blocks=3, dimension=64, style_network="small", decoder_norm="none"
-        ),
+        ModelSettings(channels=16, blocks=3, dimension=64, style_network="small", decoder_norm="none"),
         TrainingSettings(
             size=96,
             style_sizes=(96,),

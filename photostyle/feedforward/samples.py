@@ -23,7 +23,9 @@ def first_styles(gallery: StyleGallery, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def sample_rows(model: StyleModel, contents: Tensor, styles: Tensor, device: torch.device) -> list[list[Cell]]:
+def sample_rows(
+    model: StyleModel, contents: Tensor, styles: Tensor, device: torch.device
+) -> list[list[Cell]]:
     """Rows for `evaluation.reports.contact_sheet`: the styles, then each content in each of them."""
     training = model.training
     model.eval()
@@ -41,4 +43,3 @@ def stylised(model: StyleModel, photo: Tensor, style: Tensor) -> Tensor:
     """A photo (3, H, W) in a style (3, h, w), both in [0, 1]."""
     made: Tensor = model(photo[None], model.style(style[None]))[0]
     return made.float().clamp(0, 1)
-

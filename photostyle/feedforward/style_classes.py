@@ -1,7 +1,7 @@
 """The style encoder learns what art movements look like: a classification of style folders, and z is what it tells by.
 
-The document tunes Inception-v3 to Mixed_6e, averaged and brought to z, on 25 movements of WikiArt (elsewhere it says 50)
-and gives no more of it than that; any tree of folders will do here.
+The document tunes Inception-v3 to Mixed_6e, averaged and brought to z, on 25 movements of WikiArt (elsewhere it says
+50) and gives no more of it than that; any tree of folders will do here.
 """
 
 import json
@@ -205,4 +205,6 @@ def load_encoder(path: Path, encoder: StyleEncoder, wanted: ModelSettings | Clas
         encoder.load_state_dict(state)
     except RuntimeError as error:
         gist = str(error).splitlines()[0]
-        raise PhotostyleError(f"{path} is no style encoder ({gist}): give what style-classes wrote") from error
+        raise PhotostyleError(
+            f"{path} is no style encoder ({gist}): give what style-classes wrote"
+        ) from error

@@ -1,7 +1,7 @@
 """Training of a many-style network: phase 1 all of it, phase 2 the generator held and the style encoder tuned.
 
-Step n is a pure function of the state before it, of n and of the settings: its contents, crops, styles and rate are drawn
-for n, so that a training that was interrupted goes on as if it had not been.
+Step n is a pure function of the state before it, of n and of the settings: its contents, crops, styles and rate are
+drawn for n, so that a training that was interrupted goes on as if it had not been.
 """
 
 import math
@@ -60,7 +60,7 @@ class TrainingSettings(ObjectiveSettings):
     clip: float = 1.0
     """the longest gradient: a longer one is shortened to it; 0: none is"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """what networks compute in; Gram matrices are float32 always; auto: bfloat16 on CUDA and on processors made for it"""
+    """what networks compute in; Gram matrices are float32 always; auto: bfloat16 on CUDA and processors made for it"""
     seed: int = 0
     """of weights, crops and orders"""
 
@@ -73,9 +73,13 @@ class TrainingSettings(ObjectiveSettings):
             if getattr(self, name) <= 0:
                 raise PhotostyleError(f"{name} is {getattr(self, name)}: give more than 0")
         if self.epoch_contents < self.batch:
-            raise PhotostyleError(f"epoch_contents is {self.epoch_contents}: give at least a batch, {self.batch}")
+            raise PhotostyleError(
+                f"epoch_contents is {self.epoch_contents}: give at least a batch, {self.batch}"
+            )
         if not 0 <= self.encoder_epochs <= self.epochs:
-            raise PhotostyleError(f"encoder_epochs is {self.encoder_epochs}: give 0 to {self.epochs}, the epochs")
+            raise PhotostyleError(
+                f"encoder_epochs is {self.encoder_epochs}: give 0 to {self.epochs}, the epochs"
+            )
 
     @property
     def steps_an_epoch(self) -> int:
@@ -151,8 +155,10 @@ class Training:
     ) -> None:
         ranks.share(settings.batch)
         if model.encoder is None and settings.encoder_epochs:
-            raise PhotostyleError("a model of injection patch has no style encoder to tune: give encoder_epochs 0")
-        self.model = model.to(ranks.device, memory_format=torch.channels_last)
+            raise PhotostyleError(
+                "a model of injection patch has no style encoder to tune: give encoder_epochs 0"
+            )
+        self.model = model.to(ranks.device).to(memory_format=torch.channels_last)
         self.settings, self.styles, self.ranks, self.data = settings, styles, ranks, dict(data or {})
         self.contents = Contents(contents, settings.size, settings.epoch_contents, settings.seed)
         self.objective = BatchObjective(settings, encoder.to(ranks.device))
