@@ -258,8 +258,9 @@ def tables(figures: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             "Held-out contents: the losses of the document without weights (relative distances in the slim VGG,",
-            f"crops of {CROP} px), and the Fréchet distance to crops of the styles in slim features ({FRECHET_LAYER}; no FID,",
-            "and comparable in this table alone). Less is better; content and Gram pull against each other.",
+            f"crops of {CROP} px), and the Fréchet distance to crops of the styles in slim features",
+            f"({FRECHET_LAYER}; no FID, and comparable in this table alone).",
+            "Less is better; content and Gram pull against each other.",
             "",
             table(["", *(f"{head}, seen" for head in heads), *(f"{head}, unseen" for head in heads)], made),
             "",

@@ -48,7 +48,8 @@ def evaluate(
     """Every content in every style, whole middles of `size` pixels: means of "content" and "style" without weights.
 
     With backbones also "FID" (pictures against styles, what the document prints as ArtFID), "LPIPS" (pictures against
-    contents) and "ArtFID" = (1 + LPIPS)(1 + FID). Published figures are of thousands of pictures; of few, FID is higher.
+    contents) and "ArtFID" = (1 + LPIPS)(1 + FID). Published figures are of thousands of pictures; of few, FID is
+    higher.
     """
     model.eval()
     losses, made, perceptual = list[Tensor](), list[Tensor](), list[Tensor]()
