@@ -35,49 +35,50 @@ WASH: Palette = ((250, 240, 226), (232, 190, 190), (160, 196, 196), (120, 150, 1
 GOLD: Palette = ((30, 22, 14), (96, 62, 20), (176, 124, 36), (232, 190, 84), (250, 228, 160), (120, 32, 28))
 MOSS: Palette = ((40, 70, 36), (96, 130, 50), (176, 190, 90), (110, 60, 130), (190, 140, 190))
 PRINT: Palette = ((0, 160, 220), (230, 30, 120), (250, 230, 40))
+PAGE: Palette = (INK, CREAM)
 
 
-def glass(random: np.random.Generator) -> Array:
+def glass(random: np.random.Generator, palette: Palette) -> Array:
     """Stained glass: cells of one colour in black lead."""
     (near, second), cell = _cells(random, 140)
-    colours = _colours(GLASS)[random.integers(len(GLASS), size=140)][cell]
+    colours = _colours(palette)[random.integers(len(palette), size=140)][cell]
     light = 0.8 + 0.2 * _noise(random, 3)[..., None]
     return np.where((second - near < 3.0)[..., None], np.array(INK), colours * light)
 
 
-def swirls(random: np.random.Generator) -> Array:
-    """Strokes along eddies, night blue and yellow."""
-    return _stroked(random, NIGHT, _eddies(random, 7), grain=1.6)
+def swirls(random: np.random.Generator, palette: Palette) -> Array:
+    """Fine strokes along eddies."""
+    return _stroked(random, palette, _eddies(random, 7), grain=1.6)
 
 
-def dots(random: np.random.Generator) -> Array:
+def dots(random: np.random.Generator, palette: Palette) -> Array:
     """Points of paint, none like its neighbour."""
     (near, _), cell = _cells(random, 2600)
-    picked = _picked(random, WARM, _noise(random, 40))[:, :, None]
-    own = _colours(WARM)[random.integers(len(WARM), size=2600)][cell]
+    picked = _picked(random, palette, _noise(random, 40))[:, :, None]
+    own = _colours(palette)[random.integers(len(palette), size=2600)][cell]
     paint = np.where(random.random(2600)[cell][..., None] < 0.55, own, picked[:, :, 0])
     return np.where((near < 2.4)[..., None], paint, np.array(CREAM))
 
 
-def hatching(random: np.random.Generator) -> Array:
+def hatching(random: np.random.Generator, palette: Palette) -> Array:
     """Ink lines in two directions, closer where it is dark."""
     down, across = np.mgrid[:SIDE, :SIDE]
     dark = _noise(random, 30)
     bend = 6 * _noise(random, 25)
     first = np.sin((across + down + bend) * 1.25) < 2.2 * dark - 1.0
     second = np.sin((across - down + bend) * 1.25) < 2.2 * dark - 1.7
-    return np.where((first | second)[..., None], np.array(INK), np.array(CREAM))
+    return np.where((first | second)[..., None], np.array(palette[0]), np.array(palette[-1]))
 
 
-def waves(random: np.random.Generator) -> Array:
+def waves(random: np.random.Generator, palette: Palette) -> Array:
     """Bands as in a woodcut, with ink between them."""
     down, across = np.mgrid[:SIDE, :SIDE]
     height = down / 15 + 1.2 * np.sin(across / 17 + 3 * _noise(random, 40)) + 3 * _noise(random, 45)
-    band = np.floor(height).astype(int) % len(SEA)
-    return np.where((height % 1 < 0.14)[..., None], np.array(INK), _colours(SEA)[band])
+    band = np.floor(height).astype(int) % len(palette)
+    return np.where((height % 1 < 0.14)[..., None], np.array(INK), _colours(palette)[band])
 
 
-def blocks(random: np.random.Generator) -> Array:
+def blocks(random: np.random.Generator, palette: Palette) -> Array:
     """Rectangles of plain colours, ruled in black."""
     picture = np.zeros((SIDE, SIDE, 3))
 
@@ -95,32 +96,32 @@ def blocks(random: np.random.Generator) -> Array:
                 divide(top, middle, bottom, right)
             return
         picture[top:bottom, left:right] = np.array(INK)
-        picture[top + 2 : bottom - 2, left + 2 : right - 2] = FLAT[random.integers(len(FLAT))]
+        picture[top + 2 : bottom - 2, left + 2 : right - 2] = palette[random.integers(len(palette))]
 
     divide(0, 0, SIDE, SIDE)
     return picture
 
 
-def wash(random: np.random.Generator) -> Array:
+def wash(random: np.random.Generator, palette: Palette) -> Array:
     """Watercolour: pale stains with darker rims."""
-    level = len(WASH) * (0.5 * _noise(random, 22) + 0.5 * _noise(random, 8))
+    level = len(palette) * (0.5 * _noise(random, 22) + 0.5 * _noise(random, 8))
     rim = np.exp(-(np.abs(level - np.round(level)) / 0.05))
     paper = 0.97 + 0.03 * _noise(random, 1)
-    return _colours(WASH)[level.astype(int).clip(0, len(WASH) - 1)] * (paper - 0.22 * rim)[..., None]
+    return _colours(palette)[level.astype(int).clip(0, len(palette) - 1)] * (paper - 0.22 * rim)[..., None]
 
 
-def rings(random: np.random.Generator) -> Array:
-    """Gold rings inside rings, of many sizes."""
+def rings(random: np.random.Generator, palette: Palette) -> Array:
+    """Rings inside rings, of many sizes."""
     (near, _), cell = _cells(random, 110)
     width = random.uniform(2.5, 6.0, size=110)[cell]
-    return _colours(GOLD)[(near / width + random.integers(6, size=110)[cell]).astype(int) % len(GOLD)]
+    return _colours(palette)[(near / width + random.integers(6, size=110)[cell]).astype(int) % len(palette)]
 
 
-def halftone(random: np.random.Generator) -> Array:
+def halftone(random: np.random.Generator, palette: Palette) -> Array:
     """Three rasters of dots, each turned, as in print."""
     down, across = np.mgrid[:SIDE, :SIDE]
     page = np.full((SIDE, SIDE, 3), 250.0)
-    for ink, angle in zip(PRINT, (0.26, 1.31, 0.0), strict=True):
+    for ink, angle in zip(palette, (0.26, 1.31, 0.0), strict=False):
         u = np.cos(angle) * across + np.sin(angle) * down
         v = np.cos(angle) * down - np.sin(angle) * across
         raster = np.cos(u * 1.05) + np.cos(v * 1.05)
@@ -130,20 +131,37 @@ def halftone(random: np.random.Generator) -> Array:
     return page
 
 
-def brush(random: np.random.Generator) -> Array:
-    """Broad strokes in moss and violet."""
-    return _stroked(random, MOSS, _eddies(random, 2), grain=3.5)
+def brush(random: np.random.Generator, palette: Palette) -> Array:
+    """Broad strokes along two eddies."""
+    return _stroked(random, palette, _eddies(random, 2), grain=3.5)
 
 
-STYLES: dict[str, Callable[[np.random.Generator], Array]] = {
-    each.__name__: each
-    for each in (glass, swirls, dots, hatching, waves, blocks, wash, rings, halftone, brush)
+MANNERS: dict[str, tuple[Callable[[np.random.Generator, Palette], Array], Palette]] = {
+    "glass": (glass, GLASS),
+    "swirls": (swirls, NIGHT),
+    "dots": (dots, WARM),
+    "hatching": (hatching, PAGE),
+    "waves": (waves, SEA),
+    "blocks": (blocks, FLAT),
+    "wash": (wash, WASH),
+    "rings": (rings, GOLD),
+    "halftone": (halftone, PRINT),
+    "brush": (brush, MOSS),
 }
+STYLES = tuple(MANNERS)
 
 
-def drawn(name: str) -> Array:
-    """A style picture by its name: (SIDE, SIDE, 3) uint8, always the same."""
-    picture = STYLES[name](np.random.default_rng(list(STYLES).index(name)))
+def drawn(name: str, colours_of: str | None = None) -> Array:
+    """A style picture by its manner's name: (SIDE, SIDE, 3) uint8, always the same.
+
+    colours_of: in the palette of another one, where everything lies elsewhere too; as many styles as there are couples.
+    """
+    paint, palette = MANNERS[name]
+    seed = [STYLES.index(name)]
+    if colours_of is not None:
+        palette = MANNERS[colours_of][1]
+        seed.append(STYLES.index(colours_of))
+    picture = paint(np.random.default_rng(seed), palette)
     return gaussian_filter(picture, (0.5, 0.5, 0)).round().clip(0, 255).astype(np.uint8)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from vgg import narrow_vgg
 
 from experiments.drawn_styles import STYLES, drawn
 from experiments.framework import read_config
@@ -12,7 +13,6 @@ from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.settings import ModelSettings
 from photostyle.losses.encoders import Encoder
 from photostyle.training.pictures import find_pictures
-from vgg import narrow_vgg
 
 SETTINGS = {
     "injections": ["film", "patch"],
@@ -24,8 +24,14 @@ SETTINGS = {
     "shown": ["glass", "wash"],
     "model": {"channels": 2, "blocks": 1, "dimension": 4, "style_network": "small"},
     "training": {
-        **{"size": 32, "style_sizes": [32], "style_crops": 2, "epoch_contents": 4, "batch": 2},
-        **{"epochs": 2, "encoder_epochs": 1, "precision": "float32"},
+        "size": 32,
+        "style_sizes": [32],
+        "style_crops": 2,
+        "epoch_contents": 4,
+        "batch": 2,
+        "epochs": 2,
+        "encoder_epochs": 1,
+        "precision": "float32",
     },
 }
 

@@ -1,7 +1,7 @@
 """Trainings of feed-forward networks on the command line: what scripts/train.py runs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -150,31 +150,35 @@ def _multistyle(arguments: list[str]) -> int:
     default = MultistyleCommand(tyro.MISSING, tyro.MISSING, **defaults)
     options = parse(MultistyleCommand, rest, f"{PROGRAM} multistyle", default)
     model, training = _part(ModelSettings, options), _part(TrainingSettings, options)
-    device_named(options.device)  # a card that is not there is said before anything is read
-    make_folder(options.output)
+    asked = Asked(
+        options.contents,
+        options.styles,
+        options.output,
+        weights=options.weights,
+        style_encoder=options.style_encoder,
+        inception=options.inception,
+        download=options.download,
+        workers=workers_of(options.workers),
+        every=options.every,
+        sample_every=options.sample_every,
+        save_seconds=options.save_seconds,
+        licence=options.licence,
+        tensorboard=options.tensorboard,
+    )
+    return train_multistyle(asked, model, training, options.device, options.threads)
+
+
+def train_multistyle(
+    asked: Asked, model: ModelSettings, training: TrainingSettings, device: str, threads: int
+) -> int:
+    """Train while a person watches: what is said goes to the terminal, and Ctrl-C ends it with a checkpoint."""
+    device_named(device)  # a card that is not there is said before anything is read
+    make_folder(asked.folder)
     say, show = voices()
-    with prepared(options.threads), joined(options.device) as ranks, stop_asked(say) as stop:
-        asked = Asked(
-            options.contents,
-            options.styles,
-            options.output,
-            weights=options.weights,
-            style_encoder=options.style_encoder,
-            inception=options.inception,
-            download=options.download,
-            workers=workers_of(options.workers),
-            every=options.every,
-            sample_every=options.sample_every,
-            save_seconds=options.save_seconds,
-            licence=options.licence,
-            tensorboard=options.tensorboard,
-            say=say,
-            show=show,
-            stop=stop,
-        )
-        record = multistyle(asked, model, training, ranks)
+    with prepared(threads), joined(device) as ranks, stop_asked(say) as stop:
+        record = multistyle(replace(asked, say=say, show=show, stop=stop), model, training, ranks)
     if record:
-        _say_what_came_out(record, options.output)
+        _say_what_came_out(record, asked.folder)
     return DONE
 
 
