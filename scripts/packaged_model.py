@@ -27,9 +27,9 @@ PHOTOGRAPHS = (
     *("sklearn:china.jpg", "sklearn:flower.jpg"),
 )
 LICENCE = (
-    "Photographs: astronaut (NASA), rocket (SpaceX), Grace Hopper (US Navy): public domain; chelsea (Stefan van der Walt), "
-    "coffee (Rachel Michetti): CC0; china.jpg by danielbuechele, flower.jpg by vultilion: CC BY 2.0. Styles drawn by this "
-    "project's code: Apache 2.0."
+    "Photographs: astronaut (NASA), rocket (SpaceX), Grace Hopper (US Navy): public domain; chelsea (Stefan van der "
+    "Walt), coffee (Rachel Michetti): CC0; china.jpg by danielbuechele, flower.jpg by vultilion: CC BY 2.0. Styles "
+    "drawn by this project's code: Apache 2.0."
 )
 EPOCHS, ENCODER_EPOCHS = 40, 4  # of 100 steps
 
