@@ -20,7 +20,8 @@ class Network:
     """A network that tells classes apart, ready to be asked.
 
     module: (B, 3, H, W) of sRGB in [0, 1], less `mean` and over `deviation` → (B, len(classes)) logits. In eval mode,
-    its parameters frozen. Any H and W where it ends in an adaptive pool (VGG, ResNet, MobileNet, … but no transformer).
+    its parameters frozen.
+    smallest, fixed: H and W are at least `smallest`; with `fixed` (vision transformers) both are `size`.
     resize, size, interpolation: its accuracy was measured on pictures whose short side was resized to `resize`, and
     from whose centre `size`×`size` pixels were cut.
     path, sha256, source: the file of its weights; None, None, "random" where they are random.
@@ -34,6 +35,8 @@ class Network:
     interpolation: Interpolation
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    smallest: int
+    fixed: bool
     path: Path | None
     sha256: str | None
     source: Source
@@ -99,6 +102,8 @@ def _network(
         interpolation=made.interpolation,
         mean=made.mean,
         deviation=made.deviation,
+        smallest=made.smallest,
+        fixed=made.fixed,
         path=path,
         sha256=sha256,
         source=source,

@@ -1,0 +1,1 @@
+"""What a network sees in a picture, and how much of the photo's classes its result keeps."""
