@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,10 +12,11 @@ from torch import Tensor
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, line, note, refuse_inputs
 from photostyle.cli.outputs import record_path
+from photostyle.cli.shown import CONTENT, RESULT, STYLE, Shown, read_shown, shown_of
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import commit, read_record
+from photostyle.evaluation.records import commit
 from photostyle.files.atomic import write_bytes_atomically
-from photostyle.files.images import Picture, check_output, read_image
+from photostyle.files.images import Picture, check_output
 from photostyle.networks.network import Network, find_network
 from photostyle.process import device_named, prepared
 from photostyle.recognition.recognise import Guess, Size, likeliest, recognise
@@ -25,7 +25,6 @@ from photostyle.recognition.sheet import Recognised, recognition_sheet
 from photostyle.version import __version__
 
 FORMAT = 1
-CONTENT, RESULT = "content", "result"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,20 +55,8 @@ class RecogniseCommand:
     threads: int = 0
     """CPU threads; 0: torch's own choice"""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """the .json to write, and a .png of its name; default: beside the first picture, with -recognised in its name"""
-
-
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A picture to recognise.
-
-    role: "content", "style" (of several "style 1", …) or "result", of a run; "" for any other picture.
-    sha256: of the file, as the run's record has it; None where there is none.
-    """
-
-    role: str
-    path: Path
-    sha256: str | None = None
+    """the .json to write, and a .png of its name; default: by the name of the result or the first
+    picture, with -recognised"""
 
 
 def recognise_pictures(arguments: Sequence[str]) -> int:
@@ -78,7 +65,7 @@ def recognise_pictures(arguments: Sequence[str]) -> int:
     _check(options)
     shown = _shown(options)
     output = _output(options, shown)
-    pictures = [_read(each) for each in shown]
+    pictures = [read_shown(each) for each in shown]
     for text in dict.fromkeys(text for picture in pictures for text in picture.notes):
         note(text)
     device = device_named(options.device)
@@ -128,44 +115,11 @@ def _shown(options: RecogniseCommand) -> list[Shown]:
     if records and (more or options.content):
         raise PhotostyleError(f"{records[0]} is a record, which names its pictures itself; give it alone")
     if options.content:
-        styles = [Shown("style", options.style)] if options.style else []
+        styles = [Shown(STYLE, options.style)] if options.style else []
         return [Shown(CONTENT, options.content), *styles, Shown(RESULT, first)]
     if more:
         return [Shown("", path) for path in options.pictures]
-    if records:
-        return _of_record(read_record(first), first)
-    beside = record_path(first)
-    if not beside.is_file():
-        return [Shown("", first)]
-    try:
-        record = read_record(beside)
-    except PhotostyleError as error:
-        note(f"{error}: {first} is recognised by itself")
-        return [Shown("", first)]
-    return _of_record(record, beside)
-
-
-def _of_record(record: dict[str, Any], source: Path) -> list[Shown]:
-    """Photo, references and result of a run; the result is looked for beside its record first, in case both moved."""
-    recorded = Path(record["output"]["path"])
-    beside = source.with_suffix(recorded.suffix)
-    inputs = record["inputs"]
-    styles = [name for name in inputs if re.fullmatch(r"style( \d+)?", name)]
-    return [
-        *(Shown(name, Path(inputs[name]["path"]), inputs[name]["sha256"]) for name in (CONTENT, *styles)),
-        Shown(RESULT, beside if beside.exists() else recorded, record["output"]["sha256"]),
-    ]
-
-
-def _read(shown: Shown) -> Picture:
-    """A picture; raises PhotostyleError where it is no longer the one that was recorded."""
-    picture = read_image(shown.path, minimum=1)
-    if shown.sha256 not in (None, picture.sha256):
-        raise PhotostyleError(
-            f"{shown.path} has changed since the record was made (SHA-256 differs); restore it, or give "
-            "the result with --content and --style"
-        )
-    return picture
+    return shown_of(first)
 
 
 def _output(options: RecogniseCommand, shown: Sequence[Shown]) -> Path:

@@ -33,7 +33,7 @@ class Retention:
 
 
 def retention(content: Tensor, other: Tensor) -> Retention:
-    """Of two distributions (classes,) of one network: the photo's, and that of its result or of any other picture."""
+    """Of two distributions (classes,), float64, of one network: the photo's and its result's, or any other's."""
     if content.ndim != 1 or content.shape != other.shape:
         raise PhotostyleError(
             f"distributions of {tuple(content.shape)} and {tuple(other.shape)} classes; give two of one network"

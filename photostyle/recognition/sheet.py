@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 4  # a fifth picture begins a new row: 1920 px of width are a screen's
 WIDTH, PICTURE, LINE = 4.0, 3.0, 0.32  # inches of a column, of a picture's height, of a class's bar
-SAME, OTHER = "tab:blue", "0.75"  # bars of classes that the first picture has among its own, and of others
+# Bars and words of classes that the first picture has among its own, and of others.
+SAME, OTHER = "tab:blue", "0.75"
+INK, PALE = "black", "0.4"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def _draw_bars(axes: "Axes", guesses: Sequence[Guess], known: set[str]) -> None:
         alpha=0.6,
     )
     for line, guess in enumerate(guesses):
-        axes.text(0.01, line, f"{guess.probability:.1%}  {guess.name}", va="center", fontsize="small")
+        ink = INK if guess.name in known else PALE  # the shortest bars have no colour to see
+        text = f"{guess.probability:.1%}  {guess.name}"
+        axes.text(0.01, line, text, va="center", fontsize="small", color=ink)
     axes.set(xlim=(0, 1), ylim=(len(guesses) - 0.5, -0.5), yticks=[], xticks=[0, 0.5, 1])
     axes.spines[["top", "right"]].set_visible(False)
