@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from classifiers import LOGIT, NAME, save_taught
+from safetensors.torch import save_file
 from skimage import data
 from torch import Tensor, nn
 from torchvision import models
 
 from photostyle.errors import PhotostyleError
 from photostyle.networks import lite
+from photostyle.networks.heads import Head, headed
 from photostyle.networks.network import Network, find_network, random_network
 from photostyle.networks.published import module_of, published
 from photostyle.recognition.recognise import Guess, as_seen, likeliest, recognise
@@ -77,6 +79,22 @@ def test_what_a_network_cannot_take_is_one_line(taught, coffee):
     with pytest.raises(PhotostyleError, match=r"vit_b_16 takes pictures of 224x224 alone, not of 600x400"):
         as_seen(coffee, transformer, "own")
     assert as_seen(coffee, transformer).shape == (3, 224, 224)
+
+
+def test_a_fine_tuned_network_is_shown_what_it_was_trained_on(coffee, tmp_path):
+    """A VGG cut after two blocks, of two classes, for 24 pixels of 28."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(612)
+        module = headed("vgg11", 2, 2, initialised=True)
+    said = Head("vgg11", 2, size=24, resize=28).metadata() | {"classes": '["cup", "no cup"]'}
+    save_file(module.state_dict(), tmp_path / "w.safetensors", metadata=said)
+    network = find_network("vgg11", tmp_path / "w.safetensors")
+    assert (network.classes, network.smallest) == (("cup", "no cup"), 4)
+    assert as_seen(coffee, network).shape == (3, 24, 24)
+    for size in ("crop", "own", 4):
+        assert recognise(coffee, network, size).sum().item() == pytest.approx(1)
+    with pytest.raises(PhotostyleError, match="vgg11 needs at least 4 pixels"):
+        recognise(coffee, network, 3)
 
 
 def test_random_weights_recognise_nothing(coffee):

@@ -1,1 +1,1 @@
-"""What a network sees in a picture, and how much of the photo's classes its result keeps."""
+"""What a picture shows, by a classification network; and such networks trained for classes of one's own."""
