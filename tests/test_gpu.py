@@ -160,7 +160,7 @@ def test_ten_steps_are_the_cpus(
         optimiser=optimiser,
         gram_weight=0.05,
         content_weight=0.005,
-        content_layer="relu2_2",
+        content_layers=("relu2_2",),
         style_layers=("relu1_1", "relu2_1"),
         patch_levels=2,
     )

@@ -4,18 +4,32 @@ In float32 the covariances of calm windows lose their sign, the matrix is indefi
 noise. `matting` has the exact one.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.sparse import coo_array, csr_array, dia_array
+from torch import Tensor
 
-from photostyle.imaging.matting import EPSILON, WINDOW
+from photostyle.imaging.filters import size_of
+from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator
+
+if TYPE_CHECKING:  # imported where it is used: only the defect needs it
+    from scipy.sparse import csr_array
 
 
-def naive_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
+def naive_operator(photo: Tensor, epsilon: float = EPSILON) -> MattingOperator:
+    """`MattingOperator.of` from the naive matrix. photo: (3, H, W), sRGB in [0, 1]."""
+    matrix = naive_laplacian(photo.permute(1, 2, 0).cpu().numpy(), epsilon)
+    return MattingOperator(matrix, *size_of(photo), photo.device, photo.dtype)
+
+
+def naive_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> "csr_array":
     """Levin et al. 2008, eq. 12, all in float32 and with covariances as E[II] − μμ. (H, W, 3) -> (HW, HW).
 
     The difference has an error of 1e-7, ten times the ridge epsilon/9, so covariances lose their sign.
     """
+    from scipy.sparse import coo_array, csr_array, dia_array
+
     colours = image.astype(np.float32).reshape(-1, 3)
     pixels = np.arange(len(colours), dtype=np.int32).reshape(image.shape[:2])
     windows = sliding_window_view(pixels, (3, 3)).reshape(-1, WINDOW)
@@ -33,6 +47,6 @@ def naive_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
 def naive_covariances(members: np.ndarray) -> np.ndarray:
     """E[II] − μμ of every window's colours in their own precision. (M, 9, 3) -> (M, 3, 3)."""
     mean = members.mean(1)
-    return (
-        members.transpose(0, 2, 1) @ members / members.dtype.type(WINDOW) - mean[:, :, None] * mean[:, None]
-    )
+    squares: np.ndarray = members.transpose(0, 2, 1) @ members / members.dtype.type(WINDOW)
+    covariances: np.ndarray = squares - mean[:, :, None] * mean[:, None]
+    return covariances
