@@ -15,10 +15,10 @@ FILE_BACKENDS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 INCHES = 5.0  # of a picture's width in the window
 
 
-def show(result: Result) -> "Figure":
-    """Show photo, references and result of a transfer, and return the figure.
+def show(result: Result) -> None:
+    """Show photo, references and result of a transfer.
 
-    In a notebook it appears inline; elsewhere in a window, and the call returns when that is closed. Raises
+    In a notebook they appear inline; elsewhere in a window, and the call returns when that is closed. Raises
     PhotostyleError where there is neither: matplotlib's backend can only write files.
     """
     from matplotlib import pyplot
@@ -28,9 +28,8 @@ def show(result: Result) -> "Figure":
             f"there is no window to show a picture in (matplotlib's backend is {pyplot.get_backend()}); "
             "open the file that was written"
         )
-    figure = side_by_side(result)
+    side_by_side(result)
     pyplot.show()
-    return figure
 
 
 def side_by_side(result: Result) -> "Figure":
