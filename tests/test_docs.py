@@ -273,7 +273,7 @@ def test_every_option_that_is_mentioned_exists():
 
 def test_every_preset_is_explained():
     section = text_of(README).partition("## Which preset when")[2].partition("\n## ")[0]
-    explained = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", section, re.M)
+    explained = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", section, re.M)
     assert set(explained) == {"auto", *PRESETS}
 
 
