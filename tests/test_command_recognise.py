@@ -40,7 +40,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sheet is drawn, which takes half a second; a file stands for it."""
     monkeypatch.setattr(
-        "photostyle.cli.recognise.recognition_sheet", lambda drawn, path, title: path.write_bytes(b"a sheet")
+        "photostyle.cli.recognise.recognition_sheet",
+        lambda drawn, path, title, compared: path.write_bytes(b"a sheet"),
     )
 
 

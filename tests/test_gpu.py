@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from classifiers import NAME, save_taught
 from torch import Tensor
 from vgg import narrow_vgg
 
@@ -22,9 +23,11 @@ from photostyle.losses.patches import PatchStyle
 from photostyle.losses.photorealism import photorealism_loss
 from photostyle.losses.structure import structure_loss
 from photostyle.losses.variation import variation_loss
+from photostyle.networks.network import find_network
 from photostyle.objective import Objective
 from photostyle.optimisers import optimise
 from photostyle.presets import recipe
+from photostyle.recognition.recognise import recognise
 from photostyle.regions.mixture import alone
 from photostyle.scene import Scene, Stage
 
@@ -215,3 +218,11 @@ def test_deterministic_runs_give_the_same_bytes(
         assert code == DONE
         written.append((tmp_path / f"{name}.png").read_bytes())
     assert written[0] == written[1]
+
+
+def test_pictures_are_recognised_alike(coffee: Tensor, chelsea: Tensor, tmp_path: Path) -> None:
+    network = find_network(NAME, save_taught(tmp_path / "w.safetensors", {"cup": coffee, "cat": chelsea}))
+    ours = [recognise(picture, network) for picture in (coffee, chelsea)]
+    network.module.to("cuda")
+    theirs = [recognise(picture, network) for picture in (coffee, chelsea)]
+    torch.testing.assert_close(torch.stack(theirs), torch.stack(ours), rtol=0, atol=AGREEMENT)

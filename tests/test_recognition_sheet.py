@@ -29,12 +29,20 @@ def bars(sheet: np.ndarray, coloured: bool) -> list[int]:
 def test_bars_are_as_long_as_probabilities_and_tell_what_is_kept(tmp_path):
     first = Recognised("content", GREY, [Guess("cat", 0.8), Guess("dog", 0.4)])
     other = Recognised("result", GREY, [Guess("sofa", 0.6), Guess("cat", 0.2)])
-    recognition_sheet([first, other], tmp_path / "two.png")
+    recognition_sheet([first, other], tmp_path / "two.png", compared=True)
     left, right = np.array_split(pixels(tmp_path / "two.png"), 2, axis=1)
     long, short = bars(left, coloured=True)
     assert long / short == pytest.approx(2, abs=0.05)
     (foreign,), (shared,) = bars(right, coloured=False), bars(right, coloured=True)
     assert foreign / shared == pytest.approx(3, abs=0.1)
+
+
+def test_pictures_that_are_not_compared_are_all_coloured(tmp_path):
+    each = [Recognised("a", GREY, [Guess("cat", 0.8)]), Recognised("b", GREY, [Guess("sofa", 0.4)])]
+    recognition_sheet(each, tmp_path / "sheet.png")
+    sheet = pixels(tmp_path / "sheet.png")
+    left, right = (bars(half, coloured=True) for half in np.array_split(sheet, 2, axis=1))
+    assert left[0] / right[0] == pytest.approx(2, abs=0.05) and not bars(sheet, coloured=False)
 
 
 def test_a_fifth_picture_begins_a_row(tmp_path):

@@ -83,7 +83,7 @@ def recognise_pictures(arguments: Sequence[str]) -> int:
     ]
     summary = _summary(kept, network.name)
     sheet = output.with_suffix(".png")
-    recognition_sheet(drawn, sheet, summary)
+    recognition_sheet(drawn, sheet, summary, compared=bool(kept))
     for caption, classes in zip(captions, guesses, strict=True):
         print(caption, *(f"{guess.probability:8.1%}  {guess.name}" for guess in classes), sep="\n")
     print(*([summary] if summary else []), output, sheet, sep="\n")

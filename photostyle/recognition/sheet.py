@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4  # a fifth picture begins a new row: 1920 px of width are a screen's
 WIDTH, PICTURE, LINE = 4.0, 3.0, 0.32  # inches of a column, of a picture's height, of a class's bar
-# Bars and words of classes that the first picture has among its own, and of others.
+# Bars and words of classes, and of those that the first picture has not among its own.
 SAME, OTHER = "tab:blue", "0.75"
 INK, PALE = "black", "0.4"
 
@@ -30,10 +30,12 @@ class Recognised:
     guesses: Sequence[Guess]
 
 
-def recognition_sheet(recognised: Sequence[Recognised], path: Path, title: str = "") -> None:
+def recognition_sheet(
+    recognised: Sequence[Recognised], path: Path, title: str = "", *, compared: bool = False
+) -> None:
     """Write a PNG of pictures side by side, the probabilities of their likeliest classes below as bars.
 
-    Bars of classes that the first picture has among its likeliest are coloured, so that what is kept shows.
+    compared: classes that the first picture has not among its likeliest are grey, so that what is kept shows.
     """
     if not recognised:
         raise PhotostyleError(f"{path}: no pictures were given for the sheet")
@@ -46,7 +48,8 @@ def recognition_sheet(recognised: Sequence[Recognised], path: Path, title: str =
     places = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[PICTURE, bars] * rows)
     for axes in places.flat:
         axes.set_axis_off()
-    known = {guess.name for guess in recognised[0].guesses}
+    compared_with = recognised[:1] if compared else recognised
+    known = {guess.name for each in compared_with for guess in each.guesses}
     for number, each in enumerate(recognised):
         row, column = divmod(number, columns)
         _show(places[2 * row, column], each)
@@ -58,6 +61,7 @@ def recognition_sheet(recognised: Sequence[Recognised], path: Path, title: str =
 def _show(axes: "Axes", each: Recognised) -> None:
     # $ would begin a formula.
     axes.set_title(each.caption.replace("$", r"\$"), fontsize="medium")
+    axes.set_anchor("N")  # captions in line, whatever the pictures' shapes
     axes.imshow(to_pillow(within_cells(each.picture)))
 
 
