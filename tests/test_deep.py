@@ -7,9 +7,10 @@ import torch
 from sklearn.decomposition import PCA
 
 from photostyle.errors import PhotostyleError
+from photostyle.networks.lite import INSTALL, weights_file
 from segmentation import deep
 from segmentation.confidence import likeness
-from segmentation.deep import averaged, load_network, principal, see, standardised, weights_file
+from segmentation.deep import averaged, load_network, principal, see, standardised
 from segmentation.superpixels import describe
 
 NAME = "tf_efficientnet_lite0"
@@ -59,7 +60,7 @@ def test_the_scale_is_that_of_the_batch_normalisations(weights):
 def test_another_file_is_refused_in_one_line(tmp_path):
     file = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(3)}, file)
-    with pytest.raises(PhotostyleError, match="is no EfficientNet-Lite0") as caught:
+    with pytest.raises(PhotostyleError, match="is no efficientnet_lite0") as caught:
         load_network(file)
     assert "\n" not in str(caught.value)
 
@@ -121,7 +122,7 @@ def test_flat_features_have_no_components():
 def test_the_real_network_knows_a_cat_from_a_cup(chelsea, coffee):
     file = weights_file()
     if file is None:
-        pytest.skip(f"no weights: {deep.INSTALL}")
+        pytest.skip(f"no weights: {INSTALL}")
     network = load_network(file)
 
     def whole(photo):

@@ -160,7 +160,7 @@ def test_ten_steps_are_the_cpus(
         optimiser=optimiser,
         gram_weight=0.05,
         content_weight=0.005,
-        content_layer="relu2_2",
+        content_layers=("relu2_2",),
         style_layers=("relu1_1", "relu2_1"),
         patch_levels=2,
     )
@@ -198,7 +198,7 @@ def test_ten_steps_of_lbfgs_are_the_cpus():
         torch.testing.assert_close(theirs.image.cpu(), ours.image, rtol=0, atol=AGREEMENT)
 
 
-@pytest.mark.parametrize("preset", ["patches", "photoreal", "released"])
+@pytest.mark.parametrize("preset", ["patches", "photoreal", "released", "gatys-vgg19"])
 def test_deterministic_runs_give_the_same_bytes(
     preset: str, state: dict[str, Tensor], coffee: Tensor, chelsea: Tensor, tmp_path: Path
 ):

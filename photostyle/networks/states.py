@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from photostyle.errors import PhotostyleError
 from photostyle.losses.weights import read_state, state_dict_in
+from photostyle.networks import lite
 from photostyle.networks.heads import headed
 from photostyle.networks.published import Published, module_of, without_auxiliary_heads
 
@@ -25,7 +26,7 @@ SHOWN = 3  # names of tensors in a message: enough to see what a file is of
 
 
 def network_from(path: Path, name: str, made: Published, blocks: int) -> tuple[nn.Module, tuple[str, ...]]:
-    """torchvision's network with a file's weights, and the names of its classes: as many as the file's last layer has.
+    """The network with a file's weights, and the names of its classes: as many as the file's last layer has.
 
     blocks: of a VGG with one dense layer after them (`heads.headed`); 0 for torchvision's own layers.
     Raises PhotostyleError, one line, where the file is of no such network.
@@ -34,15 +35,17 @@ def network_from(path: Path, name: str, made: Published, blocks: int) -> tuple[n
     state = {OLD_DENSENET.sub(r"\1\2", str(key)): value for key, value in contents.items()}
     state = without_auxiliary_heads(name, state)
     build = partial(headed, name, blocks=blocks) if blocks else partial(module_of, name)
-    count = _last_layer(state, build(classes=len(made.classes), initialised=False), len(made.classes))
+    names = list(build(classes=len(made.classes), initialised=False).state_dict())
+    if name == lite.NAME:
+        state = lite.in_timms_names(state, names)
+    count = _last_layer(state, names[-1], len(made.classes))
     module: nn.Module = build(classes=count, initialised=False)
     module.load_state_dict(_fitted(state, module, path, name), assign=True)
     return module.eval().requires_grad_(False), _classes(path, count, made)
 
 
-def _last_layer(state: Mapping[str, object], module: nn.Module, otherwise: int) -> int:
+def _last_layer(state: Mapping[str, object], last: str, otherwise: int) -> int:
     """How many classes the file's last layer tells apart: a head that was trained anew has its own."""
-    last = list(module.state_dict())[-1]
     value = state.get(last)
     return value.shape[0] if isinstance(value, Tensor) and value.ndim and value.shape[0] else otherwise
 
@@ -58,7 +61,7 @@ def _fitted(state: dict[str, object], module: nn.Module, path: Path, name: str) 
         )
         raise PhotostyleError(
             f"{path} is no {name}: it {' and '.join(said)}; "
-            f"give the whole state_dict() of torchvision's {name}, or name the network that the file is of"
+            f"give the whole state_dict() of {name}, or name the network that the file is of"
         )
     fitted: OrderedDict[str, Tensor] = OrderedDict(
         (key, _tensor(state.get(key, torch.tensor(0)), like, key, path, name))
@@ -78,7 +81,7 @@ def _tensor(value: object, like: Tensor, key: str, path: Path, name: str) -> Ten
     if value.shape != like.shape:
         raise PhotostyleError(
             f"{path} is no {name}: {key} is {_size(value)}, expected {_size(like)}; "
-            f"give the state_dict() of torchvision's {name}, or name the network that the file is of"
+            f"give the state_dict() of {name}, or name the network that the file is of"
         )
     value = value.detach().to(like.dtype)
     if not bool(value.isfinite().all()):
