@@ -50,7 +50,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("experiments/*.md"))]
-COMMAND = re.compile(r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment)\w+\.py) [^#\n]+", re.M)
+COMMAND = re.compile(
+    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune)\w+\.py) [^#\n]+", re.M
+)
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 SUFFIXES = {
     "py",
