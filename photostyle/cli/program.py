@@ -22,6 +22,7 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
   photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay
   photostyle score OUT.png                                                       metrics of a result
+  photostyle recognise OUT.png | PICTURE [MORE ...] [-o OUT-recognised.json]     what a network sees in pictures
   photostyle rerun OUT.json                                                      the same bytes again
 
 photostyle COMMAND --help explains every option."""
@@ -35,6 +36,7 @@ COMMANDS = {
     "search": ("photostyle.cli.search", "search"),
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
+    "recognise": ("photostyle.cli.recognise", "recognise_pictures"),
     "rerun": ("photostyle.cli.run", "rerun"),
 }
 
