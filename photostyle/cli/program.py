@@ -20,6 +20,7 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
   photostyle run --content PHOTO --style REFERENCE [MORE ...] [--masks CONTENT_MASK STYLE_MASK ...] [--output OUT]
   photostyle segment PHOTO [MORE ...] [-o MASKS]                                 masks from photographs
   photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
+  photostyle stylise PHOTO --style PICTURE [MORE ...] [--photorealistic]         by a trained network, in one pass
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay
   photostyle score OUT.png                                                       metrics of a result
   photostyle rerun OUT.json                                                      the same bytes again
@@ -33,6 +34,7 @@ COMMANDS = {
     "adjust": ("photostyle.cli.adjust", "adjust"),
     "segment": ("photostyle.cli.masks", "segment"),
     "search": ("photostyle.cli.search", "search"),
+    "stylise": ("photostyle.cli.stylise", "stylise_photo"),
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
     "rerun": ("photostyle.cli.run", "rerun"),
