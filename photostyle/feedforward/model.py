@@ -72,17 +72,17 @@ class StyleModel(nn.Module):
         picture: Tensor = self.generator(contents, style)
         return picture
 
+    def about(self) -> dict[str, Any]:
+        """Settings and origin as JSON types."""
+        return {"settings": dataclasses.asdict(self.settings), "origin": self.origin.to_json()}
+
     def save(self, path: Path) -> str:
         """Write tensors, settings and origin as one .safetensors file, whole or not at all. Returns its SHA-256."""
         if path.suffix != SUFFIX:
             raise PhotostyleError(
                 f'{path} ends in "{path.suffix}"; a model is written as {SUFFIX}: rename it'
             )
-        about = {
-            "format": FORMAT,
-            "settings": dataclasses.asdict(self.settings),
-            "origin": self.origin.to_json(),
-        }
+        about = {"format": FORMAT} | self.about()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         return write_bytes_atomically(path, save(state, {KEY: json.dumps(about, sort_keys=True)}))
 
