@@ -49,6 +49,8 @@ def layer_names(architecture: str = "vgg19") -> tuple[str, ...]:
 class Encoder(nn.Module):
     """A frozen VGG: image (3, H, W), sRGB in [0, 1] → {layer: features (C, h, w)} for the layers asked for.
 
+    Of a batch (B, 3, H, W) the features are (B, C, h, w).
+
     state: "features.N.weight" and "features.N.bias" (weights.Weights.state); it decides the channel widths.
     pooling: "max" (the trained network's) or "average"; 2×2, stride 2, half a window at an odd side.
     plan: what happens to the picture up to the cut, ("conv", "relu1_1"), …, ("pool", "pool1"), …: masks are
@@ -89,15 +91,17 @@ class Encoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of one image; gradients reach the image, never the network."""
+        """Features of one image, or of a batch; gradients reach the images, never the network."""
         features = {}
         dtype = self.weights[self.steps[0]].dtype
-        x = ((image - self.mean) / self.deviation)[None].to(dtype, memory_format=LAYOUT)
+        x = (image - self.mean) / self.deviation
+        alone = x.dim() == 3
+        x = (x[None] if alone else x).to(dtype, memory_format=LAYOUT)
         for name in self.steps:
             x = self._step(name, x)
             if name in self.layers:
                 # Not x[0], whose way back is a picture of zeros and a copy.
-                features[name] = x.squeeze(0).to(image.dtype)
+                features[name] = (x.squeeze(0) if alone else x).to(image.dtype)
         return {name: features[name] for name in self.layers}
 
     def _step(self, name: str, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A classification network by name: its module, its classes, and what its input has to be like."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from photostyle.losses.weights import Say, WeightsNotFound, hash_of, obtain
 from photostyle.networks import lite
+from photostyle.networks.heads import read_head
 from photostyle.networks.published import Interpolation, Published, module_of, published
 from photostyle.networks.states import network_from
 
@@ -46,7 +47,8 @@ def find_network(
     cache's, else a download checked by its SHA-256; or efficientnet_lite0, with its package's.
 
     A file is a state dict of the network (.pth, .pt, .safetensors), bare or under "state_dict"; its last layer may have
-    classes of its own, whose names a .safetensors file gives in its metadata ("classes", a JSON list).
+    classes of its own, whose names a .safetensors file gives in its metadata ("classes", a JSON list), beside what else
+    fine-tuning changed of the network (`heads.Head`).
     say is told, one line each, when a download starts and where it went. Raises WeightsNotFound where there are no
     weights (within seconds when offline), PhotostyleError for an unknown name or a file that cannot be used.
     """
@@ -54,7 +56,10 @@ def find_network(
     digest = hash_of(path)
     lite.refuse_damaged(path, digest)
     made = published(name, digest)
-    module, classes = network_from(path, name, made)
+    head = read_head(path, name)
+    if head is not None:
+        made = replace(made, size=head.size, resize=head.resize, interpolation="bilinear")
+    module, classes = network_from(path, name, made, head.blocks if head else 0)
     return _network(name, module, classes, made, path, digest, source)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from photostyle.errors import PhotostyleError
 from photostyle.losses.weights import read_state, state_dict_in
 from photostyle.networks import lite
+from photostyle.networks.heads import headed
 from photostyle.networks.published import Published, module_of, without_auxiliary_heads
 
 # DenseNet's published files name layers as torchvision did before 0.2: "denselayer1.norm.1.weight", now "norm1".
@@ -23,19 +25,21 @@ COUNTED = (
 SHOWN = 3  # names of tensors in a message: enough to see what a file is of
 
 
-def network_from(path: Path, name: str, made: Published) -> tuple[nn.Module, tuple[str, ...]]:
+def network_from(path: Path, name: str, made: Published, blocks: int) -> tuple[nn.Module, tuple[str, ...]]:
     """The network with a file's weights, and the names of its classes: as many as the file's last layer has.
 
+    blocks: of a VGG with one dense layer after them (`heads.headed`); 0 for torchvision's own layers.
     Raises PhotostyleError, one line, where the file is of no such network.
     """
     contents = state_dict_in(read_state(path), path)
     state = {OLD_DENSENET.sub(r"\1\2", str(key)): value for key, value in contents.items()}
     state = without_auxiliary_heads(name, state)
-    names = list(module_of(name, len(made.classes), initialised=False).state_dict())
+    build = partial(headed, name, blocks=blocks) if blocks else partial(module_of, name)
+    names = list(build(classes=len(made.classes), initialised=False).state_dict())
     if name == lite.NAME:
         state = lite.in_timms_names(state, names)
     count = _last_layer(state, names[-1], len(made.classes))
-    module = module_of(name, count, initialised=False)
+    module: nn.Module = build(classes=count, initialised=False)
     module.load_state_dict(_fitted(state, module, path, name), assign=True)
     return module.eval().requires_grad_(False), _classes(path, count, made)
 

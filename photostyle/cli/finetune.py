@@ -1,0 +1,124 @@
+"""Fine-tuning on the command line: what scripts/finetune.py runs."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from photostyle.cli.arguments import parse
+from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder
+from photostyle.cli.stopping import stop_asked
+from photostyle.process import device_named, prepared
+from photostyle.recognition.finetune.loop import CHECKPOINT, WEIGHTS, Hooks
+from photostyle.recognition.finetune.settings import FinetuneSettings
+from photostyle.recognition.finetune.tune import CONFUSION, CURVES, RECORD, finetune
+from photostyle.training.checkpoints import previous_path
+
+PROGRAM = "python scripts/finetune.py"
+ENDING = Ending(
+    "finetune",
+    out_of_memory="out of memory ({error}): give a smaller --batch or --size; the same command goes on otherwise",
+    interrupted="interrupted; the same command goes on",
+    remedy="; the same command goes on",
+)
+MOST_WORKERS = 8  # processes that read pictures: more wait for the graphics card, or for the disk
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Only a field without a default, which has to come first."""
+
+    data: Annotated[str, tyro.conf.Positional]
+    """a folder with a folder of pictures for each class; CIFAR-10 as torchvision keeps it (cifar-10-python.tar.gz, or
+    the folder cifar-10-batches-py); or the word digits"""
+
+
+@dataclass(frozen=True)
+class FinetuneCommand(FinetuneSettings, _Data):
+    """A classification network learns the classes of your pictures: weights, curves, confusion matrix and record.
+
+    What was done is kept: the same command goes on where it was ended or killed.
+    """
+
+    weights: Path | None = None
+    """begin with a file's weights in place of the published ones"""
+    download: bool = True
+    """fetch published weights that are not in the cache"""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out-finetune")
+    """folder for all that is written"""
+    restart: bool = False
+    """begin anew, whatever the folder holds"""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """where to compute; CUDA computes in half precision where that is enough"""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice"""
+    workers: int = -1
+    """processes that read pictures from files; 0: none but this, -1: one a core, 8 at most"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    return exit_code(lambda: _finetune(arguments), ENDING)
+
+
+def _finetune(arguments: Sequence[str]) -> int:
+    options = parse(FinetuneCommand, arguments, PROGRAM)
+    settings = FinetuneSettings(
+        **{each.name: getattr(options, each.name) for each in fields(FinetuneSettings)}
+    )
+    device = device_named(options.device)
+    make_folder(options.output)
+    if options.restart:
+        for name in (options.output / CHECKPOINT, previous_path(options.output / CHECKPOINT)):
+            name.unlink(missing_ok=True)
+    terminal = sys.stderr.isatty()
+    with prepared(options.threads), stop_asked(line) as stop:
+        record = finetune(
+            options.data,
+            settings,
+            options.output,
+            weights=options.weights,
+            download=options.download,
+            device=device,
+            workers=_workers(options.workers),
+            hooks=Hooks(_say if terminal else line, _show if terminal else None, stop),
+        )
+    _print_summary(record, options.output)
+    return DONE
+
+
+def _workers(asked: int) -> int:
+    return asked if asked >= 0 else min(MOST_WORKERS, os.cpu_count() or 1)
+
+
+def _show(text: str) -> None:
+    """In place of the line before, no longer than the terminal is wide."""
+    print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+
+
+def _say(text: str) -> None:
+    """A line that stays, where one is shown that does not."""
+    print("\r\x1b[K", end="", file=sys.stderr)
+    line(text)
+
+
+def _print_summary(record: dict[str, Any], folder: Path) -> None:
+    outcome = record["outcome"]
+    print(f"test accuracy        {outcome['test accuracy']:.1%}")
+    print(f"validation accuracy  {outcome['validation accuracy']:.1%} (epoch {outcome['best epoch']})")
+    for name, share in outcome["accuracy by class"].items():
+        print(f"  {name:18s} {'–' if share is None else f'{share:.1%}'}")
+    for each in outcome["confused"]:
+        print(f"  {each['class']} taken for {each['taken for']}: {each['times']}")
+    for what, name in (
+        ("weights", WEIGHTS),
+        ("record", RECORD),
+        ("curves", CURVES),
+        ("confusion", CONFUSION),
+    ):
+        print(f"{what:10s} {folder / name}")
