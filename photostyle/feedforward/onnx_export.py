@@ -57,9 +57,9 @@ def _graph(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outp
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         # The exporter by tracing is no longer developed; the other one needs a package more, and says the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # Free sizes are no constants, and an instance normalisation has no other mode: it finds both worth a warning.
+        warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
-        # Sizes that are free are no constants, which it finds worth a warning.
-        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         file = Path(folder) / f"graph{SUFFIX}"
         torch.onnx.export(
             module.eval(),
