@@ -51,7 +51,8 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("experiments/*.md"))]
 COMMAND = re.compile(
-    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune|train|export_onnx)\w+\.py) [^#\n]+", re.M
+    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune|train|export_onnx)\w+\.py) [^#\n]+",
+    re.M,
 )
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 SUFFIXES = {

@@ -56,7 +56,7 @@ class TrainingSettings(ObjectiveSettings):
     schedule: Literal["constant", "cosine"] = "constant"
     """the rate as it is, or along half a cosine down to a hundredth of it (for short trainings)"""
     warmup: int = 0
-    """steps in which the rate rises to its full height; without any, a high rate kills the decoder's ReLUs at once"""
+    """steps in which the rate rises to its full height: above the document's, the decoder's ReLUs die without them"""
     clip: float = 1.0
     """the longest gradient: a longer one is shortened to it; 0: none is"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
