@@ -20,8 +20,8 @@ class TrainingPreset:
 PRESETS: dict[PresetName, TrainingPreset] = {
     # Its numbers are the defaults. It names neither width nor blocks (Johnson et al.'s here) nor the dimension of z.
     "document": TrainingPreset(ModelSettings(), TrainingSettings()),
-    # 25 000 steps of 8: what an H100 was estimated to do in ten minutes (not measured here). Without normalisation in the
-    # decoder a style has its own colours; a short training ends better at a rate that falls.
+    # 25 000 steps of 8: what an H100 was estimated to do in ten minutes (not measured here). Without normalisation in
+    # the decoder a style has its own colours; a short training ends better at a rate that falls.
     "quick": TrainingPreset(
         ModelSettings(decoder_norm="none"),
         TrainingSettings(batch=8, epochs=20, encoder_epochs=2, schedule="cosine"),
