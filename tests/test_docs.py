@@ -33,6 +33,7 @@ from photostyle.cli.recognise import RecogniseCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
+from photostyle.cli.train import FLAGS, ClassesCommand, MultistyleCommand
 from photostyle.config import TERMS, Config
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
@@ -263,11 +264,15 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand, RecogniseCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand, MultistyleCommand, ClassesCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
+    known |= {flag.removeprefix("--") for flag in FLAGS} | {
+        "standalone",
+        "nproc-per-node",
+    }  # the last two: torchrun's
     known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))
