@@ -46,7 +46,7 @@ FRECHET_LAYER = (
 SHOWN = 256  # pixels of a picture in the sheet, and of the one that is timed
 ROUNDS = 7  # calls of which the fastest is taken
 REPORTS = 50  # steps
-CELL = 150  # pixels of a picture in the committed sheet
+CELL = 90  # pixels of a picture in the sheets: of twenty rows, one screen
 
 
 @dataclass(frozen=True, eq=False)
