@@ -128,7 +128,7 @@ def test_what_the_page_says_is_seen(root, coffee):
         for each, (_, percent) in zip(seen, shown, strict=True):
             # Rounded, and by another processor perhaps.
             assert 100 * each.probability == pytest.approx(float(percent), abs=0.6)
-    (percent,) = re.findall(r"espresso with (\d+) %", page)
+    (percent,) = re.findall(r"espresso\s+with\s+(\d+) %", page)
     own = likeliest(recognise(coffee, network, "own"), network.classes)[0]
     assert own == ("espresso", pytest.approx(float(percent) / 100, abs=0.006))
 
