@@ -64,6 +64,7 @@ SUFFIXES = {
     "html",
     "md",
     "svg",
+    "safetensors",
 }  # what a word with a dot may be beside a name
 
 
