@@ -27,6 +27,7 @@ from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.finetune import FinetuneCommand
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.photographs import named_after, split
 from photostyle.cli.recognise import RecogniseCommand
@@ -63,6 +64,7 @@ SUFFIXES = {
     "html",
     "md",
     "svg",
+    "safetensors",
 }  # what a word with a dot may be beside a name
 
 
@@ -262,7 +264,7 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand, RecogniseCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand, FinetuneCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
