@@ -31,7 +31,25 @@ def card_lines(scene: Scene, sizes: Sizes, device: str) -> list[Line]:
         prepare = solving(at_size(scene, size), asked, device, network=preset == "photoreal")
         group = "solve" if size == small else "large"
         made.append(Line(name, group, prepare, gram if group == "solve" else "", rounds=rounds))
-    return made
+    return [*made, *ancestors(scene, sizes, device)]
+
+
+def ancestors(scene: Scene, sizes: Sizes, device: str) -> list[Line]:
+    """The steps of the programs that came before: Gatys's hundred, and the two thousand of the slides' second stage."""
+    small = sizes.solves[0]
+    asked = {
+        "gatys-vgg19": recipe("gatys-vgg19", size=small, coarsest=small),
+        "slides": recipe("slides", squeeze=(small, small), first_pass=0),
+    }
+    return [
+        Line(
+            f"{preset} {small} px, full-width VGG-19, {settings.iterations[0]} steps{sizes.cut}",
+            preset,
+            solving(at_size(scene, small), shortened(settings, sizes.share), device, network=True),
+            rounds=1,
+        )
+        for preset, settings in asked.items()
+    ]
 
 
 def _steps(sizes: Sizes) -> int:

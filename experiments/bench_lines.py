@@ -28,6 +28,7 @@ from photostyle.imaging.matting import MattingOperator, matting_laplacian
 from photostyle.imaging.rendering import enlarge
 from photostyle.kernels import compiler
 from photostyle.losses.encoders import Encoder
+from photostyle.losses.features import FeatureSettings
 from photostyle.objective import Objective, feature_layers
 from photostyle.presets import recipe
 from photostyle.regions.guidance import pair_regions
@@ -171,7 +172,7 @@ def solving(scene: Scene, asked: Recipe, device: str = "cpu", network: bool = Fa
 
     def prepare() -> Work:
         placed = scene.to(device)
-        encoder = random_encoder(feature_layers(asked)).to(device) if network else None
+        encoder = random_encoder(feature_layers(asked), asked).to(device) if network else None
 
         def work() -> None:
             for step in solve(placed, asked, encoder=encoder):
@@ -183,9 +184,10 @@ def solving(scene: Scene, asked: Recipe, device: str = "cpu", network: bool = Fa
     return prepare
 
 
-def random_encoder(layers: Sequence[str]) -> Encoder:
-    """A full-width VGG-19: what it costs does not depend on its values."""
-    return Encoder(random_vgg19(), layers=layers)
+def random_encoder(layers: Sequence[str], asked: FeatureSettings | None = None) -> Encoder:
+    """A full-width VGG-19: what it costs does not depend on its values. asked: how it pools and what it is fed."""
+    asked = asked or FeatureSettings()
+    return Encoder(random_vgg19(), layers=layers, pooling=asked.pooling, network_input=asked.network_input)
 
 
 def evaluations(scene: Scene, sizes: Sizes, device: str = "cpu") -> list[Line]:

@@ -5,6 +5,7 @@ from .config import Recipe as Recipe
 from .config import RunOptions as RunOptions
 from .errors import ComputationError as ComputationError
 from .errors import PhotostyleError as PhotostyleError
+from .evaluation.show import show as show
 from .files.images import read_image as read_image
 from .files.images import write_image as write_image
 from .imaging.matting import MattingOperator as MattingOperator

@@ -71,12 +71,29 @@ class Inputs:
 class LookSettings:
     """What result is wanted."""
 
-    preset: Literal["auto", "best", "instant", "photoreal", "patches", "released", "search"] = "auto"
+    preset: Literal[
+        "auto",
+        "best",
+        "gatys-vgg16",
+        "gatys-vgg19",
+        "instant",
+        "patches",
+        "photoreal",
+        "released",
+        "search",
+        "slides",
+    ] = "auto"
     """named settings that all other options start from; auto is photoreal with VGG weights, else patches"""
     style_weights: tuple[float, ...] = ()
     """weights of the references in the mixture, one each; default: the same for all"""
     size: Annotated[int, AtLeast(32)] = 512
     """long side of the last stage in pixels; the result has the photo's own size whatever this is"""
+    squeeze: tuple[int, ...] = ()
+    """height and width that photo and references are squeezed to for one only stage, whatever their shapes, as the
+    source slides do; default: shapes are kept, and --size counts"""
+    enlarging: Literal["maps", "pixels"] = "maps"
+    """how what was solved comes to the photo's own size: as maps of colour through which the photo goes, or as pixels,
+    which a painting has to be"""
     strength: Annotated[float | None, Between(0, 1)] = None
     """how far to go, 0 (the photo) to 1: C + s (A - I) [C; 1] for the result's affine maps A; default: all of the way
     where regions are related, by masks that were given or by their colours, else so far that colours move by 30 ΔE"""
@@ -121,9 +138,20 @@ class Recipe(
     """evaluations without photorealism before the first stage (the released code's stage one)"""
     # Of the range of the image.
     learning_rate: Annotated[float, Between(1e-6, 1)] = 0.05
-    """Adam's first step size in image units; it decays to a tenth over each stage and halves from stage to stage"""
+    """Adam's first step size in image units"""
+    rate_decay: bool = True
+    """let Adam's step size fall to a tenth over each stage, and halve it from stage to stage"""
+    # The past of a mean: with a weight of 1 it would stay what it was for ever.
+    moments: tuple[float, ...] = (0.9, 0.99)
+    """weight of the past in Adam's means of the gradient and of its square (beta1 and beta2)"""
+    adam_epsilon: Annotated[float, Between(1e-12, 1e3)] = 1e-8
+    """what Adam adds to the root of the mean square of a gradient, in units of the loss for a picture in [0, 1]"""
+    weight_decay: Annotated[float, Between(0, 1)] = 0.0
+    """Adam's pull on every pixel towards black (L2; a defect of the source slides' notebooks)"""
     history: Annotated[int, AtLeast(1)] = 10
     """pairs of gradients L-BFGS remembers"""
+    keep: Literal["last", "lowest"] = "last"
+    """which picture of a stage is kept: the last, or that of the lowest loss"""
     averaging: Share = 0.0
     """weight of the past in an exponential average of the iterates; 0: the last iterate"""
     smooth_radius: Count = 0
@@ -161,6 +189,10 @@ class RunOptions:
     """CPU threads; 0: torch's own choice. Another number may change the last bits"""
     save_every: Count = 0
     """write the unfinished picture beside the output every N evaluations; 0: never"""
+    animate: Path | None = None
+    """write how the picture came about as a moving one (.gif or .webp), a frame wherever what is kept changed"""
+    show: bool = False
+    """show photo, reference and result in a window when all is done"""
     first_picture: bool = True
     """write a picture of the colours alone at once, which the finished one replaces; not with --quiet"""
     keep_solved: bool = True

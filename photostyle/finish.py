@@ -28,6 +28,7 @@ def rendered(
         smooth_radius=recipe.smooth_radius,
         smooth_edge=recipe.smooth_edge,
         preserve_luminance=recipe.preserve_luminance,
+        enlarging=recipe.enlarging,
     )
     if parts is None:
         return picture

@@ -4,6 +4,7 @@ An estimate is of the most that is held at once, in bytes. The coefficients were
 estimate to measured peaks.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -85,8 +86,9 @@ def _held(size: tuple[int, int], work: Work) -> int:
 def _solving(recipe: Recipe, work: Work, size: int) -> int:
     if not work.solves or (not any(recipe.evaluations) and not recipe.first_pass):
         return 0
-    pixels = _pixels(fit_within(*work.photo, size))
-    theirs = sum(_pixels(fit_within(*each, size)) for each in work.references)
+    sizes = [tuple(recipe.squeeze) or fit_within(*each, size) for each in (work.photo, *work.references)]
+    pixels, *others = map(_pixels, sizes)
+    theirs = sum(others)
     each_region = REGION * (work.regions - 1)
     network = NETWORK * work.network
     # What a reference is to look like is found before the first evaluation.
@@ -113,5 +115,5 @@ def _smaller(size: int) -> Iterable[int]:
         yield size
 
 
-def _pixels(size: tuple[int, int]) -> int:
-    return size[0] * size[1]
+def _pixels(size: tuple[int, ...]) -> int:
+    return math.prod(size)

@@ -89,9 +89,13 @@ def encoder_for(
     layers = feature_layers(recipe, terms)
     if loaded is None or not layers:
         return None
-    precision = resolved(recipe.precision, device)
     encoder = Encoder(
-        loaded.state, recipe.encoder, layers=layers, pooling=recipe.pooling, precision=precision
+        loaded.state,
+        recipe.encoder,
+        layers=layers,
+        pooling=recipe.pooling,
+        precision=resolved(recipe.precision, device),
+        network_input=recipe.network_input,
     )
     return encoder.to(device)
 

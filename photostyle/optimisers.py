@@ -21,13 +21,10 @@ from photostyle.scene import Stage
 RELEASED_RANGE = 256.0
 LAST_RATE = 0.1  # of the learning rate, reached by a half cosine: the drawn filters' noise dies out
 STAGE_RATE = 0.5  # of the stage before: a finer stage starts nearer its end and is not to be shaken off it
-# A second-moment memory of 100 steps, the length of a stage; torch's 0.999 outlasts the run.
-BETAS = (0.9, 0.99)
 # Against a divergence; majorise-minimise has no rate.
 REMEDIES = {"mm": "lower the term's weight, or try --optimiser adam"} | dict.fromkeys(
     ("adam", "lbfgs"), "lower --learning-rate or the term's weight"
 )
-EPSILON = 1e-8  # the paper's
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,10 @@ def optimise(
     Raises Diverged with the last good picture when a term is not finite.
     """
     minimiser = _minimiser(start, objective, stage, recipe)
-    average = _Average(recipe.averaging)
+    kept: _Kept = _Lowest() if recipe.keep == "lowest" else _Average(recipe.averaging)
     good, began = start.detach().clone(), time.perf_counter()
     for iteration in range(1, stage.iterations + 1):
+        before = minimiser.image
         values = minimiser.step(iteration)
         # One transfer for all of it: each .item() would wait for the device.
         whole = minimiser.image.isfinite().all().to(minimiser.image)
@@ -77,7 +75,7 @@ def optimise(
                 f"({stage.width}x{stage.height}); {REMEDIES[recipe.optimiser]}",
                 good,
             )
-        good = average(minimiser.image).clamp(0, 1)
+        good = kept(before, sum(numbers), minimiser.image).clamp(0, 1)
         yield Step(stage, iteration, losses, good, time.perf_counter() - began)
 
 
@@ -138,12 +136,21 @@ class _Adam(_GradientSteps):
         self.mean, self.square = torch.zeros_like(start), torch.zeros_like(start)
 
     def move(self, gradient: Tensor, iteration: int) -> None:
+        first, second = self.recipe.moments
+        if self.recipe.weight_decay:
+            gradient = gradient + self.recipe.weight_decay * self.leaf
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        root = (self.square / (1 - second**iteration)).sqrt_().add_(self.recipe.adam_epsilon)
+        rate = self._rate(iteration)
+        self.leaf.addcdiv_(self.mean, root, value=-rate / (1 - first**iteration)).clamp_(0, 1)
+
+    def _rate(self, iteration: int) -> float:
+        rate = self.recipe.learning_rate
+        if not self.recipe.rate_decay:
+            return rate
         fade = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * iteration / self.stage.iterations)) / 2
-        rate = self.recipe.learning_rate * STAGE_RATE**self.stage.number * fade
-        self.mean.lerp_(gradient, 1 - BETAS[0])
-        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        root = (self.square / (1 - BETAS[1] ** iteration)).sqrt_().add_(EPSILON)
-        self.leaf.addcdiv_(self.mean, root, value=-rate / (1 - BETAS[0] ** iteration)).clamp_(0, 1)
+        return rate * STAGE_RATE**self.stage.number * fade
 
 
 class _LBFGS(_GradientSteps):
@@ -161,15 +168,33 @@ class _LBFGS(_GradientSteps):
         self.steps.step(self.leaf, gradient)
 
 
+class _Kept(Protocol):
+    """Which picture is the result so far, from that before a step with its loss and that after it."""
+
+    def __call__(self, before: Tensor, loss: float, after: Tensor) -> Tensor: ...
+
+
+class _Lowest:
+    """The picture of the lowest loss. It is the one that the loss is of: the step's own result has none yet."""
+
+    def __init__(self) -> None:
+        self.loss, self.image = math.inf, torch.zeros(())
+
+    def __call__(self, before: Tensor, loss: float, after: Tensor) -> Tensor:
+        if loss < self.loss:
+            self.loss, self.image = loss, before.clone()
+        return self.image
+
+
 class _Average:
     """Exponential average of the iterates, corrected for its start (Kingma & Ba 2015, section 3)."""
 
     def __init__(self, past: float) -> None:
         self.past, self.weight, self.value = past, 0.0, torch.zeros(())
 
-    def __call__(self, image: Tensor) -> Tensor:
+    def __call__(self, before: Tensor, loss: float, after: Tensor) -> Tensor:
         if not self.past:
-            return image.clone()
-        self.value = self.past * self.value.to(image) + (1 - self.past) * image
+            return after.clone()
+        self.value = self.past * self.value.to(after) + (1 - self.past) * after
         self.weight = self.past * self.weight + (1 - self.past)
         return self.value / self.weight

@@ -20,6 +20,34 @@ AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 
+# What the methods from before this one share: one stage of Adam from the photo, distances in the network's own units,
+# and none of this project's terms.
+CLASSIC: dict[str, Any] = {
+    "strength": 1.0,
+    "boldness": 1.0,
+    "start": "content",
+    "optimiser": "adam",
+    "rate_decay": False,
+    "feature_scale": "released",
+    "patch_weight": 0.0,
+    "texture_weight": 0.0,
+    "structure_weight": 0.0,
+    "consistency_weight": 0.0,
+    "photorealism_coarse": (),
+    "protect": ("none",),
+}
+# Style transfer after Gatys et al. 2016: a painting, of the whole picture, without photorealism.
+PAINTING: dict[str, Any] = CLASSIC | {
+    "masks": ("none",),
+    "coarsest": 512,
+    "soft_regions": False,
+    "gram_over": "positions",
+    "photorealism_weight": 0.0,
+    "enlarging": "pixels",
+    "first_picture": False,
+    "metrics": False,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "patches": {},
     # What more time can buy: three times the steps with twice the directions in each. What they gain in style is spent
@@ -47,6 +75,64 @@ PRESETS: dict[str, dict[str, Any]] = {
         "photorealism_weight": 0.6,
         "photorealism_coarse": (0.6, 0.6, 0.6, 0.25, 0.25),
         "photorealism_luma": 0.2,
+    },
+    "gatys-vgg19": PAINTING
+    | {
+        # A program for Keras that many notebooks have. Keras's block5_conv2 ends in its ReLU.
+        "content_layers": ("relu5_2",),
+        "content_weight": 1e3,
+        "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+        "style_layer_weights": (0.2,) * 5,
+        "gram_weight": 1e-2,
+        "network_input": "caffe",
+        "iterations": (100,),
+        # A step of 2 levels of 255. Their gradients are by levels, so that an epsilon of 0.1 is 255 times that here.
+        "learning_rate": 2 / 255,
+        "moments": (0.99, 0.999),
+        "adam_epsilon": 0.1 * 255,
+        "keep": "lowest",
+    },
+    "gatys-vgg16": PAINTING
+    | {
+        # A program for PyTorch of which neither layers, optimiser, rate nor weights are known: the first layer of each
+        # block before its ReLU, as most of this form have them, Adam, and weights of 1, with which its last terms
+        # (content 151, style 1.1) can be. The rate is ours: with a hundredth of the range 600 steps go as far as they
+        # want to.
+        "encoder": "vgg16",
+        "content_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        "content_weight": 1.0,
+        "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        "gram_weight": 1.0,
+        "iterations": (600,),
+        "learning_rate": 0.01,
+        "moments": (0.9, 0.999),
+        "save_every": 100,
+    },
+    # The source slides and their notebooks (experiments/003-source-slides): Luan et al.'s terms on torchvision's VGG-19
+    # with average pooling, before the ReLU, photo and reference squeezed to one size, all four defects on. Trials were
+    # at 128 x 128 (--squeeze 128 128), the last run at 461 x 590 (--squeeze 461 590 --iterations 15000).
+    "slides": CLASSIC
+    | {
+        "squeeze": (512, 512),
+        "first_pass": 500,
+        "iterations": (2000,),
+        "pooling": "average",
+        "content_layers": ("conv4_2",),
+        "content_weight": 1e4,
+        "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+        "gram_weight": 1e7,
+        "gram_over": "picture",
+        "soft_regions": False,
+        "energies": "sum",
+        "photorealism_weight": 3e-5,
+        "photorealism_epsilon": 1e-7,
+        "photorealism_laplacian": "naive",
+        # 1e-4 of squared differences where a channel is over its deviation of 0.226, and without the half.
+        "variation_weight": 2 * 1e-4 / 0.226**2,
+        "variation_of": "sum",
+        "learning_rate": 6e-3,
+        "moments": (0.9, 0.999),
+        "weight_decay": 1e-2,
     },
     # Low resolution, minutes for dozens of runs.
     "search": {"size": 128, "iterations": (60,)},

@@ -25,6 +25,7 @@ class Stage:
     width: int
     iterations: int
     photorealism: bool
+    squeezed: bool = False  # the style picture gets the same height and width, whatever its shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +121,14 @@ class Scene:
 def at_stage(full: Scene, stage: Stage) -> Scene:
     """The scene at a stage's size. The references get the stage's long side too, but are never enlarged.
 
-    A long, narrow one gets more, so that its short side holds patches.
+    A long, narrow one gets more, so that its short side holds patches. Where the stage is squeezed all have its shape.
     """
     references = []
     for each in full.references:
         height, width = size_of(each.image)
         long_side = max(stage.long_side, -(-LEAST_SIDE * max(height, width) // min(height, width)))
-        references.append(reduced(each, long_side))
+        size = (stage.height, stage.width) if stage.squeezed else fit_within(height, width, long_side)
+        references.append(resized(each, *size))
     return Scene(
         resize(full.content, stage.height, stage.width),
         area_average(full.content_masks, stage.height, stage.width),
@@ -137,10 +139,13 @@ def at_stage(full: Scene, stage: Stage) -> Scene:
 
 def reduced(reference: Reference, long_side: int) -> Reference:
     """A reference of at most that long side in pixels."""
-    size = fit_within(*size_of(reference.image), long_side)
-    return replace(
-        reference, image=resize(reference.image, *size), masks=area_average(reference.masks, *size)
-    )
+    return resized(reference, *fit_within(*size_of(reference.image), long_side))
+
+
+def resized(reference: Reference, height: int, width: int) -> Reference:
+    """A reference at another size, with its masks."""
+    image = resize(reference.image, height, width)
+    return replace(reference, image=image, masks=area_average(reference.masks, height, width))
 
 
 def _check(name: str, image: Tensor, masks: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import area_average, fit_within, resize, size_of
-from photostyle.imaging.rendering import enlarge
+from photostyle.imaging.rendering import enlarged
 from photostyle.losses.encoders import Features
 from photostyle.losses.term import Terms
 from photostyle.objective import Objective
@@ -49,7 +49,7 @@ def solve(
         if canvas is None:
             canvas = begin(small)
         elif canvas.shape != small.content.shape:
-            canvas = enlarge(small.content, canvas)
+            canvas = enlarged(small.content, canvas, recipe.enlarging)
         terms = objective(stage, small) if objective else Objective(recipe, stage, small, encoder)
         for step in optimise(canvas, terms, stage, recipe):
             canvas = step.image

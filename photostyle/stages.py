@@ -12,8 +12,12 @@ def schedule(recipe: Recipe, height: int, width: int) -> tuple[Stage, ...]:
     Long sides are coarsest * 2^k below --size, then --size, all capped at the photo's own. A first pass without
     photorealism precedes the first stage where --first-pass asks for one (the released code's stage one).
     Stages whose short side would be under LEAST_SIDE are passed over; raises PhotostyleError where the last is.
+    With --squeeze there is one stage, of that height and width.
     """
-    sides = _long_sides(recipe, height, width)
+    squeezed = bool(recipe.squeeze)
+    if squeezed:
+        height, width = recipe.squeeze
+    sides = [max(height, width)] if squeezed else _long_sides(recipe, height, width)
     plan = [
         (side, recipe.evaluations[min(index, len(recipe.evaluations) - 1)], True)
         for index, side in enumerate(sides)
@@ -21,7 +25,7 @@ def schedule(recipe: Recipe, height: int, width: int) -> tuple[Stage, ...]:
     if recipe.first_pass:
         plan.insert(0, (sides[0], recipe.first_pass, False))
     return tuple(
-        Stage(number, side, *fit_within(height, width, side), iterations, photorealism)
+        Stage(number, side, *fit_within(height, width, side), iterations, photorealism, squeezed)
         for number, (side, iterations, photorealism) in enumerate(entry for entry in plan if entry[1])
     )
 

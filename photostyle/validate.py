@@ -12,6 +12,7 @@ from photostyle.losses.encoders import layers_down_to
 from photostyle.losses.term import Term, weights_of
 from photostyle.regions.parts import check_protect
 from photostyle.regions.strength import region_strengths
+from photostyle.scene import LEAST_SIDE
 
 
 def check(config: Config, terms: Sequence[type[Term]] = TERMS) -> None:
@@ -33,6 +34,7 @@ def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
         for name, value in weights_of(term, recipe):
             if not 0 <= value < math.inf:
                 raise PhotostyleError(f"{_option(name)} is {value}; a weight must be finite and not negative")
+        term.check(recipe)
     region_strengths(recipe.region_strength)
     check_protect(recipe.protect)
     _check_terms(recipe, terms)
@@ -41,6 +43,7 @@ def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
 def check_numbers(recipe: Recipe) -> None:
     """Validate the recipe's numbers apart from the terms' weights. Raises PhotostyleError."""
     _check_bounds(recipe)
+    _check_optimiser(recipe)
     if recipe.averaging == 1:
         raise PhotostyleError("--averaging is 1, which would keep the start for ever; use 0.99 or less")
     if recipe.patch_draws > recipe.patch_bank:
@@ -50,6 +53,24 @@ def check_numbers(recipe: Recipe) -> None:
     if min(recipe.evaluations) < 0:
         raise PhotostyleError(
             f"--iterations is {recipe.iterations}; give counts of 0 or more, coarse to fine"
+        )
+
+
+def _check_optimiser(recipe: Recipe) -> None:
+    """What several settings of the optimiser and of the stages are together."""
+    if len(recipe.moments) != 2 or not all(0 <= each < 1 for each in recipe.moments):
+        raise PhotostyleError(
+            f"--moments is {recipe.moments}; give two numbers of 0 or more and less than 1, such as 0.9 0.999"
+        )
+    if recipe.weight_decay and recipe.optimiser != "adam":
+        raise PhotostyleError(
+            f"--weight-decay is Adam's and --optimiser is {recipe.optimiser}; leave it out, or add --optimiser adam"
+        )
+    if recipe.keep == "lowest" and recipe.averaging:
+        raise PhotostyleError("--keep lowest and --averaging exclude each other; leave out one of them")
+    if recipe.squeeze and (len(recipe.squeeze) != 2 or min(recipe.squeeze) < LEAST_SIDE):
+        raise PhotostyleError(
+            f"--squeeze is {recipe.squeeze}; give a height and a width of {LEAST_SIDE} or more, such as 512 512"
         )
 
 

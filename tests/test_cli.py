@@ -711,7 +711,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     ),
     "foreign json": (write("out.json", b'{"mine": 1}'), RUN, "out.json", ANOTHER),
     # options
-    "content layer": (nothing, [*RUN, "--content-layer", "relu9_9"], "relu9_9", "did you mean"),
+    "content layer": (nothing, [*RUN, "--content-layers", "relu9_9"], "relu9_9", "did you mean"),
     "style layer": (nothing, [*RUN, "--style-layers", "relu1_1", "relu41"], "relu41", 'did you mean "relu4_1"'),
     "no style layer": (nothing, [*RUN, "--style-layers"], "no layers", "name some"),
     "strength of no region": (nothing, [*RUN, *NONE, "--region-strength", "sky=0.5"], "sky", "are: all"),

@@ -1,6 +1,5 @@
 """Regions that correspond between photographs, found without training."""
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from experiments import demonstration
 from photostyle.files.images import read_image
 from photostyle.files.masks import MaskSet, read_masks
 from segmentation import cluster as module
@@ -165,16 +165,13 @@ def test_colours_are_told_apart():
 
 
 @pytest.mark.slow
-def test_sky_against_land_on_the_demonstration_s_photographs(root):
+def test_sky_against_land_on_the_demonstration_s_photographs():
     """Real photographs: a hazy white sky behind a pavilion, a dusk behind a launch pad."""
-    demo = importlib.util.spec_from_file_location("demo", root / "scripts" / "demo.py")
-    demo_module = importlib.util.module_from_spec(demo)
-    demo.loader.exec_module(demo_module)
     pavilion, rocket = load_sample_image("china.jpg"), data.rocket()
     photos = [torch.from_numpy(p.copy()).permute(2, 0, 1).float() / 255 for p in (pavilion, rocket)]
     sets, _ = cluster(photos, SEED)
-    painted = demo_module.paint(demo_module.PAVILION, *pavilion.shape[:2])
-    sky = (painted == demo_module.SKY).all(-1)
+    painted = demonstration.paint(demonstration.PAVILION, *pavilion.shape[:2])
+    sky = (painted == demonstration.SKY).all(-1)
     found = sets[0].masks[0].numpy() > 0.5
     assert (sky & found).sum() / (sky | found).sum() > 0.8
 

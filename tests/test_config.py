@@ -37,6 +37,8 @@ PLAIN: dict[str, Any] = {
     "threads": 1,
 }
 GRAM = {"gram_weight": 1.0, "content_weight": 1.0}
+RELEASED_UNITS = {"feature_scale": "released"}
+ADAM = {"optimiser": "adam", "iterations": (3,)}
 REGIONS = {"masks": ("content-mask.png", "style-mask.png")}
 
 # field: (what has to be set for it to matter, its value, another value, where the difference shows)
@@ -65,9 +67,13 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "precision": (GRAM, "float32", "bfloat16", "picture"),
     "download": (GRAM | {"encoder": "vgg16"}, True, False, "network"),
     "content_weight": ({"weights": "narrow.pth"}, 0.0, 1.0, "picture"),
-    "content_layer": (GRAM, "relu4_2", "relu1_2", "picture"),
+    "content_layers": (GRAM, ("relu4_2",), ("relu4_2", "relu1_2"), "picture"),
     "gram_weight": ({"weights": "narrow.pth"}, 0.0, 1.0, "picture"),
     "style_layers": (GRAM, ("relu1_1", "relu2_1"), ("relu1_1",), "picture"),
+    "style_layer_weights": (GRAM, (), (1.0, 1.0, 1.0, 1.0, 9.0), "picture"),
+    "gram_over": (GRAM | RELEASED_UNITS, "region", "positions", "picture"),
+    "network_input": (GRAM | RELEASED_UNITS, "imagenet", "caffe", "picture"),
+    "soft_regions": (GRAM | REGIONS, True, False, "picture"),
     "feature_scale": (GRAM, "relative", "released", "picture"),
     "patch_weight": ({}, 1.0, 0.0, "picture"),
     "patch_size": ({}, 5, 3, "picture"),
@@ -77,9 +83,11 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "texture_weight": ({}, 2.0, 0.0, "picture"),
     "structure_weight": ({}, 0.04, 0.5, "picture"),
     "structure_window": ({}, 7, 5, "picture"),
+    "variation_of": ({"variation_weight": 10.0}, "channels", "sum", "picture"),
     "variation_weight": ({}, 0.0, 10.0, "picture"),
     "photorealism_weight": ({}, 0.25, 25.0, "picture"),
     "photorealism_coarse": ({}, (0.25,), (0.25, 2.5), "picture"),
+    "photorealism_laplacian": ({"photorealism_epsilon": 1e-12}, "exact", "naive", "picture"),
     "photorealism_luma": ({"photorealism_coarse": (25.0,)}, 0.1, 1.0, "picture"),
     "photorealism_epsilon": ({}, 1e-7, 1e-3, "picture"),
     "energies": ({}, "mean", "sum", "picture"),
@@ -91,6 +99,13 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "first_pass": ({}, 0, 1, "picture"),
     "optimiser": ({}, "adam", "lbfgs", "picture"),
     "learning_rate": ({"optimiser": "adam"}, 0.03, 0.01, "picture"),
+    "rate_decay": (ADAM, True, False, "picture"),
+    "moments": (ADAM, (0.9, 0.99), (0.5, 0.99), "picture"),
+    "adam_epsilon": (ADAM, 1e-8, 1e-2, "picture"),
+    "weight_decay": (ADAM, 0.0, 1e-2, "picture"),
+    "keep": ({}, "last", "lowest", "picture"),
+    "squeeze": ({}, (), (32, 48), "picture"),
+    "enlarging": ({"size": 48}, "maps", "pixels", "picture"),
     "history": ({"optimiser": "lbfgs", "iterations": (12,)}, 10, 1, "picture"),
     "averaging": ({}, 0.0, 0.9, "picture"),
     "smooth_radius": ({}, 0, 2, "picture"),
@@ -100,6 +115,8 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "deterministic": ({}, False, True, "torch"),
     "threads": ({}, 1, 2, "record"),
     "save_every": ({}, 0, 1, "files"),
+    "animate": ({}, None, "moving.gif", "files"),
+    "show": ({"quiet": False}, False, True, "console"),
     "first_picture": ({"quiet": False}, True, False, "console"),
     "keep_solved": ({}, True, False, "files"),
     "region_sheet": (REGIONS, True, False, "files"),
@@ -112,7 +129,8 @@ for _term in TERMS:
     for _name in _term.weights:
         _context = {"weights": "narrow.pth"} if _term.compares_features else {}
         CASES.setdefault(_name, (_context, 0.0, 1.0, "picture"))
-PATHS = ("content", "output", "weights", "start_file")
+WRITTEN = ("output", "animate")
+PATHS = ("content", "output", "weights", "start_file", "animate")
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +183,8 @@ def run(
         values = {"content": "content.png", "style": ("style.png",)} | PLAIN | settings
         values["style"] = tuple(inputs / each for each in values["style"])
         for key in PATHS:
-            if key in values:
-                values[key] = (folder if key == "output" else inputs) / values[key]
+            if values.get(key) is not None:
+                values[key] = (folder if key in WRITTEN else inputs) / values[key]
         if (masks := values.get("masks", ("none",)))[0] not in MASK_WORDS:
             values["masks"] = tuple(str(inputs / mask) for mask in masks)
         config = Config(**values)

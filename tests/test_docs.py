@@ -17,6 +17,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from classifiers import NAME as CLASSIFIER
 from PIL import Image
 from skimage import data
 
@@ -28,6 +29,7 @@ from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.photographs import named_after, split
+from photostyle.cli.recognise import RecogniseCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
@@ -35,6 +37,7 @@ from photostyle.config import TERMS, Config
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
+from photostyle.networks.network import random_network
 from photostyle.presets import PRESETS
 from photostyle.regions.guidance import pair_regions
 from photostyle.scene import Scene
@@ -47,7 +50,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("experiments/*.md"))]
-COMMAND = re.compile(r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment)\w+\.py) [^#\n]+", re.M)
+COMMAND = re.compile(
+    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune|train|export_onnx)\w+\.py) [^#\n]+", re.M
+)
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 SUFFIXES = {
     "py",
@@ -109,6 +114,7 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
         state[f"features.{position}.bias"] = torch.zeros(2)
         channels = 2
     torch.save(state, tmp_path / "vgg19.pth")
+    torch.save(random_network(CLASSIFIER, classes=2).module.state_dict(), tmp_path / "classifier.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: SEGMENTER)
     monkeypatch.setattr(make, "group_probabilities", strips)
@@ -160,6 +166,8 @@ def run_command(command: str) -> None:
     short = ["--iterations", "2", "--no-download"] if runs or name == "search" else []
     if "instant" in arguments:
         short = []
+    if name == "recognise":
+        short = ["--network", CLASSIFIER, "--weights", "classifier.pth"]
     assert cli.main([name, *arguments, *short]) == 0, command
     if runs:
         output = output_of([name, *arguments])
@@ -254,7 +262,7 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
@@ -267,7 +275,7 @@ def test_every_option_that_is_mentioned_exists():
 
 def test_every_preset_is_explained():
     section = text_of(README).partition("## Which preset when")[2].partition("\n## ")[0]
-    explained = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", section, re.M)
+    explained = re.findall(r"^\| `([\w-]+)` \| [^|]+ \|$", section, re.M)
     assert set(explained) == {"auto", *PRESETS}
 
 

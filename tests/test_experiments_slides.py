@@ -26,6 +26,7 @@ from photostyle.files.images import Picture, read_image, write_image
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import resize
 from photostyle.imaging.matting import matting_laplacian
+from photostyle.imaging.naive_matting import naive_covariances, naive_laplacian
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.gram import region_grams
 from photostyle.losses.variation import variation_loss
@@ -245,7 +246,7 @@ def test_the_naive_laplacian_is_indefinite_in_fog_and_the_exact_one_is_not(chels
     # windows. Which of them lose their sign depends on the processor, that many do does not: −50 to −20,000 were seen
     # with other last bits.
     photo = (0.8 + 0.01 * resize(chelsea, 48, 64)).permute(1, 2, 0).numpy()
-    naive, exact = defects.naive_laplacian(photo), matting_laplacian(photo)
+    naive, exact = naive_laplacian(photo), matting_laplacian(photo)
     assert defects.least_eigenvalue(naive) < -1
     assert defects.least_eigenvalue(exact) > -1e-3
     _, vector = eigsh(naive.astype(np.float64), k=1, which="SA")
@@ -256,24 +257,24 @@ def test_the_naive_laplacian_is_indefinite_in_fog_and_the_exact_one_is_not(chels
 
 def test_where_colours_vary_the_naive_laplacian_is_the_laplacian():
     image = np.random.default_rng(0).random((12, 14, 3)).astype(np.float32)
-    naive, exact = defects.naive_laplacian(image), matting_laplacian(image)
+    naive, exact = naive_laplacian(image), matting_laplacian(image)
     assert naive.dtype == np.float32 and naive.nnz == exact.nnz
     np.testing.assert_allclose(naive.toarray(), exact.toarray(), atol=1e-3)
 
 
 def test_naive_covariances_are_covariances_but_for_their_precision(coffee: Tensor):
     members = np.random.default_rng(0).random((5, 9, 3))
-    for window, covariance in zip(members, defects.naive_covariances(members), strict=True):
+    for window, covariance in zip(members, naive_covariances(members), strict=True):
         np.testing.assert_allclose(covariance, np.cov(window.T, bias=True), atol=1e-12)
     flat = 0.8 + 1e-5 * members.astype(np.float32)
-    least = np.linalg.eigvalsh(defects.naive_covariances(flat).astype(np.float64)).min()
+    least = np.linalg.eigvalsh(naive_covariances(flat).astype(np.float64)).min()
     assert least < -1e-8  # below minus the ridge of 1e-7 / 9: a calm window loses its sign
 
 
 def test_least_eigenvalue_and_energy_are_those_of_the_dense_matrix(coffee: Tensor):
     photo = resize(coffee, 12, 14).permute(1, 2, 0).numpy()
     image = random(3, 12, 14)
-    for laplacian in (defects.naive_laplacian(photo), matting_laplacian(photo)):
+    for laplacian in (naive_laplacian(photo), matting_laplacian(photo)):
         dense = laplacian.toarray().astype(np.float64)
         least = np.linalg.eigvalsh((dense + dense.T) / 2).min()
         assert defects.least_eigenvalue(laplacian) == pytest.approx(least, abs=2e-3, rel=1e-3)
@@ -471,7 +472,7 @@ def test_a_ninth_of_the_published_photograph_s_windows_lose_their_sign(shared: P
     """The measurement that the defect is known by: 11 % of pair 1's covariances at 128x128, least -3.7e-7."""
     photo = resize(read_pair(shared, 1).content.pixels, 128, 128).permute(1, 2, 0).numpy()
     index = np.lib.stride_tricks.sliding_window_view(np.arange(128 * 128).reshape(128, 128), (3, 3))
-    covariances = defects.naive_covariances(photo.reshape(-1, 3)[index.reshape(-1, 9)])
+    covariances = naive_covariances(photo.reshape(-1, 3)[index.reshape(-1, 9)])
     least = np.linalg.eigvalsh(covariances.astype(np.float64))[:, 0] + 1e-7 / 9
     assert (least < 0).mean() == pytest.approx(0.11, abs=0.01)
     # One rounding error of a sum near 1, or some: which ones there are depends on the processor.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from classifiers import NAME, save_taught
 from torch import Tensor
 from vgg import narrow_vgg
 
@@ -22,9 +23,11 @@ from photostyle.losses.patches import PatchStyle
 from photostyle.losses.photorealism import photorealism_loss
 from photostyle.losses.structure import structure_loss
 from photostyle.losses.variation import variation_loss
+from photostyle.networks.network import find_network
 from photostyle.objective import Objective
 from photostyle.optimisers import optimise
 from photostyle.presets import recipe
+from photostyle.recognition.recognise import recognise
 from photostyle.regions.mixture import alone
 from photostyle.scene import Scene, Stage
 
@@ -160,7 +163,7 @@ def test_ten_steps_are_the_cpus(
         optimiser=optimiser,
         gram_weight=0.05,
         content_weight=0.005,
-        content_layer="relu2_2",
+        content_layers=("relu2_2",),
         style_layers=("relu1_1", "relu2_1"),
         patch_levels=2,
     )
@@ -198,7 +201,7 @@ def test_ten_steps_of_lbfgs_are_the_cpus():
         torch.testing.assert_close(theirs.image.cpu(), ours.image, rtol=0, atol=AGREEMENT)
 
 
-@pytest.mark.parametrize("preset", ["patches", "photoreal", "released"])
+@pytest.mark.parametrize("preset", ["patches", "photoreal", "released", "gatys-vgg19"])
 def test_deterministic_runs_give_the_same_bytes(
     preset: str, state: dict[str, Tensor], coffee: Tensor, chelsea: Tensor, tmp_path: Path
 ):
@@ -215,3 +218,11 @@ def test_deterministic_runs_give_the_same_bytes(
         assert code == DONE
         written.append((tmp_path / f"{name}.png").read_bytes())
     assert written[0] == written[1]
+
+
+def test_pictures_are_recognised_alike(coffee: Tensor, chelsea: Tensor, tmp_path: Path) -> None:
+    network = find_network(NAME, save_taught(tmp_path / "w.safetensors", {"cup": coffee, "cat": chelsea}))
+    ours = [recognise(picture, network) for picture in (coffee, chelsea)]
+    network.module.to("cuda")
+    theirs = [recognise(picture, network) for picture in (coffee, chelsea)]
+    torch.testing.assert_close(torch.stack(theirs), torch.stack(ours), rtol=0, atol=AGREEMENT)

@@ -24,7 +24,7 @@ from photostyle.scene import Scene, Stage
 LAYERS = ("relu1_1", "relu2_1")
 WEIGHTS = [(term, name) for term in TERMS for name in term.weights]
 NOTHING = {name: () if isinstance(getattr(Recipe, name), tuple) else 0.0 for _, name in WEIGHTS} | {
-    "content_layer": "relu2_2",
+    "content_layers": ("relu2_2",),
     "style_layers": LAYERS,
 }
 STAGE = Stage(number=0, long_side=60, height=40, width=60, iterations=10, photorealism=True)

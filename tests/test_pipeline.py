@@ -509,7 +509,9 @@ def test_a_term_that_needs_weights_without_weights_is_an_error(
         transfer(make(gram_weight=1.0, download=False))
 
 
-@pytest.mark.parametrize("changes", [{"content_layer": "relu9_9"}, {"style_layers": ("relu1_1", "relu9_9")}])
+@pytest.mark.parametrize(
+    "changes", [{"content_layers": ("relu9_9",)}, {"style_layers": ("relu1_1", "relu9_9")}]
+)
 def test_an_unknown_layer_is_refused_whether_or_not_it_is_used(
     make: Callable[..., Config], changes: dict[str, Any]
 ) -> None:

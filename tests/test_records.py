@@ -233,7 +233,7 @@ def test_scores_that_cannot_be_taken_cost_no_picture(run: Callable[..., dict], f
     """Weights cut after relu1_1 serve the run and not the score: that is said, and the rest is there."""
     state = torch.load("vgg.pth", weights_only=True)
     torch.save({key: state[key] for key in ("features.0.weight", "features.0.bias")}, "cut.pth")
-    layers = ["--style-layers", "relu1_1", "--content-layer", "relu1_1"]
+    layers = ["--style-layers", "relu1_1", "--content-layers", "relu1_1"]
     record = run("--weights", "cut.pth", *layers)
     assert record["metrics"] == {} and record["ended"] == "done"
     assert any(note.startswith("no metrics: ") for note in record["notes"])

@@ -82,7 +82,7 @@ def test_the_file_is_one_that_a_person_can_read(tmp_path: Path) -> None:
 
 def test_every_field_is_either_a_setting_or_names_a_file() -> None:
     files = {name for name in KINDS if names_file(name)}
-    assert files == {field.name for field in fields(Inputs)} | {"output"}
+    assert files == {field.name for field in fields(Inputs)} | {"output", "animate"}
     assert KINDS.keys() == {field.name for field in fields(Config)}
 
 
@@ -108,12 +108,12 @@ def test_a_whole_number_will_do_for_a_weight(tmp_path: Path) -> None:
         ("size = true", "expected a whole number"),
         ("strength = false", "strength = False; expected a number"),
         ("quiet = 1", "expected true or false"),
-        ("content_layer = 3", "expected a word in quotes"),
+        ("content_layers = 3", "expected a list, each entry a word in quotes"),
         ("iterations = 3", "expected a list, each entry a whole number"),
         ("iterations = [1, 2.5]", "expected a list, each entry a whole number"),
         ("region_strength = 0.5", "expected a list, each entry a word in quotes"),
         ('pooling = "mean"', "expected one of max, average"),
-        ('preset = "finest"', "expected one of auto, best, instant, photoreal"),
+        ('preset = "finest"', "expected one of auto, best, gatys-vgg16"),
         ("segmenter_revision = 3", "expected a word in quotes"),
         ("[photorealism_weight]\nx = 1", "expected a number"),
         ("size 512", "is no TOML"),

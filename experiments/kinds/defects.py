@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.lib.stride_tricks import sliding_window_view
-from scipy.sparse import coo_array, csr_array, dia_array
+from scipy.sparse import csr_array, dia_array
 from scipy.sparse.linalg import eigsh
 from torch import Tensor
 
 from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN, area_average, resize, size_of
-from photostyle.imaging.matting import EPSILON, WINDOW, MattingOperator, matting_laplacian
+from photostyle.imaging.matting import MattingOperator, matting_laplacian
+from photostyle.imaging.naive_matting import naive_laplacian
 from photostyle.losses.content import content_loss
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.gram import gram_loss, region_grams
@@ -157,33 +157,6 @@ def grey_variation(image: Tensor) -> Tensor:
     grey = F.pad(image.sum(0), (0, 1, 0, 1))
     across, down = grey[:-1, 1:] - grey[:-1, :-1], grey[1:, :-1] - grey[:-1, :-1]
     return across.square().sum() + down.square().sum()
-
-
-def naive_laplacian(image: np.ndarray, epsilon: float = EPSILON) -> csr_array:
-    """Levin et al. 2008, eq. 12, all in float32 and with covariances as E[II] − μμ. (H, W, 3) -> (HW, HW).
-
-    The difference has an error of 1e-7, ten times the ridge epsilon/9, so covariances lose their sign.
-    """
-    colours = image.astype(np.float32).reshape(-1, 3)
-    pixels = np.arange(len(colours), dtype=np.int32).reshape(image.shape[:2])
-    windows = sliding_window_view(pixels, (3, 3)).reshape(-1, WINDOW)
-    members = colours[windows]
-    covariance = naive_covariances(members)
-    inverse = np.linalg.inv(covariance + np.float32(epsilon / WINDOW) * np.eye(3, dtype=np.float32))
-    centred = members - members.mean(1, keepdims=True)
-    affinities = (1 + centred @ inverse @ centred.transpose(0, 2, 1)) / np.float32(WINDOW)
-    rows, columns = np.repeat(windows, WINDOW, axis=1), np.tile(windows, (1, WINDOW))
-    size = (len(colours), len(colours))
-    matrix = coo_array((affinities.ravel(), (rows.ravel(), columns.ravel())), shape=size).tocsr()
-    return csr_array(dia_array((matrix.sum(1)[None], [0]), shape=size).tocsr() - matrix)
-
-
-def naive_covariances(members: np.ndarray) -> np.ndarray:
-    """E[II] − μμ of every window's colours in their own precision. (M, 9, 3) -> (M, 3, 3)."""
-    mean = members.mean(1)
-    return (
-        members.transpose(0, 2, 1) @ members / members.dtype.type(WINDOW) - mean[:, :, None] * mean[:, None]
-    )
 
 
 def energy(laplacian: csr_array, image: Tensor) -> float:

@@ -115,10 +115,11 @@ def _share(value: float) -> str:
 
 
 def sheet(settings: Mapping[str, Any], data: Path, folder: Path) -> None:
-    """Curves and confusion matrix of the first variant's first run."""
-    first = settings["variants"][0]
-    key = f"{first['name']}, seed {first['seeds'][0]}"
-    cells = [
-        (f"{key}: {Path(name).stem}", read_image(folder / "runs" / f"{key} {name}").pixels) for name in SHOWN
+    """Curves above confusion matrices, of the first run of each variant that is to be shown."""
+    keys = [
+        f"{each['name']}, seed {each['seeds'][0]}"
+        for each in settings["variants"]
+        if each["name"] in settings["shown"]
     ]
-    contact_sheet([cells], folder / "sheet.jpg", CELL)
+    rows = [[(key, read_image(folder / "runs" / f"{key} {name}").pixels) for key in keys] for name in SHOWN]
+    contact_sheet(rows, folder / "sheet.jpg", CELL)

@@ -33,7 +33,7 @@ MOST_WORKERS = 8  # processes that read pictures: more wait for the graphics car
 class _Data:
     """Only a field without a default, which has to come first."""
 
-    data: Annotated[str, tyro.conf.Positional]
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
     """a folder with a folder of pictures for each class; CIFAR-10 as torchvision keeps it (cifar-10-python.tar.gz, or
     the folder cifar-10-batches-py); or the word digits"""
 
@@ -68,9 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _finetune(arguments: Sequence[str]) -> int:
     options = parse(FinetuneCommand, arguments, PROGRAM)
-    settings = FinetuneSettings(
-        **{each.name: getattr(options, each.name) for each in fields(FinetuneSettings)}
-    )
+    settings = settings_in(options)
     device = device_named(options.device)
     make_folder(options.output)
     if options.restart:
@@ -90,6 +88,11 @@ def _finetune(arguments: Sequence[str]) -> int:
         )
     _print_summary(record, options.output)
     return DONE
+
+
+def settings_in(options: FinetuneCommand) -> FinetuneSettings:
+    """What decides the weights, without how the command goes."""
+    return FinetuneSettings(**{each.name: getattr(options, each.name) for each in fields(FinetuneSettings)})
 
 
 def _workers(asked: int) -> int:

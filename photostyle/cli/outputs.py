@@ -49,6 +49,7 @@ def refuse_to_overwrite(config: Config) -> None:
         (config.region_sheet, regions_path(picture)),
     ):
         written += [path] if wanted else []
+    written += [] if config.animate is None else [config.animate]
     if config.save_every:
         snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
         written += [

@@ -23,6 +23,7 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
   photostyle stylise PHOTO --style PICTURE [MORE ...] [--photorealistic]         by a trained network, in one pass
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay
   photostyle score OUT.png                                                       metrics of a result
+  photostyle recognise OUT.png | PICTURE [MORE ...] [-o OUT-recognised.json]     what a network sees in pictures
   photostyle rerun OUT.json                                                      the same bytes again
 
 photostyle COMMAND --help explains every option."""
@@ -37,6 +38,7 @@ COMMANDS = {
     "stylise": ("photostyle.cli.stylise", "stylise_photo"),
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
+    "recognise": ("photostyle.cli.recognise", "recognise_pictures"),
     "rerun": ("photostyle.cli.run", "rerun"),
 }
 

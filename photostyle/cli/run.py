@@ -32,6 +32,7 @@ from photostyle.cli.regions import show_regions
 from photostyle.cli.solved import keep_solved
 from photostyle.config import Config, RunOptions
 from photostyle.errors import PhotostyleError
+from photostyle.evaluation.animation import Frames
 from photostyle.evaluation.records import (
     check_inputs,
     config_from_json,
@@ -75,6 +76,7 @@ def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
 def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     began, said = time.perf_counter(), list[str]()
     refuse_to_overwrite(config)
+    frames = Frames(config.animate)
     photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
     first = FirstPicture(config, photo, references)
     with closing(_display(config, photo, references)) as display:
@@ -89,7 +91,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
         # As they were read: a second copy of 100 MP is 1.2 GB.
         asked = dataclasses.replace(config, content=photo, style=references)
         try:
-            result = _watched(asked, first, display, say, maker)
+            result = _watched(asked, first, display, frames, say, maker)
         except KeyboardInterrupt:
             if not first.written:
                 raise
@@ -108,6 +110,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     solved = keep_solved(config, result)
     record = make_record(config, result, digest, seconds, metrics, artefacts, segmentation, solved)
     write_record(record_path(config.output), record)
+    frames.write()
     if config.plot and result.trace:
         from photostyle.evaluation.reports import plot_losses
 
@@ -203,6 +206,7 @@ def _watched(
     config: Config,
     first: FirstPicture,
     display: Progress,
+    frames: Frames,
     say: Callable[[str], None],
     maker: MaskMaker | None,
 ) -> Result:
@@ -221,6 +225,7 @@ def _watched(
         nonlocal evaluations
         evaluations += 1
         display(step)
+        frames.add(step.image)
         if config.save_every and evaluations % config.save_every == 0:
             write_image(snapshot_path(config.output, evaluations), step.image.cpu())
 
@@ -237,11 +242,23 @@ def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, A
         _say_doubt(metrics)
     with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
         show_regions(config, result)
+        if config.show:
+            _show(result)
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
         return complain(f"interrupted; the best picture so far is {config.output}", INTERRUPTED)
     return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
+
+
+def _show(result: Result) -> None:
+    """The window that --show asks for; without one the picture is written all the same."""
+    from photostyle.evaluation.show import show
+
+    try:
+        show(result)
+    except PhotostyleError as error:
+        line(f"note: nothing is shown: {error}")
 
 
 def _say_doubt(metrics: dict[str, Any]) -> None:

@@ -22,6 +22,8 @@ from photostyle.settings import typed
 from photostyle.version import __version__
 
 FORMAT = 1
+# Settings that had another name, and of one value a list was made.
+RENAMED = {"content_layer": "content_layers"}
 TRANSFER = "run"  # the command of records that name none
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
@@ -115,6 +117,9 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
     Raises PhotostyleError where its settings are not this version's.
     """
     kinds = get_type_hints(Config)
+    entries = {
+        RENAMED.get(name, name): [value] if name in RENAMED else value for name, value in entries.items()
+    }
     if unknown := entries.keys() - kinds.keys():
         raise PhotostyleError(
             f"{source} has settings this version ({__version__}) does not know: {', '.join(sorted(unknown))}; "

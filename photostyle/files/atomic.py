@@ -7,7 +7,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError
+
+
+def check_place(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written: a folder stands there, or its own is none to write in.
+
+    Raises PhotostyleError.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise PhotostyleError(f"{path} is a folder; expected a file to write: name a file inside it")
+    if not folder.is_dir():
+        raise PhotostyleError(
+            f"{path} cannot be written: the folder {folder} does not exist: create it first"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PhotostyleError(f"{path} cannot be written: the folder {folder} is read-only: choose another")
 
 
 def write_bytes_atomically(path: Path, data: bytes) -> str:

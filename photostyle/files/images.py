@@ -6,7 +6,6 @@ profiles alone.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError, one_line
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.atomic import check_place, write_bytes_atomically
 from photostyle.files.decoding import Raster, decode, file_bytes
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
 
@@ -160,19 +159,12 @@ def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
     Raises PhotostyleError for an unknown suffix, a missing or read-only folder, a folder in the file's place,
     and for JPEG where there is transparency.
     """
-    suffix, folder = path.suffix.lower(), path.parent
+    suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise PhotostyleError(
             f'{path} ends in "{path.suffix}"; expected one of {" ".join(SUFFIXES)}: rename it'
         )
-    if path.is_dir():
-        raise PhotostyleError(f"{path} is a folder; expected a file to write: name a file inside it")
-    if not folder.is_dir():
-        raise PhotostyleError(
-            f"{path} cannot be written: the folder {folder} does not exist: create it first"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PhotostyleError(f"{path} cannot be written: the folder {folder} is read-only: choose another")
+    check_place(path)
     if alpha and suffix in (".jpg", ".jpeg"):
         raise PhotostyleError(
             f"{path} is a JPEG, which cannot hold the photo's alpha: use .png, .webp or .tif"

@@ -6,6 +6,7 @@ itself goes through them. Its own detail comes back at any size.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,22 @@ from photostyle.imaging.lightness import keep_lightness
 MAP_RADII = (16, 2)
 MAP_RIDGE = 1e-4  # squared image units: slopes are trusted where a window varies by more than 0.01
 AFFINE_RIDGE = 1e-3  # on the normal matrix's colour diagonal: the released smoothing kernel
+
+
+def enlarged(photo: Tensor, solved: Tensor, how: Literal["maps", "pixels"]) -> Tensor:
+    """A solved picture (3, h, w) at the photo's size (3, H, W): by `enlarge`, or its own pixels, resampled.
+
+    A painting is no locally affine function of the photo's colours: what its strokes are would be lost in maps.
+    """
+    return enlarge(photo, solved) if how == "maps" else resampled(solved, *photo.shape[-2:])
+
+
+def resampled(image: Tensor, height: int, width: int) -> Tensor:
+    """A picture (C, h, w) at another size: bicubic, antialiased where it shrinks, clamped to [0, 1]."""
+    wide = F.interpolate(
+        image[None], size=(height, width), mode="bicubic", antialias=True, align_corners=False
+    )
+    return wide[0].clamp_(0, 1).contiguous()
 
 
 def enlarge(photo: Tensor, solved: Tensor) -> Tensor:
@@ -43,18 +60,19 @@ def render(
     smooth_radius: int,
     smooth_edge: float,
     preserve_luminance: bool = False,
+    enlarging: Literal["maps", "pixels"] = "maps",
 ) -> Tensor:
     """The picture to write: the solved one (3, h, w) at the photo's size, smoothed if asked, at the given strength.
 
-    Where the solved picture has the photo's size its pixels are used as they are. The strength, one or one per pixel
-    (H, W), blends maps, C + s (A - I) [C; 1]; as A [C; 1] is the result, that is C + s (result - C).
-    preserve_luminance comes last, so that the picture that is written has the photo's L*: see
+    Where the solved picture has the photo's size its pixels are used as they are, else see `enlarged`. The strength,
+    one or one per pixel (H, W), blends maps, C + s (A - I) [C; 1]; as A [C; 1] is the result, that is
+    C + s (result - C). preserve_luminance comes last, so that the picture that is written has the photo's L*: see
     `lightness.keep_lightness`.
     """
     if smooth_radius:
         small = resize(photo, *solved.shape[-2:])
         solved = smooth_local_affine(small, solved, smooth_radius, smooth_edge)
-    result = solved if solved.shape == photo.shape else enlarge(photo, solved)
+    result = solved if solved.shape == photo.shape else enlarged(photo, solved, enlarging)
     if isinstance(strength, Tensor) or strength != 1:
         result = _blended(photo, result, strength, solved)
     return keep_lightness(photo, result) if preserve_luminance else result

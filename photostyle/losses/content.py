@@ -1,7 +1,8 @@
 """Content: what is seen in the photo, as features of a network (Luan et al. 2017, eq. 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,13 +19,13 @@ class ContentSettings(FeatureSettings):
     """Settings of the content term."""
 
     content_weight: float = 0.0
-    """content: squared distance of the content layer's features"""
-    content_layer: str = "relu4_2"
-    """the layer of the content term"""
+    """content: squared distance of the content layers' features"""
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    """the layers of the content term"""
 
 
 class Content(Term):
-    """Distance of one layer's features from the photo's."""
+    """Distance of some layers' features from the photo's; of several each is reported."""
 
     name = "content"
     weights = ("content_weight",)
@@ -32,18 +33,27 @@ class Content(Term):
     before: ClassVar[Mapping[str, Any] | None] = {}
 
     def __init__(self, recipe: ContentSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
-        self.weight, self.layer = recipe.content_weight, recipe.content_layer
-        self.relative = recipe.feature_scale == "relative"
+        self.weight, self.relative = recipe.content_weight, recipe.feature_scale == "relative"
         self.encoder = given(encoder, self)
         with torch.no_grad():
-            self.target = self.encoder(scene.content)[self.layer]
+            features = self.encoder(scene.content)
+            self.targets = {layer: features[layer] for layer in recipe.content_layers}
 
     def __call__(self, image: Tensor) -> Tensor:
-        return self.weight * content_loss(self.encoder(image)[self.layer], self.target, self.relative)
+        return torch.stack([self.at(layer, image) for layer in self.targets]).sum()
+
+    def at(self, layer: str, image: Tensor) -> Tensor:
+        """The weighted term of one layer."""
+        return self.weight * content_loss(self.encoder(image)[layer], self.targets[layer], self.relative)
+
+    def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        if len(self.targets) == 1:
+            return super().parts()
+        return {f"{self.name} {layer}": partial(self.at, layer) for layer in self.targets}
 
     @classmethod
     def layers(cls, recipe: ContentSettings) -> tuple[str, ...]:
-        return (recipe.content_layer,)
+        return recipe.content_layers
 
 
 def content_loss(features: Tensor, target: Tensor, relative: bool) -> Tensor:

@@ -17,6 +17,20 @@ from photostyle.imaging.filters import IMAGENET_DEVIATION, IMAGENET_MEAN
 from photostyle.losses.precision import DTYPES, Precision
 from photostyle.losses.weights import BLOCKS, convolutions
 
+NetworkInput = Literal["imagenet", "caffe"]
+
+# What Caffe's VGG, and so Keras's, was trained on: the mean colour of ImageNet, blue, green, red of 255 levels
+# (VGG_ILSVRC_19_layers: Simonyan & Zisserman's model card; keras.applications.imagenet_utils).
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+CAFFE_LEVELS = 255.0
+# Mean and deviation, red, green, blue, of an image in [0, 1].
+INPUTS: dict[NetworkInput, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_DEVIATION),
+    "caffe": (tuple(each / CAFFE_LEVELS for each in reversed(CAFFE_MEAN)), (1 / CAFFE_LEVELS,) * 3),
+}
+# How much larger than torchvision's input Caffe's is: levels a mean deviation of ImageNet, 57.6.
+CAFFE_SCALE = CAFFE_LEVELS * sum(IMAGENET_DEVIATION) / 3
+
 # The channels of a pixel side by side: what the processor's convolutions compute in, and what a Gram matrix multiplies.
 LAYOUT = torch.channels_last
 
@@ -55,6 +69,9 @@ class Encoder(nn.Module):
     pooling: "max" (the trained network's) or "average"; 2×2, stride 2, half a window at an odd side.
     plan: what happens to the picture up to the cut, ("conv", "relu1_1"), …, ("pool", "pool1"), …: masks are
     carried by it (guidance.carry_masks).
+    network_input: what the first convolution sees: "imagenet", RGB less ImageNet's mean over its deviation, or "caffe",
+    BGR of 255 levels less the mean colour. The state is torchvision's either way; for Caffe's input it is converted
+    (`for_caffe_input`), and features are CAFFE_SCALE times as large.
     precision: what it computes in, "float32" or "bfloat16"; features come in the image's own type.
     Convolutions pad with zeros. Any side from 1 px on works, since no pool rounds down to nothing.
     Raises UnknownLayer for a name the architecture lacks, PhotostyleError where the state ends too early.
@@ -71,38 +88,49 @@ class Encoder(nn.Module):
         layers: Sequence[str],
         pooling: Literal["max", "average"] = "max",
         precision: Precision = "float32",
+        network_input: NetworkInput = "imagenet",
     ) -> None:
         super().__init__()
         if pooling not in ("max", "average"):
             raise PhotostyleError(f'unknown pooling "{pooling}": give max or average')
         if precision not in DTYPES:
             raise PhotostyleError(f'unknown precision "{precision}": give float32 or bfloat16')
+        if network_input not in INPUTS:
+            raise PhotostyleError(f'unknown network input "{network_input}": give {" or ".join(INPUTS)}')
         self.layers = tuple(layers)
         self.pooling = pooling
         self.precision = precision
         self.steps = layers_down_to(architecture, self.layers)
         self.plan = tuple(_planned(name) for name in self.steps if not name.startswith("relu"))
+        self.network_input = network_input
         positions = _positions(state, architecture, self.steps)
+        if network_input == "caffe":
+            state = for_caffe_input(state)
         dtype = DTYPES[precision]
+        mean, deviation = INPUTS[network_input]
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
         weights = {name: state[f"features.{n}.weight"] for name, n in positions.items()}
         self.weights = _frozen({name: x.to(dtype, memory_format=LAYOUT) for name, x in weights.items()})
         self.biases = _frozen({name: state[f"features.{n}.bias"].to(dtype) for name, n in positions.items()})
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features of one image, or of a batch; gradients reach the images, never the network."""
         features = {}
         dtype = self.weights[self.steps[0]].dtype
-        x = (image - self.mean) / self.deviation
-        alone = x.dim() == 3
-        x = (x[None] if alone else x).to(dtype, memory_format=LAYOUT)
+        alone = image.dim() == 3
+        x = self.seen(image[None] if alone else image).to(dtype, memory_format=LAYOUT)
         for name in self.steps:
             x = self._step(name, x)
             if name in self.layers:
                 # Not x[0], whose way back is a picture of zeros and a copy.
                 features[name] = (x.squeeze(0) if alone else x).to(image.dtype)
         return {name: features[name] for name in self.layers}
+
+    def seen(self, image: Tensor) -> Tensor:
+        """What the first convolution is given of an image (3, H, W), or of a batch, in [0, 1]."""
+        x = (image - self.mean) / self.deviation
+        return x.flip(-3) if self.network_input == "caffe" else x
 
     def _step(self, name: str, x: Tensor) -> Tensor:
         if name.startswith("pool"):
@@ -112,6 +140,25 @@ class Encoder(nn.Module):
             # In place halves the memory; a convolution that was asked for must keep its negative values.
             return functional.relu(x, inplace=name.replace("relu", "conv") not in self.layers)
         return functional.conv2d(x, self.weights[name], self.biases[name], padding=1)
+
+
+def for_caffe_input(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's VGG as a network of Caffe's input, whose features are CAFFE_SCALE times as large.
+
+    With s = CAFFE_SCALE, x and y the two inputs and x_c = (y_c + a_c) / d_c, the first convolution W x + b becomes
+    s (W / d) y + s (b + sum W a / d). What follows is homogeneous (ReLU and pools), so that deeper biases are s times
+    as large and nothing else changes. Exact, but for the zeros around a picture, which differ by half a level.
+    """
+    weight, bias = state["features.0.weight"], state["features.0.bias"]
+    levels = CAFFE_LEVELS * weight.new_tensor(IMAGENET_DEVIATION)
+    offset = weight.new_tensor(CAFFE_MEAN).flip(0) - CAFFE_LEVELS * weight.new_tensor(IMAGENET_MEAN)
+    kernels = weight / levels[:, None, None]
+    shifted = bias + (kernels * offset[:, None, None]).sum((1, 2, 3))
+    converted = {key: CAFFE_SCALE * value if key.endswith(".bias") else value for key, value in state.items()}
+    return converted | {
+        "features.0.weight": CAFFE_SCALE * kernels.flip(1),
+        "features.0.bias": CAFFE_SCALE * shifted,
+    }
 
 
 def layers_down_to(architecture: str, layers: Sequence[str]) -> tuple[str, ...]:

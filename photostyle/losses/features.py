@@ -17,6 +17,11 @@ class FeatureSettings:
     """the network whose features the Gram and content terms compare"""
     pooling: Literal["max", "average"] = "max"
     """max as in the released code, or average (Gatys et al. 2015)"""
+    network_input: Literal["imagenet", "caffe"] = "imagenet"
+    """what the network is fed: RGB over ImageNet's deviation, as torchvision's are, or BGR minus the mean on the 0..255
+    scale, as Caffe's and Keras's are, where features are 57 times larger; torchvision's weights are converted"""
+    soft_regions: bool = True
+    """let regions grow soft by a 3x3 mean at every convolution, as the released code does, and not at pools alone"""
     feature_scale: Literal["relative", "released"] = "relative"
     """feature distances over the target's own norm (any encoder), or in the released code's units"""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"

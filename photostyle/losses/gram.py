@@ -1,15 +1,17 @@
 """Style by Gram matrices, one per region and layer: the augmented style loss of Luan et al. 2017, eq. 3."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import Features
 from photostyle.losses.features import FeatureSettings
 from photostyle.losses.term import Term, given
@@ -26,6 +28,11 @@ class GramSettings(FeatureSettings):
     """style by Gram matrices per region (Luan et al. 2017, eq. 3); needs VGG weights"""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """the layers of the Gram term"""
+    style_layer_weights: tuple[float, ...] = ()
+    """weights of these layers, one each; default: 1 each"""
+    gram_over: Literal["region", "positions", "picture"] = "region"
+    """what Gram matrices are divided by: channels times the region's area, as in the released code; the area alone
+    (Gatys et al. in Keras); or channels times the picture's area, whatever the region's, all regions weighing alike"""
 
 
 class Gram(Term):
@@ -39,14 +46,18 @@ class Gram(Term):
     def __init__(self, recipe: GramSettings, stage: Stage, scene: Scene, encoder: Features | None) -> None:
         self.weight = recipe.gram_weight
         self.released = recipe.feature_scale == "released"
+        self.over, self.soft = recipe.gram_over, recipe.soft_regions
         self.encoder = given(encoder, self)
-        masks = carry_masks(scene.content_masks, self.encoder.plan)
+        masks = self._carried(scene.content_masks)
         with torch.no_grad():
             self.targets = self._targets(scene, recipe.style_layers)
-        self.regions = {layer: supports(masks[layer], self.released) for layer in self.targets}
+        self.regions = {
+            layer: supports(masks[layer], self.released, self.over == "picture") for layer in self.targets
+        }
+        weights = recipe.style_layer_weights or (1.0,) * len(recipe.style_layers)
         self.factors = {
-            layer: scales(target, masks[layer].mean((1, 2)), not self.released)
-            for layer, target in self.targets.items()
+            layer: weight * self._factors(self.targets[layer], masks[layer])
+            for layer, weight in zip(recipe.style_layers, weights, strict=True)
         }
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -64,23 +75,45 @@ class Gram(Term):
     def layers(cls, recipe: GramSettings) -> tuple[str, ...]:
         return recipe.style_layers
 
+    @classmethod
+    def check(cls, recipe: GramSettings) -> None:
+        layers, weights = recipe.style_layers, recipe.style_layer_weights
+        if weights and (len(weights) != len(layers) or min(weights) < 0 or not math.isfinite(sum(weights))):
+            raise PhotostyleError(
+                f"--style-layer-weights is {weights} for {len(layers)} style layers; give one number of 0 or more each"
+            )
+
+    def _carried(self, masks: Tensor) -> dict[str, Tensor]:
+        return carry_masks(masks, self.encoder.plan, self.soft)
+
+    def _grams(self, features: Tensor, masks: Tensor) -> Tensor:
+        return region_grams(features, masks, self.released, self.over == "picture")
+
+    def _factors(self, targets: Tensor, masks: Tensor) -> Tensor:
+        """What each region's mean squared distance is multiplied by, (K,)."""
+        shares = torch.ones_like(masks[:, 0, 0]) if self.over == "picture" else masks.mean((1, 2))
+        if not self.released:
+            return scales(targets, shares, relative=True)
+        # A matrix that is not divided by its channels C is C times as large.
+        return shares * (targets.shape[-1] ** 2 if self.over == "positions" else 1)
+
     def _targets(self, scene: Scene, layers: tuple[str, ...]) -> dict[str, Tensor]:
         """For each layer the regions' Gram matrices (K, C, C): of a mixture, the mixture of those of its parts."""
         targets: dict[str, Tensor] = {}
         for each in scene.references:
-            features, masks = self.encoder(each.image), carry_masks(each.masks, self.encoder.plan)
+            features, masks = self.encoder(each.image), self._carried(each.masks)
             for layer in layers:
-                grams = region_grams(features[layer], masks[layer], self.released)
+                grams = self._grams(features[layer], masks[layer])
                 part = each.weights.to(grams)[:, None, None] * grams
                 targets[layer] = targets[layer] + part if layer in targets else part
         return targets if scene.anchor is None else self._held(scene.anchor, targets)
 
     def _held(self, anchor: Anchor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The targets on the way from what the regions keep: each Gram matrix is a mean, and means mix."""
-        features, masks = self.encoder(anchor.image), carry_masks(anchor.masks, self.encoder.plan)
+        features, masks = self.encoder(anchor.image), self._carried(anchor.masks)
         return {
             layer: torch.lerp(
-                region_grams(features[layer], masks[layer], self.released),
+                self._grams(features[layer], masks[layer]),
                 target,
                 anchor.boldness.to(target)[:, None, None],
             )
@@ -99,11 +132,12 @@ class Support:
     shares: Tensor
 
     @classmethod
-    def of(cls, mask: Tensor, squared: bool) -> "Support":
-        """Of a mask (h, w); squared: shares m^2 / sum m in place of m / sum m."""
+    def of(cls, mask: Tensor, squared: bool, whole: bool = False) -> "Support":
+        """Of a mask (h, w); squared: shares m^2 / sum m in place of m / sum m. whole: of the picture's area, h w."""
         flat = mask.flatten()
         # An empty region has no pixels to compare: its Gram is zero and its share of the loss too.
-        shares = (flat.square() if squared else flat) / flat.sum().clamp(min=1e-6)
+        area = len(flat) if whole else flat.sum().clamp(min=1e-6)
+        shares = (flat.square() if squared else flat) / area
         pixels = flat.nonzero().flatten()
         if len(pixels) == len(flat):
             return cls(None, shares[:, None])
@@ -126,9 +160,9 @@ class Support:
             total.index_add_(0, self.pixels, rows)
 
 
-def supports(masks: Tensor, squared_masks: bool = False) -> tuple[Support, ...]:
-    """Where the regions (K, h, w) are, squared as in `region_grams`."""
-    return tuple(Support.of(mask, squared_masks) for mask in masks)
+def supports(masks: Tensor, squared_masks: bool = False, whole: bool = False) -> tuple[Support, ...]:
+    """Where the regions (K, h, w) are; squared_masks and whole as in `region_grams`."""
+    return tuple(Support.of(mask, squared_masks, whole) for mask in masks)
 
 
 def _rows(features: Tensor) -> Tensor:
@@ -136,14 +170,15 @@ def _rows(features: Tensor) -> Tensor:
     return features.permute(1, 2, 0).flatten(0, 1)
 
 
-def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False) -> Tensor:
+def region_grams(features: Tensor, masks: Tensor, squared_masks: bool = False, whole: bool = False) -> Tensor:
     """One Gram matrix per region, normalised by the region's area. (C, h, w), (K, h, w) -> (K, C, C).
 
     G_k = F diag(m_k) F^T / (C sum m_k). squared_masks has m_k^2 above the line, as the released code does by
-    multiplying features with masks (neuralstyle_seg.lua: StyleLossWithSeg); the same for masks of 0 and 1.
+    multiplying features with masks (neuralstyle_seg.lua: StyleLossWithSeg); the same for masks of 0 and 1. whole has
+    C h w below it, so that a matrix grows with its region's share of the picture.
     """
     rows = _rows(features)
-    return torch.stack([region.gram(rows) for region in supports(masks, squared_masks)])
+    return torch.stack([region.gram(rows) for region in supports(masks, squared_masks, whole)])
 
 
 def gram_loss(grams: Tensor, targets: Tensor, shares: Tensor, relative: bool) -> Tensor:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor
 
 from photostyle.bounds import Between, Share
 from photostyle.imaging.filters import halve
 from photostyle.imaging.matting import MattingOperator
+from photostyle.imaging.naive_matting import naive_operator
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.energies import EnergySettings, pixels
@@ -33,6 +34,9 @@ class PhotorealismSettings(EnergySettings):
     photorealism_epsilon: Annotated[float, Between(1e-12, 1)] = 3e-5
     """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not
     amplified (released: 1e-7)"""
+    photorealism_laplacian: Literal["exact", "naive"] = "exact"
+    """the matting Laplacian, or what comes of it in single precision: an indefinite matrix, which rewards noise (a
+    defect of the source slides' notebooks)"""
 
 
 class Photorealism(Term):
@@ -47,19 +51,22 @@ class Photorealism(Term):
         self, recipe: PhotorealismSettings, stage: Stage, scene: Scene, encoder: Features | None
     ) -> None:
         self.luma, photo = recipe.photorealism_luma, scene.content
+        self.exact = recipe.photorealism_laplacian == "exact"
+        made = MattingOperator.of if self.exact else naive_operator
         self.operators: list[tuple[float, MattingOperator]] = []
         for weight in (recipe.photorealism_weight, *recipe.photorealism_coarse):
             if min(photo.shape[-2:]) < LEAST_COARSE_SIDE:
                 break
-            operator = MattingOperator.of(photo, recipe.photorealism_epsilon)
+            operator = made(photo, recipe.photorealism_epsilon)
             self.operators.append((weight / pixels(recipe, photo), operator))
             photo = halve(photo)
 
     def __call__(self, image: Tensor) -> Tensor:
         return photorealism_loss(image, self.operators, self.luma)
 
-    def curvature(self, image: Tensor) -> Curvature:
-        return MattingCurvature(self.operators, self.luma)
+    def curvature(self, image: Tensor) -> Curvature | None:
+        # An indefinite matrix is no curvature that a minimum could be found by.
+        return MattingCurvature(self.operators, self.luma) if self.exact else None
 
 
 class MattingCurvature(Curvature):

@@ -57,6 +57,10 @@ class Term(ABC):
         """The encoder's layers whose features it compares; none where it needs no encoder."""
         return ()
 
+    @classmethod  # noqa: B027 (most terms have nothing to say here)
+    def check(cls, recipe: Any) -> None:
+        """Raise PhotostyleError where its settings do not belong together; single numbers have bounds of their own."""
+
     @classmethod
     def weighed(cls, recipe: Any) -> bool:
         """Whether the recipe gives it any weight."""

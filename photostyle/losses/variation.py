@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from photostyle.imaging.filters import IMAGENET_MEAN
 from photostyle.losses.curvature import Curvature
 from photostyle.losses.encoders import Features
 from photostyle.losses.energies import EnergySettings, pixels
@@ -19,7 +21,10 @@ class VariationSettings(EnergySettings):
     """Settings of the variation term."""
 
     variation_weight: float = 0.0
-    """total variation of all three channels"""
+    """total variation"""
+    variation_of: Literal["channels", "sum"] = "channels"
+    """total variation of each channel, as in the released code, or of their sum, which is blind to hue (a defect of the
+    source slides' notebooks)"""
 
 
 class Variation(Term):
@@ -33,12 +38,13 @@ class Variation(Term):
         self, recipe: VariationSettings, stage: Stage, scene: Scene, encoder: Features | None
     ) -> None:
         self.weight = recipe.variation_weight / pixels(recipe, scene.content)
+        self.of = recipe.variation_of
 
     def __call__(self, image: Tensor) -> Tensor:
-        return self.weight * variation_loss(image)
+        return self.weight * (variation_loss if self.of == "channels" else summed_variation)(image)
 
-    def curvature(self, image: Tensor) -> Curvature:
-        return VariationCurvature(self.weight, image)
+    def curvature(self, image: Tensor) -> Curvature | None:
+        return VariationCurvature(self.weight, image) if self.of == "channels" else None
 
 
 class VariationCurvature(Curvature):
@@ -69,3 +75,15 @@ def variation_loss(image: Tensor) -> Tensor:
     corner = image[:, :-1, :-1]
     across, down = image[:, :-1, 1:] - corner, image[:, 1:, :-1] - corner
     return 0.5 * (across.square().sum() + down.square().sum())
+
+
+def summed_variation(image: Tensor) -> Tensor:
+    """Total variation of the channels' sum, as one kernel over all of them has it. (3, H, W) -> scalar.
+
+    1/2 sum_ij (sum_c x_ij - x_i,j+1)^2 + (sum_c x_ij - x_i+1,j)^2, beyond the right and lower border ImageNet's mean
+    colour: the notebooks of the source slides, which pad a picture of mean 0 with zeros. A change of hue that keeps
+    the sum costs nothing.
+    """
+    grey = F.pad(image.sum(0) - sum(IMAGENET_MEAN), (0, 1, 0, 1))
+    corner = grey[:-1, :-1]
+    return 0.5 * ((grey[:-1, 1:] - corner).square().sum() + (grey[1:, :-1] - corner).square().sum())

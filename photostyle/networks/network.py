@@ -21,7 +21,8 @@ class Network:
     """A network that tells classes apart, ready to be asked.
 
     module: (B, 3, H, W) of sRGB in [0, 1], less `mean` and over `deviation` → (B, len(classes)) logits. In eval mode,
-    its parameters frozen. Any H and W where it ends in an adaptive pool (VGG, ResNet, MobileNet, … but no transformer).
+    its parameters frozen.
+    smallest, fixed: H and W are at least `smallest`; with `fixed` (vision transformers) both are `size`.
     resize, size, interpolation: its accuracy was measured on pictures whose short side was resized to `resize`, and
     from whose centre `size`×`size` pixels were cut.
     path, sha256, source: the file of its weights; None, None, "random" where they are random.
@@ -35,6 +36,8 @@ class Network:
     interpolation: Interpolation
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    smallest: int
+    fixed: bool
     path: Path | None
     sha256: str | None
     source: Source
@@ -58,7 +61,8 @@ def find_network(
     made = published(name, digest)
     head = read_head(path, name)
     if head is not None:
-        made = replace(made, size=head.size, resize=head.resize, interpolation="bilinear")
+        smallest = 2**head.blocks if head.blocks else made.smallest  # each block of a VGG halves the sides
+        made = replace(made, size=head.size, resize=head.resize, interpolation="bilinear", smallest=smallest)
     module, classes = network_from(path, name, made, head.blocks if head else 0)
     return _network(name, module, classes, made, path, digest, source)
 
@@ -104,6 +108,8 @@ def _network(
         interpolation=made.interpolation,
         mean=made.mean,
         deviation=made.deviation,
+        smallest=made.smallest,
+        fixed=made.fixed,
         path=path,
         sha256=sha256,
         source=source,

@@ -23,6 +23,9 @@ from photostyle.networks import lite
 HALF = (0.5, 0.5, 0.5)
 AUXILIARY = MappingProxyType({"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)})
 
+# Transformers whose positions or windows are of one size: torchvision refuses any other.
+ONE_SIZE = ("vit_", "maxvit_")
+
 Interpolation = Literal["bilinear", "bicubic"]
 
 
@@ -34,6 +37,7 @@ class Published:
     names, in order.
     resize, size, interpolation: the short side was resized to `resize` pixels, so, and `size`×`size` cut from the
     centre, when their accuracy was measured. mean, deviation: of each channel, in sRGB of [0, 1].
+    smallest: the least side of a picture. fixed: whether it takes pictures of `size`×`size` alone.
     """
 
     url: str
@@ -43,6 +47,8 @@ class Published:
     interpolation: Interpolation
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    smallest: int
+    fixed: bool
 
     @property
     def digits(self) -> str:
@@ -91,6 +97,8 @@ def _packaged() -> Published:
         interpolation="bicubic",
         mean=3 * (lite.MEAN,),
         deviation=3 * (lite.DEVIATION,),
+        smallest=1,
+        fixed=False,
     )
 
 
@@ -105,6 +113,8 @@ def _published(name: str, weights: Any) -> Published:
         interpolation=how.interpolation.value,
         mean=HALF if halves else tuple(how.mean),
         deviation=HALF if halves else tuple(how.std),
+        smallest=max(weights.meta["min_size"]),
+        fixed=name.startswith(ONE_SIZE),
     )
 
 

@@ -134,19 +134,21 @@ def _gathered(masks: Tensor, slots: list[int]) -> Tensor:
     return gathered.index_add_(0, torch.tensor(slots, device=masks.device), masks)
 
 
-def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+def carry_masks(masks: Tensor, plan: Sequence[tuple[str, str]], soft: bool = True) -> dict[str, Tensor]:
     """Regions (K, H, W) at every layer of an encoder's plan (encoders.Encoder.plan), by layer name.
 
     As the released code does it (neuralstyle_seg.lua). At a convolution: a 3×3 mean with zeros around the picture, so
     that a mask reaches as far as the features do and darkens at the border. At a pool: the area average on
-    ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1".
+    ⌈H/2⌉ × ⌈W/2⌉ cells. Convolutions stand under both names, "conv1_1" and "relu1_1". soft: False leaves out the means
+    at convolutions, so that a mask of ones stays one.
     """
     carried = {}
     for step, name in plan:
         if step == "pool":
             masks = area_average(masks, -(-masks.shape[-2] // 2), -(-masks.shape[-1] // 2))
         else:
-            masks = functional.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=True)
+            if soft:
+                masks = functional.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=True)
             carried[name.replace("relu", "conv")] = masks
         carried[name] = masks
     return carried

@@ -73,7 +73,7 @@ def finetune(
     plot_history(place.history, folder / CURVES)
     record = training_record(
         "fine-tuning",
-        asdict(settings),
+        asdict(settings) | {"rates": list(settings.rates)},
         learnt.described(),
         place.history,
         _outcome(place, matrix, learnt, folder),
