@@ -27,6 +27,7 @@ from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.finetune import FinetuneCommand
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.photographs import named_after, split
 from photostyle.cli.recognise import RecogniseCommand
@@ -34,6 +35,7 @@ from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
 from photostyle.cli.stylise import StyliseCommand
+from photostyle.cli.train import ClassesCommand, MultistyleCommand
 from photostyle.config import TERMS, Config
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.settings import ModelSettings
@@ -269,11 +271,13 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand, RecogniseCommand, StyliseCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand, StyliseCommand, FinetuneCommand),
+        *(MultistyleCommand, ClassesCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
+    known |= {"tiny", "quick", "standalone", "nproc-per-node"}  # presets of training, and torchrun's own
     known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))
