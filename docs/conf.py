@@ -49,7 +49,7 @@ def gather_experiments() -> None:
         folder = EXPERIMENTS / page.parent.name
         folder.mkdir(parents=True)
         shutil.copy(page, folder)
-        for sheet in page.parent.glob("*.jpg"):
+        for sheet in (*page.parent.glob("*.jpg"), *page.parent.glob("*.png")):
             shutil.copy(sheet, folder)
     index = (ROOT / "experiments/README.md").read_text(encoding="utf-8").replace("](../docs/", "](../")
     pages = "```{toctree}\n:hidden:\n:glob:\n\n*/README\n```\n"

@@ -24,12 +24,18 @@ import photostyle
 from experiments.bench import bench_table
 from photostyle.bounds import AtLeast, Between
 from photostyle.config import TERMS, Config
+from photostyle.feedforward.costs import costs_of
+from photostyle.feedforward.injection import INJECTIONS
+from photostyle.feedforward.settings import ModelSettings
+from photostyle.feedforward.stylise import STYLE_SIDE
 from photostyle.losses.term import weights_of
 from photostyle.presets import PRESETS, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", ROOT / "docs/architecture.md"
 METHOD = ROOT / "docs/method.md"
+FEEDFORWARD = ROOT / "docs/feedforward.md"
+COUNTED_SIDE = 256  # pixels: the source document's crops
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
 CARD_COSTS = COSTS.with_name("gpu.json")
@@ -300,12 +306,29 @@ def public_names() -> str:
     return table(["name", "what it is"], rows)
 
 
+def injection_table() -> str:
+    """What each injection costs in the document's model, by `costs.costs_of`."""
+    rows = []
+    for name in INJECTIONS:
+        costs = costs_of(ModelSettings(injection=name), COUNTED_SIDE, STYLE_SIDE)
+        rows.append(
+            [
+                f"`{name}`",
+                f"{costs.generator / 1e6:.2f} million",
+                f"{costs.encoder / 1e6:.2f} million" if costs.encoder else "–",
+                f"{costs.multiply_adds / 1e9:.1f} billion",
+            ]
+        )
+    return table(["injection", "generator", "style encoder", "multiply-adds of 256×256"], rows)
+
+
 # What stands between `<!-- NAME: written by docs/generate.py -->` and `<!-- /NAME -->` in which document.
 BLOCKS: list[tuple[Path, str, Callable[[], str]]] = [
     (README, "costs", cost_table),
     (README, "bench", bench_lines),
     (OWN_PHOTOS, "costs", cost_table),
     (METHOD, "terms", term_table),
+    (FEEDFORWARD, "injections", injection_table),
     (SETTINGS, "presets", preset_table),
     (SETTINGS, "settings", settings_tables),
     (ARCHITECTURE, "tree", tree),

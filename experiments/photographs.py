@@ -19,6 +19,9 @@ SHIPPED = (
     "chelsea",
     "coffee",
     "rocket",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "retina",
 )  # those of scikit-image that are photographs and need no download
 
 

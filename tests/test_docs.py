@@ -34,7 +34,11 @@ from photostyle.cli.recognise import RecogniseCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
+from photostyle.cli.stylise import StyliseCommand
+from photostyle.cli.train import ClassesCommand, MultistyleCommand
 from photostyle.config import TERMS, Config
+from photostyle.feedforward.model import StyleModel
+from photostyle.feedforward.settings import ModelSettings
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
@@ -52,7 +56,8 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/*.md"))]
 DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md", *sorted(ROOT.glob("experiments/*.md"))]
 COMMAND = re.compile(
-    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune)\w+\.py) [^#\n]+", re.M
+    r"^(?:\.venv/bin/)?(?:photostyle|python scripts/(?!experiment|finetune|train|export_onnx)\w+\.py) [^#\n]+",
+    re.M,
 )
 EXAMPLES = sorted(ROOT.glob("docs/examples/*.py"))
 SUFFIXES = {
@@ -117,6 +122,9 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
         channels = 2
     torch.save(state, tmp_path / "vgg19.pth")
     torch.save(random_network(CLASSIFIER, classes=2).module.state_dict(), tmp_path / "classifier.pth")
+    tiny = ModelSettings(channels=2, blocks=1, dimension=4, style_network="small")
+    StyleModel(tiny).save(tmp_path / "model.safetensors")
+    monkeypatch.setattr("photostyle.cli.stylise.packaged_model", lambda: tmp_path / "model.safetensors")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: SEGMENTER)
     monkeypatch.setattr(make, "group_probabilities", strips)
@@ -264,11 +272,13 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand, RecogniseCommand, FinetuneCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand, StyliseCommand, FinetuneCommand),
+        *(MultistyleCommand, ClassesCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
+    known |= {"tiny", "quick", "standalone", "nproc-per-node"}  # presets of training, and torchrun's own
     known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))

@@ -74,7 +74,7 @@ def refuse_foreign_record(picture: Path) -> None:
     if not path.exists():
         return
     try:
-        read_record(path)
+        read_record(path, command=None)
     except PhotostyleError as error:
         raise PhotostyleError(
             f"{path} exists and is no photostyle record, so it is not overwritten; choose another --output"

@@ -20,6 +20,7 @@ USAGE = f"""photostyle {__version__}: photorealistic style transfer
   photostyle run --content PHOTO --style REFERENCE [MORE ...] [--masks CONTENT_MASK STYLE_MASK ...] [--output OUT]
   photostyle segment PHOTO [MORE ...] [-o MASKS]                                 masks from photographs
   photostyle search --content PHOTO --style REFERENCE [--trials 50] [-o DIR]     settings for two photographs
+  photostyle stylise PHOTO --style PICTURE [MORE ...] [--photorealistic]         by a trained network, in one pass
   photostyle masks CONTENT_MASK STYLE_MASK [--content PHOTO --style REFERENCE]   regions, pairing, overlay
   photostyle score OUT.png                                                       metrics of a result
   photostyle recognise OUT.png | PICTURE [MORE ...] [-o OUT-recognised.json]     what a network sees in pictures
@@ -34,6 +35,7 @@ COMMANDS = {
     "adjust": ("photostyle.cli.adjust", "adjust"),
     "segment": ("photostyle.cli.masks", "segment"),
     "search": ("photostyle.cli.search", "search"),
+    "stylise": ("photostyle.cli.stylise", "stylise_photo"),
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
     "recognise": ("photostyle.cli.recognise", "recognise_pictures"),

@@ -24,6 +24,7 @@ from photostyle.version import __version__
 FORMAT = 1
 # Settings that had another name, and of one value a list was made.
 RENAMED = {"content_layer": "content_layers"}
+TRANSFER = "run"  # the command of records that name none
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -43,7 +44,7 @@ def make_record(
     that keeps `Result.solved`; None where none does.
     """
     return {
-        "photostyle": {"format": FORMAT, "version": __version__, "commit": commit()},
+        "photostyle": made_by(),
         "ended": result.ended,
         "config": config_to_json(_as_it_ran(config, result)),
         "environment": environment(result.device, result.threads),
@@ -65,26 +66,36 @@ def make_record(
     }
 
 
+def made_by(command: str | None = None) -> dict[str, Any]:
+    """What every record begins with: its format, this version, and the command where it is none of a transfer."""
+    entries: dict[str, Any] = {"format": FORMAT, "version": __version__, "commit": commit()}
+    return entries if command is None else entries | {"command": command}
+
+
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON, atomically; a number that is not finite becomes null."""
     text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes_atomically(path, (text + "\n").encode())
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a record. Raises PhotostyleError where the file is none."""
+def read_record(path: Path, command: str | None = TRANSFER) -> dict[str, Any]:
+    """Read a record of a command, None for any. Raises PhotostyleError where the file is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PhotostyleError(f"{path} does not exist; give the .json beside a picture") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PhotostyleError(f"{path} is no record ({error}); give the .json beside a picture") from error
-    if not isinstance(record, dict) or not isinstance(made_by := record.get("photostyle"), dict):
+    if not isinstance(record, dict) or not isinstance(maker := record.get("photostyle"), dict):
         raise PhotostyleError(f"{path} is JSON but no photostyle record; give the .json beside a picture")
-    if made_by.get("format") != FORMAT:
+    if maker.get("format") != FORMAT:
         raise PhotostyleError(
-            f"{path} is a record of format {made_by.get('format')}, this version ({__version__}) reads {FORMAT}; "
-            f"use version {made_by.get('version')}"
+            f"{path} is a record of format {maker.get('format')}, this version ({__version__}) reads {FORMAT}; "
+            f"use version {maker.get('version')}"
+        )
+    if command not in (None, made := maker.get("command", TRANSFER)):
+        raise PhotostyleError(
+            f"{path} is a record of photostyle {made}, not of photostyle {command}; give one of that"
         )
     return record
 

@@ -63,6 +63,8 @@ def layer_names(architecture: str = "vgg19") -> tuple[str, ...]:
 class Encoder(nn.Module):
     """A frozen VGG: image (3, H, W), sRGB in [0, 1] → {layer: features (C, h, w)} for the layers asked for.
 
+    Of a batch (B, 3, H, W) the features are (B, C, h, w).
+
     state: "features.N.weight" and "features.N.bias" (weights.Weights.state); it decides the channel widths.
     pooling: "max" (the trained network's) or "average"; 2×2, stride 2, half a window at an odd side.
     plan: what happens to the picture up to the cut, ("conv", "relu1_1"), …, ("pool", "pool1"), …: masks are
@@ -113,19 +115,20 @@ class Encoder(nn.Module):
         self.biases = _frozen({name: state[f"features.{n}.bias"].to(dtype) for name, n in positions.items()})
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of one image; gradients reach the image, never the network."""
+        """Features of one image, or of a batch; gradients reach the images, never the network."""
         features = {}
         dtype = self.weights[self.steps[0]].dtype
-        x = self.seen(image)[None].to(dtype, memory_format=LAYOUT)
+        alone = image.dim() == 3
+        x = self.seen(image[None] if alone else image).to(dtype, memory_format=LAYOUT)
         for name in self.steps:
             x = self._step(name, x)
             if name in self.layers:
                 # Not x[0], whose way back is a picture of zeros and a copy.
-                features[name] = x.squeeze(0).to(image.dtype)
+                features[name] = (x.squeeze(0) if alone else x).to(image.dtype)
         return {name: features[name] for name in self.layers}
 
     def seen(self, image: Tensor) -> Tensor:
-        """What the first convolution is given of an image (3, H, W) in [0, 1]."""
+        """What the first convolution is given of an image (3, H, W), or of a batch, in [0, 1]."""
         x = (image - self.mean) / self.deviation
         return x.flip(-3) if self.network_input == "caffe" else x
 
