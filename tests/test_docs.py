@@ -27,14 +27,18 @@ from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
 from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.cli.finetune import FinetuneCommand
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.photographs import named_after, split
 from photostyle.cli.recognise import RecogniseCommand
 from photostyle.cli.run import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
-from photostyle.cli.train import FLAGS, ClassesCommand, MultistyleCommand
+from photostyle.cli.stylise import StyliseCommand
+from photostyle.cli.train import ClassesCommand, MultistyleCommand
 from photostyle.config import TERMS, Config
+from photostyle.feedforward.model import StyleModel
+from photostyle.feedforward.settings import ModelSettings
 from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.losses.weights import convolutions
@@ -65,6 +69,7 @@ SUFFIXES = {
     "html",
     "md",
     "svg",
+    "safetensors",
 }  # what a word with a dot may be beside a name
 
 
@@ -117,6 +122,9 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
         channels = 2
     torch.save(state, tmp_path / "vgg19.pth")
     torch.save(random_network(CLASSIFIER, classes=2).module.state_dict(), tmp_path / "classifier.pth")
+    tiny = ModelSettings(channels=2, blocks=1, dimension=4, style_network="small")
+    StyleModel(tiny).save(tmp_path / "model.safetensors")
+    monkeypatch.setattr("photostyle.cli.stylise.packaged_model", lambda: tmp_path / "model.safetensors")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: SEGMENTER)
     monkeypatch.setattr(make, "group_probabilities", strips)
@@ -264,15 +272,13 @@ def test_the_description_of_a_graph_has_every_key_there_is():
 def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
-        *(TryCommand, AdjustCommand, RecogniseCommand, MultistyleCommand, ClassesCommand),
+        *(TryCommand, AdjustCommand, RecogniseCommand, StyliseCommand, FinetuneCommand),
+        *(MultistyleCommand, ClassesCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.
     known |= {"data", "part", "full", "config"}
-    known |= {flag.removeprefix("--") for flag in FLAGS} | {
-        "standalone",
-        "nproc-per-node",
-    }  # the last two: torchrun's
+    known |= {"tiny", "quick", "standalone", "nproc-per-node"}  # presets of training, and torchrun's own
     known |= set(re.findall(r"^#   --(\w+)", text_of(ROOT / "scripts/check"), re.M))
     for document in DOCUMENTS:
         mentioned = re.findall(r"(?<![\w!-])--(?:no-)?([a-z][a-z-]+)", text_of(document))

@@ -19,7 +19,8 @@ SETTINGS = ModelSettings(channels=3, blocks=2, dimension=5, style_network="small
 def test_multiply_adds_and_parameters_are_those_that_torch_counts(injection, side):
     settings = replace(SETTINGS, injection=injection)
     model = StyleModel(settings).eval()
-    style = model.style(torch.rand(1, 3, 24, 24))
+    with torch.no_grad():
+        style = model.style(torch.rand(1, 3, 24, 24))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.rand(1, 3, side, side), style)
     costs = costs_of(settings, side, 24)

@@ -82,6 +82,15 @@ def test_random_weights_are_spread_as_torchvision_s_are() -> None:
             )
 
 
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small", "squeezenet1_1"])
+def test_a_new_head_begins_at_even_odds(name: str) -> None:
+    """At a loss of ln 10 = 2.3 for ten classes; EfficientNets' own heads are spread by 1/√10."""
+    torch.manual_seed(0)
+    head = head_of(headed(name, 10, 0, initialised=True))
+    assert float(head.get_parameter("weight").detach().std()) == pytest.approx(0.01, rel=0.05)
+    assert not head.get_parameter("bias").detach().any()
+
+
 @pytest.mark.parametrize("name, blocks", [("vgg16", 0), ("vgg16", 6), ("resnet18", 2)])
 def test_blocks_that_a_network_has_not_are_refused(name: str, blocks: int) -> None:
     with pytest.raises(PhotostyleError, match=rf"{name} has .*, not {blocks}"):

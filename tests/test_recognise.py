@@ -112,7 +112,7 @@ def test_the_likeliest_come_first_and_equal_ones_in_order():
     assert [each.name for each in likeliest(found, tuple("abcde"))] == ["b", "d", "c", "a", "e"]
 
 
-def test_what_the_page_says_is_seen(root):
+def test_what_the_page_says_is_seen(root, coffee):
     """With ImageNet's classes and real weights, where they are installed."""
     if lite.weights_file() is None:
         pytest.skip(f"no weights: {lite.INSTALL}")
@@ -126,9 +126,11 @@ def test_what_the_page_says_is_seen(root):
         shown = re.findall(r"([^,]+?) (\d+) %(?:, )?", said)
         assert [each.name for each in seen] == [label for label, _ in shown]
         for each, (_, percent) in zip(seen, shown, strict=True):
-            assert 100 * each.probability == pytest.approx(
-                float(percent), abs=0.6
-            )  # rounded, and by a processor
+            # Rounded, and by another processor perhaps.
+            assert 100 * each.probability == pytest.approx(float(percent), abs=0.6)
+    (percent,) = re.findall(r"espresso\s+with\s+(\d+) %", page)
+    own = likeliest(recognise(coffee, network, "own"), network.classes)[0]
+    assert own == ("espresso", pytest.approx(float(percent) / 100, abs=0.006))
 
 
 # The source document: VGG's shapes, on the device "meta", where shapes cost nothing

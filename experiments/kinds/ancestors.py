@@ -23,8 +23,8 @@ from photostyle.losses.weights import hash_of
 from photostyle.pipeline import Result
 from photostyle.regions.guidance import pair_regions
 
-CELL = 420  # pixels of a picture's width on the sheet, which has four columns
-COLUMNS = 4
+CELL = 400  # pixels of a picture's width on the sheet
+COLUMNS = 3
 CAPTIONS = {"content": "photo (danielbuechele, CC BY 2.0)", "style": "reference (SpaceX, public domain)"}
 
 # The curve that is known of the VGG-16 program, of its own picture: weighted terms after the last of its steps.
@@ -112,7 +112,8 @@ def summarise(settings: Mapping[str, Any], records: Mapping[str, Any]) -> dict[s
 
 LEGEND = """\
 The scores are on the painted regions, whatever a preset made of them; style in features of the slim VGG-19 (1: the
-untouched photo, 0: the reference's). Seconds on one machine with other work beside them: they compare to a half."""
+untouched photo, 0: the reference's). Seconds by the clock on a busy machine: those of the two longest are up to three
+times too many, see the answer."""
 
 
 def tables(figures: Mapping[str, Any]) -> str:
