@@ -217,7 +217,7 @@ def test_the_command_starts_the_command_line():
 def test_the_types_are_shipped():
     assert (ROOT / "photostyle/py.typed").is_file()
     assert PYPROJECT["tool"]["setuptools"]["package-data"] == {
-        "photostyle": ["*.pyi", "py.typed"],
+        "photostyle": ["*.pyi", "py.typed", "feedforward/models/*.safetensors"],
         "segmentation": ["groups.toml", "py.typed"],
     }
 
@@ -232,7 +232,7 @@ def test_the_extras_are_the_tools_of_the_check_of_the_documents_of_a_cluster_and
     extras = {
         name: {normal(each) for each in names} for name, names in PROJECT["optional-dependencies"].items()
     }
-    assert extras.keys() == {"dev", "docs", "cluster", "onnx", "semantic"}
+    assert extras.keys() == {"dev", "docs", "cluster", "onnx", "semantic", "tensorboard"}
     assert {"ruff", "mypy", "import-linter", "pytest", "pytest-xdist"} <= extras["dev"]
     # The tests build the documents and run graphs that they make.
     assert {"photostyle[docs]", "photostyle[onnx]"} <= set(PROJECT["optional-dependencies"]["dev"])

