@@ -70,6 +70,8 @@ SUFFIXES = {
     "md",
     "svg",
     "safetensors",
+    "onnx",
+    "npz",
 }  # what a word with a dot may be beside a name
 
 
