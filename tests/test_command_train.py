@@ -1,5 +1,6 @@
 """scripts/train.py: one line trains a model from two folders, and what is wrong is one line."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from PIL import Image
 from skimage import data
 from vgg import narrow_vgg
 
+from experiments.drawn_styles import drawn
 from photostyle.cli.train import main
 from photostyle.feedforward.model import StyleModel
+from photostyle.feedforward.packaged import packaged_model
 
 QUICK = (
     *("--size", "32", "--style-sizes", "32", "--style-crops", "2", "--epoch-contents", "4", "--batch", "2"),
@@ -119,3 +122,22 @@ def test_style_classes_answers_a_query(folder: Path, capsys: pytest.CaptureFixtu
     assert main(words) == 0
     assert main([*words, "--query", str(tree / "red" / "0.png")]) == 0
     assert "red" in capsys.readouterr().out.splitlines()[-4]
+
+
+def test_a_model_that_may_be_passed_on_comes_with_the_package(root: Path) -> None:
+    path = packaged_model()
+    assert path.stat().st_size <= 4e6
+    model = StyleModel.load(path)
+    assert "CC BY 2.0" in model.origin.licence and "non-commercial" not in model.origin.licence
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in (root / "docs/feedforward.md").read_text(encoding="utf-8")
+    # Two styles it was trained on: their colours come out, whatever the photo's.
+    grey = torch.full((1, 3, 64, 64), 0.5) + 0.05 * torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        night, gold = (
+            model(grey, model.style(torch.from_numpy(drawn(name)).permute(2, 0, 1)[None] / 255)).mean(
+                (0, 2, 3)
+            )
+            for name in ("swirls", "rings")
+        )
+    assert float(night[2] - night[0]) > 0.05 > -0.05 > float(gold[2] - gold[0])
