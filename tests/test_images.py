@@ -234,12 +234,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path: Path, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
 
     Image.fromarray(noise(3)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Path, "read_bytes", denied)  # the superuser, as whom tests may run, may read anything
-    refused(tmp_path / "a.png", "Permission denied", "check its permissions")
+    monkeypatch.setattr(
+        "photostyle.files.reading.os.open", denied
+    )  # the superuser, as whom tests may run, may read anything
+    refused(tmp_path / "a.png", "Permission denied", "check its name and permissions")
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif", "png16", "tif16"])

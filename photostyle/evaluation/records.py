@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shortened, shown
 from photostyle.files.arrays import IN_MEMORY, read_photograph
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
+from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_exists
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
@@ -24,6 +26,15 @@ from photostyle.version import __version__
 FORMAT = 1
 # Settings that had another name, and of one value a list was made.
 RENAMED = {"content_layer": "content_layers"}
+# What every record holds and others read from it, and of which type.
+_PARTS = {
+    "ended": str,
+    "config": dict,
+    "environment": dict,
+    "inputs": dict,
+    "stages": list,
+    "output": dict,
+}
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -68,25 +79,43 @@ def make_record(
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON, atomically; a number that is not finite becomes null."""
     text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomically(path, (text + "\n").encode())
+    # A lone surrogate stands for a byte of a file name that is no UTF-8; its escape is JSON's own.
+    write_bytes_atomically(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """Read a record. Raises PhotostyleError where the file is none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PhotostyleError(f"{path} does not exist; give the .json beside a picture") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PhotostyleError(f"{path} is no record ({error}); give the .json beside a picture") from error
+        record = parsed_json(path, file_bytes(path, MOST_RECORD))
+    except PhotostyleError as error:
+        raise PhotostyleError(f"{error}; give the record, the .json beside a picture") from None
     if not isinstance(record, dict) or not isinstance(made_by := record.get("photostyle"), dict):
         raise PhotostyleError(f"{path} is JSON but no photostyle record; give the .json beside a picture")
     if made_by.get("format") != FORMAT:
         raise PhotostyleError(
-            f"{path} is a record of format {made_by.get('format')}, this version ({__version__}) reads {FORMAT}; "
-            f"use version {made_by.get('version')}"
+            f"{path} is a record of format {shown(made_by.get('format'))}, this version ({__version__}) reads "
+            f"{FORMAT}; use version {shown(made_by.get('version'))}"
         )
+    if wrong := _misshapen(record):
+        raise PhotostyleError(f"{path} is no whole record ({wrong}); give a record as it was written")
     return record
+
+
+def _misshapen(record: Mapping[str, Any]) -> str:
+    """What a record lacks of what is read from it, "" where it is whole; it may be somebody else's, or cut."""
+    for name, kind in _PARTS.items():
+        if not isinstance(record.get(name), kind):
+            return f"{name} is {shown(record.get(name))}"
+    files = {**record["inputs"], "output": record["output"]}
+    files |= {name: record[name] for name in ("weights", "solved") if record.get(name) is not None}
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(key), str) for key in ("path", "sha256")
+        ):
+            return f"{shortened(name)} has no path and SHA-256"
+    if type(record["environment"].get("threads")) is not int:
+        return "environment has no number of threads"
+    return ""
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
@@ -111,8 +140,8 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
     }
     if unknown := entries.keys() - kinds.keys():
         raise PhotostyleError(
-            f"{source} has settings this version ({__version__}) does not know: {', '.join(sorted(unknown))}; "
-            "run it with the version it names"
+            f"{source} has settings this version ({__version__}) does not know: "
+            f"{shortened(', '.join(sorted(unknown)))}; run it with the version it names"
         )
     if missing := {"content", "style"} - entries.keys():
         raise PhotostyleError(
@@ -124,7 +153,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
             values[name] = typed(value, kinds[name])
         except ValueError as error:
             raise PhotostyleError(
-                f"{source} has {name} = {value!r}, which it cannot be; correct it"
+                f"{source} has {name} = {shown(value)}, which it cannot be; correct it"
             ) from error
     return Config(**values)
 
@@ -148,10 +177,10 @@ def check_inputs(record: dict[str, Any]) -> None:
 
     A file that is gone is left to the reader, whose message says what to do.
     """
-    inputs = {**record["inputs"], "weights": record["weights"] or {"path": "none"}}
+    inputs = {**record["inputs"], "weights": record.get("weights") or {"path": "none"}}
     for name, entry in inputs.items():
         path = Path(entry["path"])
-        if entry["path"] == "none" or not path.exists():
+        if entry["path"] == "none" or not path_exists(path):
             continue
         if entry["sha256"] != (_mask_sha256(path) if " mask" in name else sha256_of(path)):
             raise PhotostyleError(

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from photostyle.errors import PhotostyleError, one_line
 from photostyle.files.profiles import Array
+from photostyle.files.reading import file_bytes
 
 # Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too. A number of our own, because others may unset that global.
 MAX_PIXELS = 178_956_970
@@ -75,18 +76,6 @@ def decode(path: Path, keep_palette: bool = False) -> Raster:
     said = [w for w in caught if w.category not in (Image.DecompressionBombWarning, DeprecationWarning)]
     notes = tuple(dict.fromkeys(f"may be damaged ({one_line(w.message)})" for w in said))
     return replace(raster, sha256=hashlib.sha256(data).hexdigest(), notes=(*raster.notes, *notes))
-
-
-def file_bytes(path: Path) -> bytes:
-    """All of a file. Raises PhotostyleError where it cannot be read."""
-    if path.is_dir():
-        raise PhotostyleError(f"{path} is a folder; expected a file: name one inside it")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise PhotostyleError(f"{path} does not exist: check the name") from None
-    except OSError as error:
-        raise PhotostyleError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 
 
 @contextmanager

@@ -19,12 +19,17 @@ from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError, one_line
 from photostyle.files.atomic import check_place, write_bytes_atomically
-from photostyle.files.decoding import Raster, decode, file_bytes
+from photostyle.files.decoding import Raster, decode
+from photostyle.files.places import check_name
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
+from photostyle.files.reading import file_bytes
 
 LEAST_SIDE = 32  # pixels of a photograph: a shorter side has too few patches for statistics
 ROWS = 256  # of a picture that are rounded together: a whole one in float32 is four times what is written
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+# Pixels of a side: WebP has 14 bits for it (RFC 9649, 2.5 and 2.6), libjpeg stops at 65500 (JPEG_MAX_DIMENSION).
+LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 # Pillow's options for each format. Subsampling 0 is 4:4:4.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
@@ -152,19 +157,28 @@ def _decode_mask(path: Path, keep_palette: bool = False) -> Raster:
     return raster
 
 
-def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
+def check_output(
+    path: Path, *, alpha: bool, depth: int, size: tuple[int, int] | None = None
+) -> tuple[str, ...]:
     """Refuse an output that could not be written, before any work is done for it. Returns notes.
 
     alpha, depth: whether the photo has transparency, and its bits per channel (8 or 16).
-    Raises PhotostyleError for an unknown suffix, a missing or read-only folder, a folder in the file's place,
-    and for JPEG where there is transparency.
+    size: its height and width, where they are known.
+    Raises PhotostyleError for an unknown suffix, a name or size that cannot be, a missing or read-only folder, a folder
+    in the file's place, and for JPEG where there is transparency.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if path.name and suffix not in SUFFIXES:
         raise PhotostyleError(
             f'{path} ends in "{path.suffix}"; expected one of {" ".join(SUFFIXES)}: rename it'
         )
+    check_name(path)
     check_place(path)
+    most = LONGEST.get(suffix)
+    if most and size and max(size) > most:
+        raise PhotostyleError(
+            f"{path} cannot hold {size[1]}x{size[0]} pixels, its format allows {most} a side: use .png or .tif"
+        )
     if alpha and suffix in (".jpg", ".jpeg"):
         raise PhotostyleError(
             f"{path} is a JPEG, which cannot hold the photo's alpha: use .png, .webp or .tif"
@@ -184,7 +198,7 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     ComputationError for pixels that are not numbers and for a failing disk.
     """
     suffix = path.suffix.lower()
-    check_output(path, alpha=alpha is not None, depth=depth)
+    check_output(path, alpha=alpha is not None, depth=depth, size=(pixels.shape[-2], pixels.shape[-1]))
     if pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError(f"pixels are {tuple(pixels.shape)}; expected (3, H, W)")
     if not all(bool(torch.isfinite(rows).all()) for rows in pixels.split(ROWS, 1)):

@@ -28,6 +28,7 @@ from torch.nn import functional
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import read_colours, read_grey, read_indices, sha256_of
 from photostyle.files.legends import LEGEND, Colour, Legend, Region, hex_name, read_legend
+from photostyle.files.reading import path_is_dir, path_is_file
 
 # A colour is a label from 1 % of its mask on. Published regions are larger, the colours of their edges are rarer.
 LABEL_SHARE = 0.01
@@ -80,18 +81,20 @@ def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized, with a note.
     Raises PhotostyleError for a mask that cannot be read or does not fit, and for a faulty legend.
     """
-    beside = path / LEGEND if path.is_dir() else path.parent / LEGEND
-    if path.is_dir() and not beside.is_file():
+    folder = path_is_dir(path)
+    beside = path / LEGEND if folder else path.parent / LEGEND
+    described = path_is_file(beside)
+    if folder and not described:
         raise PhotostyleError(f"{path} is a folder without {LEGEND}; expected one to name its masks: add it")
-    legend = read_legend(beside) if beside.is_file() else None
-    if legend and (path.is_dir() or legend.file == path.name):
+    legend = read_legend(beside) if described else None
+    if legend and (folder or legend.file == path.name):
         return _described(legend, photo, height, width)
     return _colour_mask(path, photo, height, width)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(height, width) of a mask by itself: of the file, or of the first file that a folder's legend names."""
-    if path.is_dir():
+    if path_is_dir(path):
         path = read_legend(path / LEGEND).files[0]
     height, width = read_colours(path).shape[:2]
     return height, width
