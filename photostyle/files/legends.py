@@ -31,6 +31,7 @@ the regions, and a line `void = "#000000"` before [regions] gives the colour of 
 that were made may have a `confidence`, 0 to 1: how sure it is that it is the same thing in all the pictures.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,7 @@ class Legend:
 
     kind: "labels", "soft" or "colours". file: the name of the one mask, "" in a soft set. void: the colour of the
     pixels in no region, where a painting gives it. entries: what stands under [regions].
+    sha256: of the legend's bytes.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Legend:
     file: str
     void: Colour | None
     entries: Any
+    sha256: str = ""
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
@@ -151,7 +154,9 @@ def parse_legend(path: Path, text: bytes | str) -> Legend:
             f'{path} has void = {shown(table["void"])}; expected a colour like "#000000": correct it'
         )
     void = from_hex(table["void"]) if "void" in table else None
-    return Legend(path, kind, table.get("file", ""), void, table["regions"])
+    data = text.encode() if isinstance(text, str) else text
+    digest = hashlib.sha256(data).hexdigest()
+    return Legend(path, kind, table.get("file", ""), void, table["regions"], digest)
 
 
 def hex_name(colour: Colour) -> str:

@@ -17,7 +17,7 @@ MOST_BYTES = 2 * 8 * 178_956_970
 MOST_TEXT = 1 << 20  # bytes of settings or a legend: all settings with a comment each are 10 kB
 MOST_RECORD = 1 << 28  # bytes of a record: 300 for each evaluation, and no run has a hundred thousand
 SILENCE = 30.0  # seconds without a byte after which nobody is taken to write into a pipe
-_PART = 1 << 20  # bytes read from a pipe at a time
+_PART = 1 << 20  # bytes read at a time
 
 
 def file_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -98,8 +98,7 @@ def _all_of(path: Path, handle: int, most: int) -> bytes:
     if stat.S_ISREG(status.st_mode):
         if status.st_size > most:
             raise _too_large(path, most)
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            data = file.read(most + 1)
+        data = _in_parts(handle, most)  # at once, Python would take memory for the most
     elif stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
         data = _from_pipe(path, handle, most)
     else:
@@ -110,13 +109,23 @@ def _all_of(path: Path, handle: int, most: int) -> bytes:
 
 
 def _from_pipe(path: Path, handle: int, most: int) -> bytes:
-    parts, size, ready = list[bytes](), 0, select.poll()
+    ready = select.poll()
     ready.register(handle, select.POLLIN)
-    while size <= most:
+
+    def wait() -> None:
         if not ready.poll(SILENCE * 1000):
             raise PhotostyleError(
                 f"{path} is a pipe into which nothing was written for {SILENCE:.0f} seconds: write a file into it"
             )
+
+    return _in_parts(handle, most, wait)
+
+
+def _in_parts(handle: int, most: int, wait: Callable[[], None] = lambda: None) -> bytes:
+    """To the end, or to more than the most; wait comes before each part."""
+    parts, size = list[bytes](), 0
+    while size <= most:
+        wait()
         part = os.read(handle, _PART)
         if not part:
             break
