@@ -590,6 +590,12 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytes
     assert check_output(tmp_path / "a.TIF", alpha=True, depth=16) == ()
     (note,) = check_output(tmp_path / "a.png", alpha=True, depth=16)
     assert "use .tif to keep 16" in note
+    for size in ((10, 16_384), (16_384, 10)):
+        with pytest.raises(PhotostyleError, match=r"its format allows 16383 a side: use \.png or \.tif"):
+            check_output(tmp_path / "a.webp", alpha=False, depth=8, size=size)
+    assert check_output(tmp_path / "a.webp", alpha=False, depth=8, size=(16_383, 16_383)) == ()
+    with pytest.raises(PhotostyleError, match="more than the 255 bytes"):
+        check_output(tmp_path / f"{'z' * 253}.png", alpha=False, depth=8)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PhotostyleError, match="read-only"):
         check_output(tmp_path / "a.png", alpha=False, depth=8)

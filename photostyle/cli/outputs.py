@@ -65,6 +65,8 @@ def refuse_to_overwrite(config: Config) -> None:
 
 def refuse_foreign_picture(picture: Path) -> None:
     """A name that nobody gave must not cost anybody a picture: raise PhotostyleError where there is a foreign one."""
+    check_name(picture)
+    check_name(record_path(picture))
     if picture.exists() and not record_path(picture).exists():
         raise PhotostyleError(
             f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
@@ -75,6 +77,7 @@ def refuse_foreign_picture(picture: Path) -> None:
 def refuse_foreign_record(picture: Path) -> None:
     """Raise PhotostyleError where the .json beside a picture that is to be written is no record of ours."""
     path = record_path(picture)
+    check_name(path)
     if not path.exists():
         return
     try:
