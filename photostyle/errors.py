@@ -7,8 +7,11 @@ from collections.abc import Iterable
 class PhotostyleError(ValueError):
     """Bad input or option (exit code 2).
 
-    One line: which file, what was found, what was expected, what to do.
+    One line, whatever the names in it hold: which file, what was found, what was expected, what to do.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ComputationError(RuntimeError):
@@ -18,6 +21,34 @@ class ComputationError(RuntimeError):
 def one_line(message: object) -> str:
     """Another library's message as part of a line of ours; its type where it says nothing."""
     return " ".join(str(message).split()) or type(message).__name__
+
+
+def shortened(message: object, most: int = 160) -> str:
+    """`one_line` of a message or a value that somebody else's file holds, cut where it is longer than a line."""
+    try:
+        text = one_line(message)
+    except (RecursionError, ValueError):  # nested too deeply to be shown, or a number of thousands of digits
+        return f"a {type(message).__name__}"
+    return text if len(text) <= most else f"{text[:most]} …"
+
+
+def shown(value: object) -> str:
+    """A value of somebody else's file as a line shows it: its repr, shortened."""
+    try:
+        return shortened(repr(value))
+    except (RecursionError, ValueError):
+        return f"a {type(value).__name__}"
+
+
+def printable(text: str) -> str:
+    """A line as a terminal may have it: what is not printable, line ends and escapes too, is written as an escape.
+
+    Names of files and regions are somebody else's, and may hold anything.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for each in text
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str], hint: str) -> str:

@@ -1,7 +1,7 @@
 """What a transfer is made of, read and put together: photographs, regions, and which takes its style from which."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet, read_masks, whole_picture
+from photostyle.files.profiles import Array
 from photostyle.imaging.protection import Parts
 from photostyle.regions.guidance import Guidance, pair_with_references
 from photostyle.regions.mixture import Reference
@@ -54,7 +55,13 @@ def _masks(name: str | MaskSet, picture: Picture) -> MaskSet:
                 "give them at the photo's size"
             )
         return name
-    return whole_picture(*size) if name == "none" else read_masks(Path(name), picture.path, *size)
+    regions = whole_picture(*size) if name == "none" else read_masks(Path(name), picture.path, *size)
+    return regions if picture.alpha is None else _seen(regions, picture.alpha)
+
+
+def _seen(regions: MaskSet, alpha: Array) -> MaskSet:
+    """The regions without what alpha (H, W) hides: it counts in no statistic, and nobody sees what becomes of it."""
+    return replace(regions, masks=regions.masks * torch.from_numpy(alpha > 0))
 
 
 def mask_paths(names: Masks, count: int) -> tuple[str, ...]:

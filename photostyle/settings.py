@@ -3,7 +3,6 @@
 A setting is a field of Config that names no file. The preset may be among them; the others replace what it says.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
@@ -12,8 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from photostyle.config import NAMES_FILES, Config
-from photostyle.errors import PhotostyleError, did_you_mean
+from photostyle.errors import PhotostyleError, did_you_mean, shown
 from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.reading import MOST_TEXT, file_bytes, parsed_toml
 
 KINDS = get_type_hints(Config)
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
@@ -25,15 +25,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises PhotostyleError where it is no such file, or holds what is no setting or cannot be its value.
     """
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PhotostyleError(f"{path} does not exist; give a TOML file of settings") from error
-    except OSError as error:
-        raise PhotostyleError(
-            f"{path} cannot be read ({error.strerror}); give a TOML file of settings"
-        ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PhotostyleError(f"{path} is no TOML ({error}); expected lines such as size = 512") from error
+        entries = parsed_toml(path, file_bytes(path, MOST_TEXT))
+    except PhotostyleError as error:
+        raise PhotostyleError(f"{error}; give a TOML file of settings, lines such as size = 512") from None
     return _checked(entries, path)
 
 
@@ -82,7 +76,7 @@ def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if name not in KINDS:
             hint = did_you_mean(name.replace("-", "_"), KINDS, "did you mean {}? ")
             raise PhotostyleError(
-                f"{path} has an unknown setting {name!r}; {hint}photostyle run --help lists all"
+                f"{path} has an unknown setting {shown(name)}; {hint}photostyle run --help lists all"
             )
         if names_file(name):
             raise PhotostyleError(
@@ -92,7 +86,7 @@ def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:
             settings[name] = typed(value, KINDS[name])
         except ValueError as error:
             raise PhotostyleError(
-                f"{path} has {name} = {value!r}; expected {expected(KINDS[name])}"
+                f"{path} has {name} = {shown(value)}; expected {expected(KINDS[name])}"
             ) from error
     return settings
 

@@ -19,7 +19,6 @@ Output: logits (1, classes, h, w).
 import importlib.util
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from photostyle.errors import PhotostyleError, did_you_mean
+from photostyle.files.reading import MOST_TEXT, file_bytes, parsed_toml
 from segmentation.architectures import Architecture
 from segmentation.groups import NO_GROUP, VOCABULARIES, class_names
 from segmentation.hub import one_line
@@ -103,10 +103,7 @@ def _description(session: "InferenceSession", file: Path) -> tuple[Mapping[str, 
     beside = file.with_suffix(".toml")
     if beside.is_file():
         place = str(beside)
-        try:
-            said = tomllib.loads(beside.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise PhotostyleError(f"{beside} is no TOML file ({error}): correct it") from None
+        said = parsed_toml(beside, file_bytes(beside, MOST_TEXT))
     else:
         place = f"the metadata of {file}"
         metadata = session.get_modelmeta().custom_metadata_map
@@ -125,7 +122,7 @@ def _description(session: "InferenceSession", file: Path) -> tuple[Mapping[str, 
 def _parsed(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

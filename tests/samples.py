@@ -15,8 +15,12 @@ ADOBE_GAMMA = 563 / 256
 
 
 def noise(channels: int, dtype: type = np.uint8, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+    """An alpha channel among 2 or 4 hides nothing entirely: colours that are hidden are not read."""
     top = np.iinfo(dtype).max
-    return np.random.default_rng(channels).integers(0, top, (height, width, channels), dtype, endpoint=True)
+    drawn = np.random.default_rng(channels).integers(0, top, (height, width, channels), dtype, endpoint=True)
+    if channels in (2, 4):
+        drawn[..., -1] = np.maximum(drawn[..., -1], 1)
+    return drawn
 
 
 def values(path: Path) -> np.ndarray:

@@ -434,4 +434,4 @@ def test_a_place_that_cannot_hold_masks_is_refused(tmp_path: Path, monkeypatch: 
 
 def test_a_mask_that_is_white_everywhere_is_white(tmp_path: Path) -> None:
     (path, _) = write_masks(tmp_path, regions(torch.ones(1, 3, 4)), "soft")
-    assert (read_grey(path) == 1).all()
+    assert (read_grey(path).values == 1).all()

@@ -1,7 +1,9 @@
+import contextlib
 import hashlib
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -101,9 +103,9 @@ def test_a_palette_is_expanded_with_its_transparency(tmp_path: Path) -> None:
     palette = np.array([[250, 10, 20], [30, 240, 50], [60, 70, 230]], np.uint8)
     image = Image.fromarray(indices)
     image.putpalette(palette.tobytes())
-    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 128]))
+    image.save(tmp_path / "a.png", transparency=bytes([255, 1, 128]))
     np.testing.assert_array_equal(values(tmp_path / "a.png"), np.float32(palette[indices] / 255))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png").alpha, np.array([255, 0, 128])[indices])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png").alpha, np.array([255, 1, 128])[indices])
 
 
 def test_black_and_white_is_zero_and_one(tmp_path: Path) -> None:
@@ -167,6 +169,73 @@ def test_the_first_of_several_pictures_is_used_and_said(tmp_path: Path) -> None:
         picture = read_image(tmp_path / name)
         assert picture.notes == (f"{tmp_path / name} holds 2 pictures: the first is used",)
     np.testing.assert_array_equal(values(tmp_path / "pages.tif"), np.float32(noise(3) / 255))
+
+
+def test_a_thumbnail_in_front_is_not_the_picture(tmp_path: Path) -> None:
+    """NewSubfileType says which page is a reduced copy of another: TIFF 6.0, page 36."""
+    for name, dtype in (("8.tif", np.uint8), ("16.tif", np.uint16)):
+        whole = noise(3, dtype)
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            file.write(whole[::2, ::2].copy(), photometric="rgb", subfiletype=1)
+            file.write(whole, photometric="rgb", subfiletype=0)
+        np.testing.assert_array_equal(values(tmp_path / name), np.float32(whole / np.iinfo(dtype).max))
+        assert read_image(tmp_path / name).notes == ()
+    np.testing.assert_array_equal(read_colours(tmp_path / "8.tif").values, noise(3))  # nor the mask
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_deep_tiff_of_fewer_channels_than_it_says_is_refused(tmp_path: Path, channels: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, np.uint16), photometric="rgb", metadata=None)
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        tag = file.pages.first.tags["SamplesPerPixel"]
+    whole[tag.valueoffset : tag.valueoffset + 2] = struct.pack("<H", channels)
+    (tmp_path / "a.tif").write_bytes(whole)
+    refused(tmp_path / "a.tif", "a.tif")
+
+
+def test_a_cut_tiff_says_nothing_beside_its_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, np.uint16), photometric="rgb")
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    for place in range(8, 200, 3):
+        damaged = whole.copy()
+        damaged[place] ^= 0x7F
+        (tmp_path / "b.tif").write_bytes(damaged)
+        with contextlib.suppress(PhotostyleError):
+            read_image(tmp_path / "b.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def header_png(width: int, height: int, depth: int = 8) -> bytes:
+    """A sound PNG header over no more than a few bytes of pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+def test_a_claim_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "row.png").write_bytes(header_png(MAX_PIXELS, 1))
+    (tmp_path / "bits.png").write_bytes(header_png(13_000, 13_000, 1))
+    buffer = io.BytesIO()
+    Image.fromarray(noise(3)).save(buffer, "JPEG")
+    jpeg = bytearray(buffer.getvalue())
+    size = jpeg.index(b"\xff\xc0") + 5  # SOF0: marker, length, precision, height, width
+    jpeg[size : size + 4] = struct.pack(">HH", 13_377, 13_377)
+    (tmp_path / "lie.jpg").write_bytes(jpeg)
+    tracemalloc.start()
+    for name in ("row.png", "bits.png", "lie.jpg"):
+        refused(tmp_path / name, "claims", "too few for a picture of that size")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+def test_a_flat_picture_may_be_as_small_as_its_format_makes_it(tmp_path: Path) -> None:
+    flat = Image.new("L", (3000, 2000), 90)
+    flat.save(tmp_path / "a.jpg", quality=5, optimize=True)
+    flat.convert("1").save(tmp_path / "b.png")
+    flat.save(tmp_path / "c.webp", lossless=True)
+    for name in ("a.jpg", "b.png", "c.webp"):
+        assert read_image(tmp_path / name).width == 3000
 
 
 # orientation
@@ -234,12 +303,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(self: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path: Path, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
 
     Image.fromarray(noise(3)).save(tmp_path / "a.png")
-    monkeypatch.setattr(Path, "read_bytes", denied)  # the superuser, as whom tests may run, may read anything
-    refused(tmp_path / "a.png", "Permission denied", "check its permissions")
+    monkeypatch.setattr(
+        "photostyle.files.reading.os.open", denied
+    )  # the superuser, as whom tests may run, may read anything
+    refused(tmp_path / "a.png", "Permission denied", "check its name and permissions")
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif", "png16", "tif16"])
@@ -334,7 +405,7 @@ def test_a_mask_s_colours_are_its_own(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([colours, noise(1)])).save(tmp_path / "rgba.png")
     (tmp_path / "deep.png").write_bytes(png16(colours.astype(np.uint16) * 257))
     for name in ("rgb.png", "rgba.png", "deep.png"):
-        read = read_colours(tmp_path / name)
+        read = read_colours(tmp_path / name).values
         assert read.dtype == np.uint8
         np.testing.assert_array_equal(read, colours)
 
@@ -348,17 +419,17 @@ def test_grey_and_palette_masks_are_read_as_colours(tmp_path: Path) -> None:
     palette.putpalette([9, 8, 7, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     palette.save(tmp_path / "p.png", transparency=0)
     for name in ("l.png", "la.png"):
-        np.testing.assert_array_equal(read_colours(tmp_path / name), np.dstack([grey] * 3))
-    np.testing.assert_array_equal(read_colours(tmp_path / "1.png")[..., 2], 255 * (grey > 99))
+        np.testing.assert_array_equal(read_colours(tmp_path / name).values, np.dstack([grey] * 3))
+    np.testing.assert_array_equal(read_colours(tmp_path / "1.png").values[..., 2], 255 * (grey > 99))
     expected = np.array([[9, 8, 7], [255, 0, 0], [0, 255, 0], [0, 0, 255]])[grey % 4]
-    np.testing.assert_array_equal(read_colours(tmp_path / "p.png"), expected)
+    np.testing.assert_array_equal(read_colours(tmp_path / "p.png").values, expected)
 
 
 def test_a_mask_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(noise(3)).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_colours(tmp_path / "a.png"), np.rot90(noise(3), -1))
+    np.testing.assert_array_equal(read_colours(tmp_path / "a.png").values, np.rot90(noise(3), -1))
 
 
 def test_a_soft_mask_keeps_its_bits(tmp_path: Path) -> None:
@@ -367,8 +438,8 @@ def test_a_soft_mask_keeps_its_bits(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([eight] * 3)).save(tmp_path / "rgb.png")
     (tmp_path / "16.png").write_bytes(png16(sixteen))
     for name in ("8.png", "rgb.png"):
-        np.testing.assert_array_equal(read_grey(tmp_path / name), np.float32(eight / 255))
-    np.testing.assert_array_equal(read_grey(tmp_path / "16.png"), np.float32(sixteen[..., 0] / 65535))
+        np.testing.assert_array_equal(read_grey(tmp_path / name).values, np.float32(eight / 255))
+    np.testing.assert_array_equal(read_grey(tmp_path / "16.png").values, np.float32(sixteen[..., 0] / 65535))
     Image.fromarray(noise(3)).save(tmp_path / "colours.png")
     with pytest.raises(PhotostyleError, match=r"colours\.png has colours; a soft mask is grey"):
         read_grey(tmp_path / "colours.png")
@@ -382,9 +453,9 @@ def test_a_label_map_gives_its_numbers(tmp_path: Path) -> None:
     palette.save(tmp_path / "p.png")
     (tmp_path / "16.png").write_bytes(png16(numbers[..., None] + np.uint16(1000)))
     for name in ("l.png", "p.png"):
-        assert read_indices(tmp_path / name).dtype == np.int32
-        np.testing.assert_array_equal(read_indices(tmp_path / name), numbers)
-    np.testing.assert_array_equal(read_indices(tmp_path / "16.png"), numbers.astype(int) + 1000)
+        assert read_indices(tmp_path / name).values.dtype == np.int32
+        np.testing.assert_array_equal(read_indices(tmp_path / name).values, numbers)
+    np.testing.assert_array_equal(read_indices(tmp_path / "16.png").values, numbers.astype(int) + 1000)
     Image.fromarray(noise(3)).save(tmp_path / "rgb.png")
     with pytest.raises(PhotostyleError, match=r"rgb\.png has 3 channels; a label map has one"):
         read_indices(tmp_path / "rgb.png")
@@ -519,6 +590,12 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytes
     assert check_output(tmp_path / "a.TIF", alpha=True, depth=16) == ()
     (note,) = check_output(tmp_path / "a.png", alpha=True, depth=16)
     assert "use .tif to keep 16" in note
+    for size in ((10, 16_384), (16_384, 10)):
+        with pytest.raises(PhotostyleError, match=r"its format allows 16383 a side: use \.png or \.tif"):
+            check_output(tmp_path / "a.webp", alpha=False, depth=8, size=size)
+    assert check_output(tmp_path / "a.webp", alpha=False, depth=8, size=(16_383, 16_383)) == ()
+    with pytest.raises(PhotostyleError, match="more than the 255 bytes"):
+        check_output(tmp_path / f"{'z' * 253}.png", alpha=False, depth=8)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PhotostyleError, match="read-only"):
         check_output(tmp_path / "a.png", alpha=False, depth=8)

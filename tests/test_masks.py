@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from skimage import data
 
 from photostyle.errors import PhotostyleError
 from photostyle.files import legends as legend_module
-from photostyle.files.images import read_image
+from photostyle.files.images import read_grey, read_image
 from photostyle.files.legends import hex_name
 from photostyle.files.masks import LIKE_COLOURS, MaskSet, mask_size, read_masks, whole_picture
 
@@ -78,7 +79,7 @@ def test_each_colour_of_a_mask_is_a_region_named_by_it(tmp_path: Path) -> None:
 
 def test_rgb_rgba_grey_and_palette_masks_are_one_mask(tmp_path: Path) -> None:
     picture = painted(BLACK, (128, 128, 128), WHITE)
-    alpha = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH, 1).astype(np.uint8)
+    alpha = (128 + np.arange(HEIGHT * WIDTH) % 128).reshape(HEIGHT, WIDTH, 1).astype(np.uint8)
     paths = [
         save(tmp_path / "rgb.png", picture),
         save(tmp_path / "rgba.png", np.concatenate([picture, alpha], -1)),
@@ -542,3 +543,93 @@ def test_the_published_masks_as_jpeg_paintings_have_their_regions(
 def test_the_mask_of_a_whole_picture_takes_no_room() -> None:
     masks = whole_picture(3000, 4000).masks
     assert masks.shape == (1, 3000, 4000) and masks.untyped_storage().nbytes() == 4 and bool(masks.all())
+
+
+# what a mask's file means beside its colours
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_numbers_of_16_bits_stay_apart_and_are_those_of_8(tmp_path: Path, suffix: str) -> None:
+    numbers = painted((0, 0, 0), (1, 1, 1), (2, 2, 2))[..., 0]
+    eight = read(save(tmp_path / f"8.{suffix}", numbers))
+    sixteen = read(save(tmp_path / f"16.{suffix}", numbers.astype(np.uint16)))
+    assert sixteen.names == eight.names == ("#000000", "#010101", "#020202")
+    assert torch.equal(sixteen.masks, eight.masks) and sixteen.exact
+    large = read(save(tmp_path / f"large.{suffix}", numbers.astype(np.uint16) + 1000))
+    assert torch.equal(large.masks, eight.masks)
+    assert read(save(tmp_path / f"deep.{suffix}", numbers.astype(np.uint16) * 257)).names == eight.names
+
+
+def test_many_numbers_of_16_bits_stay_apart(tmp_path: Path) -> None:
+    numbers = np.kron(np.arange(15 * 20).reshape(15, 20), np.ones((4, 4))).astype(np.uint16)
+    assert len(read(save(tmp_path / "a.png", numbers)).names) == 300
+
+
+def test_the_soft_edge_of_a_deep_mask_is_no_label(tmp_path: Path) -> None:
+    smooth = (discs(8)[..., 0].astype(float) * 257 + 0.3 * discs(8)[..., 0]).clip(0, 65535).astype(np.uint16)
+    found = read(save(tmp_path / "a.png", smooth), 120, 160)
+    assert found.names == ("#000000", "#ffffff")
+
+
+def test_palette_entries_of_one_colour_stay_apart_and_it_is_said(tmp_path: Path) -> None:
+    image = Image.fromarray(painted((0, 0, 0), (1, 1, 1), (2, 2, 2))[..., 0])
+    image.putpalette([9, 9, 9] * 3)
+    image.save(tmp_path / "a.png")
+    found = read(tmp_path / "a.png")
+    assert len(found.names) == 3 and "one colour for several numbers" in found.notes[0]
+
+
+def test_colours_that_8_bits_do_not_tell_apart_are_refused(tmp_path: Path) -> None:
+    colours = painted(BLUE, WHITE).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", colours // 255, photometric="rgb")
+    refused(tmp_path / "a.tif", "do not tell apart")
+
+
+def test_a_label_map_of_many_small_objects_is_exact(tmp_path: Path) -> None:
+    """Objects that cover a tenth of it, each less than a hundredth, are regions, and so are the others."""
+    numbers = painted((2, 2, 2), (1, 1, 1), (4, 4, 4))[..., 0]
+    for number in range(12):
+        numbers[2 + 9 * (number // 3) :, 4 + 27 * (number % 3) :][:6, :6] = 20 + number
+    found = read(save(tmp_path / "a.png", numbers))
+    assert found.exact and found.notes == ()
+    assert {"#010101", "#020202", "#040404", "#141414", "#1f1f1f"} <= set(found.names)
+
+
+def test_a_small_region_that_is_painted_exactly_is_a_region(tmp_path: Path) -> None:
+    picture = painted(BLUE, WHITE)
+    picture[5:11, 5:11] = GREEN  # 0.75 %
+    assert read(save(tmp_path / "a.png", picture)).names == ("#0000ff", "#00ff00", "#ffffff")
+
+
+@pytest.mark.parametrize("hidden", [BLACK, WHITE, BLUE])
+def test_erased_paint_is_no_paint_and_it_is_said(tmp_path: Path, hidden: tuple[int, int, int]) -> None:
+    picture = np.dstack([painted(BLUE, GREEN), np.full((HEIGHT, WIDTH), 255, np.uint8)])
+    picture[:, 60:, :3], picture[:, 60:, 3] = hidden, 20
+    found = read(save(tmp_path / "a.png", picture))
+    assert found.names == ("#0000ff", "#00ff00") and "transparent in 25.0%" in found.notes[0]
+    assert found.masks.sum(0)[:, 60:].max() == 0 and (found.masks.sum(0)[:, :60] == 1).all()
+
+
+def test_a_transparent_entry_of_a_palette_is_erased(tmp_path: Path) -> None:
+    image = Image.fromarray(painted((0, 0, 0), (1, 1, 1))[..., 0])
+    image.putpalette([0, 0, 255, 9, 9, 9])
+    image.save(tmp_path / "a.png", transparency=1)
+    found = read(tmp_path / "a.png")
+    assert found.names == ("#0000ff",) and float(found.masks.mean()) == 0.5
+
+
+def test_a_mask_that_nobody_can_see_is_refused(tmp_path: Path) -> None:
+    for alpha, said in ((0, "transparent everywhere"), (20, "transparent everywhere")):
+        picture = np.dstack([painted(BLUE, GREEN), np.full((HEIGHT, WIDTH), alpha, np.uint8)])
+        refused(save(tmp_path / "a.png", picture), said)
+
+
+def test_a_soft_mask_may_be_in_the_alpha_channel(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 255, WIDTH).astype(np.uint8) * np.ones((HEIGHT, 1), np.uint8)
+    for colour in (0, 255):
+        save(tmp_path / "a.png", np.dstack([np.full_like(ramp, colour), ramp]))
+        paint = read_grey(tmp_path / "a.png")
+        np.testing.assert_array_equal(paint.values, np.float32(ramp / 255))
+        assert "in the alpha channel" in paint.notes[0]
+    save(tmp_path / "b.png", np.dstack([ramp, np.where(ramp > 99, 255, 0).astype(np.uint8)]))
+    np.testing.assert_array_equal(read_grey(tmp_path / "b.png").values, np.float32(ramp * (ramp > 99) / 255))

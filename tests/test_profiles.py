@@ -217,3 +217,40 @@ def test_strips_of_rows_give_what_the_whole_picture_gives(dtype: type, icc: byte
     whole, expected = to_srgb(colour, icc)
     np.testing.assert_array_equal(planes, whole.transpose(2, 0, 1))
     assert notes == expected and planes.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "curve divides by zero",
+        "no primaries",
+        "kind of curve",
+        "singular",
+        "curve cut",
+        "count",
+        "head",
+        "steep",
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_profile_that_cannot_be_used_is_no_traceback(tmp_path: Path, damage: str, dtype: type) -> None:
+    curve = {
+        "curve divides by zero": parametric_curve(1, 2.4, 0.0, 0.1),
+        "kind of curve": parametric_curve(9, 2.4),
+        "curve cut": b"para\0\0\0\0\0\3\0\0",
+        "steep": parametric_curve(0, -30_000.0),
+    }.get(damage, gamma_curve(2.2))
+    primaries = np.zeros((3, 3)) if damage == "singular" else ADOBE_RGB
+    icc = rgb_profile(primaries, curve)
+    icc = {
+        "no primaries": icc.replace(b"rXYZ", b"xxxx"),
+        "count": icc[:128] + b"\xff" * 4 + icc[132:],
+        "head": icc[:100],
+    }.get(damage, icc)
+    samples = noise(3, dtype)
+    if dtype is np.uint8:
+        Image.fromarray(samples).save(tmp_path / "a.png", icc_profile=icc)
+    else:
+        (tmp_path / "a.png").write_bytes(png16(samples, chunk(b"iCCP", b"x\0\0" + zlib.compress(icc))))
+    read = values(tmp_path / "a.png")
+    assert np.isfinite(read).all() and read.min() >= 0 and read.max() <= 1

@@ -321,12 +321,12 @@ def test_a_record_without_its_photos_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no record"),
-        ("{", "is no record"),
+        ("", "is no JSON file"),
+        ("{", "is no JSON file"),
         ("[1, 2]", "is JSON but no photostyle record"),
         ('{"name": "something else"}', "is JSON but no photostyle record"),
         ('{"photostyle": 3}', "is JSON but no photostyle record"),
-        ('{"photostyle": {"format": 99, "version": "9.0"}}', "is a record of format 99.*use version 9.0"),
+        ('{"photostyle": {"format": 99, "version": "9.0"}}', "is a record of format 99.*use version '9.0'"),
     ],
 )
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str, message: str) -> None:

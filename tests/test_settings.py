@@ -130,9 +130,11 @@ def test_what_is_wrong_is_said_in_one_line_with_the_file(text: str, said: str, t
 
 
 def test_what_cannot_be_read_is_said_too(tmp_path: Path) -> None:
-    with pytest.raises(PhotostyleError, match=r"nowhere\.toml does not exist; give a TOML file of settings"):
+    with pytest.raises(
+        PhotostyleError, match=r"nowhere\.toml does not exist: check the name; give a TOML file of settings"
+    ):
         read_settings(tmp_path / "nowhere.toml")
-    with pytest.raises(PhotostyleError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(PhotostyleError, match=r"is a folder; expected a file"):
         read_settings(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b'encoder = "\xe9"')
     with pytest.raises(PhotostyleError, match=r"latin\.toml is no TOML"):

@@ -25,6 +25,7 @@ from photostyle.evaluation.records import (
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import check_output, sha256_of, write_image
+from photostyle.imaging.filters import size_of
 from photostyle.pipeline import transfer
 from photostyle.process import prepared
 
@@ -94,7 +95,9 @@ def adjust(arguments: Sequence[str]) -> int:
         refuse_foreign_picture(output)
     refuse_foreign_record(output)
     photo = read_photograph(config.content)
-    said = list(check_output(output, alpha=photo.alpha is not None, depth=photo.depth))
+    said = list(
+        check_output(output, alpha=photo.alpha is not None, depth=photo.depth, size=size_of(photo.pixels))
+    )
     with prepared(record["environment"]["threads"], config.deterministic):
         result = transfer(replace(config, content=photo), say=said.append, solved=solved)
     result = replace(result, notes=tuple(said))

@@ -1,6 +1,7 @@
 """photostyle segment and masks: regions from photographs, and what the program makes of masks."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,7 +98,7 @@ def segment(arguments: Sequence[str]) -> int:
     print(report.share_table(sets, names))
     print(*folders, preview, sep="\n")
     if len(folders) > 1:
-        photographs, masks = (" ".join(map(str, paths)) for paths in (options.photos, folders))
+        photographs, masks = (shlex.join(map(str, paths)) for paths in (options.photos, folders))
         print(f"\nphotostyle {photographs} --masks {masks}")
     return DONE
 

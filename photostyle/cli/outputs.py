@@ -7,6 +7,7 @@ from photostyle.cli.console import refuse_inputs
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
+from photostyle.files.places import check_name
 
 
 def record_path(picture: Path) -> Path:
@@ -42,6 +43,7 @@ def snapshot_path(picture: Path, evaluations: int) -> Path:
 def refuse_to_overwrite(config: Config) -> None:
     """Nothing that a run writes may replace what it reads, nor a .json that is no record of ours."""
     picture, inputs = config.output, config.files
+    check_name(picture)
     written = [picture, record_path(picture)]
     for wanted, path in (
         (config.plot, losses_path(picture)),
@@ -55,12 +57,16 @@ def refuse_to_overwrite(config: Config) -> None:
         written += [
             path for path in inputs if path.parent == picture.parent and snapshot.fullmatch(path.name)
         ]
+    for path in written:
+        check_name(path)
     refuse_inputs(written, inputs)
     refuse_foreign_record(picture)
 
 
 def refuse_foreign_picture(picture: Path) -> None:
     """A name that nobody gave must not cost anybody a picture: raise PhotostyleError where there is a foreign one."""
+    check_name(picture)
+    check_name(record_path(picture))
     if picture.exists() and not record_path(picture).exists():
         raise PhotostyleError(
             f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
@@ -71,6 +77,7 @@ def refuse_foreign_picture(picture: Path) -> None:
 def refuse_foreign_record(picture: Path) -> None:
     """Raise PhotostyleError where the .json beside a picture that is to be written is no record of ours."""
     path = record_path(picture)
+    check_name(path)
     if not path.exists():
         return
     try:

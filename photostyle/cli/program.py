@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code
+from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code, write_anywhere
 from photostyle.errors import PhotostyleError
+from photostyle.files.reading import path_exists
 from photostyle.version import __version__
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
@@ -58,6 +59,7 @@ ENDING = Ending(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    write_anywhere()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
         return complain(NOTHING, BAD_INPUT)
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _may_be_a_file(word: str) -> bool:
-    return not word.startswith("-") and (Path(word).suffix != "" or Path(word).exists())
+    return not word.startswith("-") and (Path(word).suffix != "" or path_exists(Path(word)))
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:

@@ -24,6 +24,7 @@ from photostyle.cli.outputs import (
     losses_path,
     masks_folder,
     record_path,
+    refuse_foreign_picture,
     refuse_to_overwrite,
     snapshot_path,
 )
@@ -120,7 +121,8 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
 
 def _check_beforehand(config: Config, photo: Picture, made: bool, say: Callable[[str], None]) -> None:
     """What can be found wrong or worth a note before any work. made: an earlier run made the masks."""
-    for text in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth):
+    size = (photo.height, photo.width)
+    for text in check_output(config.output, alpha=photo.alpha is not None, depth=photo.depth, size=size):
         say(text)
     if config.preset == "patches" and locate(config.weights, config.encoder, False) is None:
         say("no VGG weights here: style by patches (training-free); --weights FILE gives the Gram style")
@@ -329,9 +331,12 @@ def rerun(arguments: Sequence[str]) -> int:
         )
     check_inputs(record)
     output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
+    if options.output is None:
+        refuse_foreign_picture(output)
     threads = record["environment"]["threads"]
+    # What a record says is written elsewhere is not: it may be somebody else's.
     again = dataclasses.replace(
-        config, output=output, quiet=options.quiet, threads=threads, first_picture=False
+        config, output=output, quiet=options.quiet, threads=threads, first_picture=False, animate=None
     )
     code = execute(again, record.get("segmentation"))
     if code != DONE:

@@ -20,6 +20,7 @@ from photostyle.evaluation.records import read_record
 from photostyle.evaluation.scores import score, score_encoder
 from photostyle.evaluation.signs import find_signs
 from photostyle.files.images import read_image
+from photostyle.files.reading import path_is_file
 from photostyle.imaging.filters import area_average, size_of
 from photostyle.losses.weights import find, locate
 from photostyle.materials import read_all_masks
@@ -87,9 +88,11 @@ def show_scores(arguments: Sequence[str]) -> int:
 
 def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str, ...]]:
     """Content, style and masks: as given, else as recorded."""
+    if not options.result.name:
+        raise PhotostyleError(f'"{options.result}" names no picture; name one, such as out.png')
     beside = options.result.with_suffix(".json")
     recorded: dict[str, Any] = {}
-    if not (options.content and options.style and options.masks) and beside.is_file():
+    if not (options.content and options.style and options.masks) and path_is_file(beside):
         recorded = read_record(beside)["config"]
     if not recorded and not (options.content and options.style):
         raise PhotostyleError(

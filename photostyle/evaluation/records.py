@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shortened, shown
 from photostyle.files.arrays import IN_MEMORY, read_photograph
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
+from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_exists
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
@@ -25,6 +27,15 @@ FORMAT = 1
 # Settings that had another name, and of one value a list was made.
 RENAMED = {"content_layer": "content_layers"}
 TRANSFER = "run"  # the command of records that name none
+# What every record of a transfer holds and others read from it, and of which type.
+_PARTS = {
+    "ended": str,
+    "config": dict,
+    "environment": dict,
+    "inputs": dict,
+    "stages": list,
+    "output": dict,
+}
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -75,29 +86,47 @@ def made_by(command: str | None = None) -> dict[str, Any]:
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON, atomically; a number that is not finite becomes null."""
     text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomically(path, (text + "\n").encode())
+    # A lone surrogate stands for a byte of a file name that is no UTF-8; its escape is JSON's own.
+    write_bytes_atomically(path, (text + "\n").encode(errors="backslashreplace"))
 
 
 def read_record(path: Path, command: str | None = TRANSFER) -> dict[str, Any]:
     """Read a record of a command, None for any. Raises PhotostyleError where the file is none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise PhotostyleError(f"{path} does not exist; give the .json beside a picture") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise PhotostyleError(f"{path} is no record ({error}); give the .json beside a picture") from error
+        record = parsed_json(path, file_bytes(path, MOST_RECORD))
+    except PhotostyleError as error:
+        raise PhotostyleError(f"{error}; give the record, the .json beside a picture") from None
     if not isinstance(record, dict) or not isinstance(maker := record.get("photostyle"), dict):
         raise PhotostyleError(f"{path} is JSON but no photostyle record; give the .json beside a picture")
     if maker.get("format") != FORMAT:
         raise PhotostyleError(
-            f"{path} is a record of format {maker.get('format')}, this version ({__version__}) reads {FORMAT}; "
-            f"use version {maker.get('version')}"
+            f"{path} is a record of format {shown(maker.get('format'))}, this version ({__version__}) reads "
+            f"{FORMAT}; use version {shown(maker.get('version'))}"
         )
     if command not in (None, made := maker.get("command", TRANSFER)):
         raise PhotostyleError(
-            f"{path} is a record of photostyle {made}, not of photostyle {command}; give one of that"
+            f"{path} is a record of photostyle {shown(made)}, not of photostyle {command}; give one of that"
         )
+    if made == TRANSFER and (wrong := _misshapen(record)):
+        raise PhotostyleError(f"{path} is no whole record ({wrong}); give a record as it was written")
     return record
+
+
+def _misshapen(record: Mapping[str, Any]) -> str:
+    """What a record lacks of what is read from it, "" where it is whole; it may be somebody else's, or cut."""
+    for name, kind in _PARTS.items():
+        if not isinstance(record.get(name), kind):
+            return f"{name} is {shown(record.get(name))}"
+    files = {**record["inputs"], "output": record["output"]}
+    files |= {name: record[name] for name in ("weights", "solved") if record.get(name) is not None}
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(key), str) for key in ("path", "sha256")
+        ):
+            return f"{shortened(name)} has no path and SHA-256"
+    if type(record["environment"].get("threads")) is not int:
+        return "environment has no number of threads"
+    return ""
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
@@ -122,8 +151,8 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
     }
     if unknown := entries.keys() - kinds.keys():
         raise PhotostyleError(
-            f"{source} has settings this version ({__version__}) does not know: {', '.join(sorted(unknown))}; "
-            "run it with the version it names"
+            f"{source} has settings this version ({__version__}) does not know: "
+            f"{shortened(', '.join(sorted(unknown)))}; run it with the version it names"
         )
     if missing := {"content", "style"} - entries.keys():
         raise PhotostyleError(
@@ -135,7 +164,7 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
             values[name] = typed(value, kinds[name])
         except ValueError as error:
             raise PhotostyleError(
-                f"{source} has {name} = {value!r}, which it cannot be; correct it"
+                f"{source} has {name} = {shown(value)}, which it cannot be; correct it"
             ) from error
     return Config(**values)
 
@@ -159,10 +188,10 @@ def check_inputs(record: dict[str, Any]) -> None:
 
     A file that is gone is left to the reader, whose message says what to do.
     """
-    inputs = {**record["inputs"], "weights": record["weights"] or {"path": "none"}}
+    inputs = {**record["inputs"], "weights": record.get("weights") or {"path": "none"}}
     for name, entry in inputs.items():
         path = Path(entry["path"])
-        if entry["path"] == "none" or not path.exists():
+        if entry["path"] == "none" or not path_exists(path):
             continue
         if entry["sha256"] != (_mask_sha256(path) if " mask" in name else sha256_of(path)):
             raise PhotostyleError(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, printable
 from photostyle.evaluation.artefacts import Artefacts
 from photostyle.evaluation.comparison import directions
 from photostyle.evaluation.scores import Scores
@@ -242,6 +242,7 @@ def _shown(value: float | str | None) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns are as wide as their widest entry; those of numbers are flush right."""
+    header, *rows = ([printable(entry) for entry in row] for row in (header, *rows))
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     numeric = [bool(column) and all(map(_is_number, column)) for column in zip(*rows, strict=True)]
     numeric = numeric or [False] * len(header)

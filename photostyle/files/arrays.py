@@ -13,6 +13,7 @@ from photostyle.files.images import LEAST_SIDE, Picture, read_image
 from photostyle.files.legends import Colour, hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.files.profiles import Array, planar_srgb
+from photostyle.files.transparency import covered, meant
 
 IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
 MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
@@ -121,6 +122,8 @@ def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Pictu
         raise PhotostyleError(
             f"a photo is an array of {samples.dtype}; expected uint8, uint16 or floats in [0, 1]"
         )
+    alpha = meant(alpha, "a photo in memory")
+    covered(rgb, alpha)
     return Picture(
         pixels=torch.from_numpy(rgb),
         alpha=None if alpha is None else np.ascontiguousarray(alpha),

@@ -1,6 +1,7 @@
 """From the bytes of a PNG, JPEG, TIFF or WebP to its samples: 8 or 16 bit, upright, in the file's own colours."""
 
 import hashlib
+import logging
 import struct
 import warnings
 import zlib
@@ -15,15 +16,20 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from photostyle.errors import PhotostyleError, one_line
+from photostyle.errors import PhotostyleError, one_line, shortened
+from photostyle.files.colour_spaces import Said, said_in_exif, said_in_png
+from photostyle.files.png import MAGIC, read_beside
 from photostyle.files.profiles import Array
+from photostyle.files.reading import file_bytes
 
 # Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too. A number of our own, because others may unset that global.
 MAX_PIXELS = 178_956_970
 _READABLE = ("PNG", "JPEG", "TIFF", "WEBP")  # Pillow opens phones' MPO as JPEG
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either byte order
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112  # the EXIF and TIFF tag
+# What a byte of a file can stand for: a JPEG's block of 64 pixels takes a bit or more (ITU-T T.81, F.1.2), and deflate
+# packs 1032 bytes into one (RFC 1951: 258 of them in two bits). A picture of FREE_PIXELS is small enough in any case.
+JPEG_PIXELS, PACKED_PIXELS, FREE_PIXELS = 512, 1032, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Raster:
 
     samples: (H, W, C) uint8 or uint16, upright. mode: L, LA, RGB, RGBA, CMYK or P (palette indices).
     profile: the ICC profile's bytes, if there is one. frames: how many pictures the file holds.
-    sha256: of the file's bytes. notes: what was decided for the user, one sentence each.
+    sha256: of the file's bytes. notes: what was decided for the user, one sentence each. palette: (256, 3 or 4) uint8,
+    the colours of the indices, with their alpha where they have any.
     """
 
     samples: Array
@@ -41,6 +48,7 @@ class Raster:
     frames: int
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    palette: Array | None = None
 
     @property
     def depth(self) -> int:
@@ -68,25 +76,16 @@ def decode(path: Path, keep_palette: bool = False) -> Raster:
     data = file_bytes(path)
     if not data:
         raise PhotostyleError(f"{path} is empty (0 bytes); expected a picture: export or copy it again")
-    with warnings.catch_warnings(record=True) as caught, _one_line_errors(path):
+    with warnings.catch_warnings(record=True) as caught, _one_line_errors(path), _heard() as heard:
         warnings.simplefilter("always")
-        raster = _decode_tiff(path, data) if data[:4] in _TIFF_MAGIC else None
-        raster = raster or _decode_with_pillow(path, data, keep_palette)
+        tiff = data[:4] in _TIFF_MAGIC
+        raster = (
+            _decode_tiff(path, data, keep_palette) if tiff else _decode_with_pillow(path, data, keep_palette)
+        )
     said = [w for w in caught if w.category not in (Image.DecompressionBombWarning, DeprecationWarning)]
-    notes = tuple(dict.fromkeys(f"may be damaged ({one_line(w.message)})" for w in said))
+    messages = [*(shortened(w.message) for w in said), *map(shortened, heard)]
+    notes = tuple(f"may be damaged ({text})" for text in dict.fromkeys(messages))
     return replace(raster, sha256=hashlib.sha256(data).hexdigest(), notes=(*raster.notes, *notes))
-
-
-def file_bytes(path: Path) -> bytes:
-    """All of a file. Raises PhotostyleError where it cannot be read."""
-    if path.is_dir():
-        raise PhotostyleError(f"{path} is a folder; expected a file: name one inside it")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise PhotostyleError(f"{path} does not exist: check the name") from None
-    except OSError as error:
-        raise PhotostyleError(f"{path} cannot be read ({error.strerror}): check its permissions") from None
 
 
 @contextmanager
@@ -115,20 +114,74 @@ def _too_large(path: Path) -> PhotostyleError:
     )
 
 
-def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool) -> Raster:
-    image = Image.open(BytesIO(data), formats=_READABLE)
-    if image.width * image.height > MAX_PIXELS:
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What tifffile logs in the block, which would else reach standard error, line after line."""
+    messages: list[str] = []
+    logger = logging.getLogger("tifffile")
+
+    def listen(record: logging.LogRecord) -> bool:
+        messages.append(record.getMessage())
+        return False
+
+    logger.addFilter(listen)
+    try:
+        yield messages
+    finally:
+        logger.removeFilter(listen)
+
+
+def _check_size(path: Path, width: int, height: int, data: bytes, jpeg: bool = False) -> None:
+    """Refuse what is too large, and what claims more pixels than its bytes can hold, before memory is taken for it."""
+    pixels = width * height
+    if pixels > MAX_PIXELS:
         raise _too_large(path)
+    if pixels > (JPEG_PIXELS * len(data) if jpeg else max(FREE_PIXELS, PACKED_PIXELS * len(data))):
+        raise PhotostyleError(
+            f"{path} claims {width}x{height} pixels in {len(data):,} bytes, too few for a picture of that size: "
+            "export or copy it again"
+        )
+
+
+def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool, page: int = 0, pages: int = 0) -> Raster:
+    """page, pages: of a TIFF, which to read and how many there are; 0: as the file says."""
+    said: Said = None, ()
+    if data.startswith(MAGIC):
+        data, beside = read_beside(data)
+        said = said_in_png(beside)
+    image = Image.open(BytesIO(data), formats=_READABLE)
+    image.seek(page)
+    _check_size(path, image.width, image.height, data, image.format in ("JPEG", "MPO"))
     # Behind the photo, an MPO holds its preview or a depth map, which nobody would call a second picture.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    profile = image.info.get("icc_profile")
-    if data.startswith(_PNG_MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
+    frames = 1 if image.format == "MPO" else pages or getattr(image, "n_frames", 1)
+    profile, notes = _colours_of(image, said)
+    if data.startswith(MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
         samples, mode = _png_of_16_bits(data)
-        return Raster(_upright(samples, image.getexif().get(_ORIENTATION, 1)), mode, profile, frames)
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return Raster(_upright(samples, orientation), mode, profile, frames, notes=notes)
     # In place: a copy of 100 MP is 400 MB.
     ImageOps.exif_transpose(image, in_place=True)
-    samples, mode, notes = _plain_samples(path, image, keep_palette)
-    return Raster(samples, mode, profile, frames, notes=notes)
+    samples, mode, more = _plain_samples(path, image, keep_palette)
+    palette = _palette_of(image) if mode == "P" else None
+    return Raster(samples, mode, profile, frames, notes=(*notes, *more), palette=palette)
+
+
+def _palette_of(image: Image.Image) -> Array:
+    """(256, 3 or 4) uint8: the colours of a palette's indices, black where the file gives none."""
+    strip = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    strip.putpalette((image.getpalette("RGB") or [])[: 3 * 256] or [0, 0, 0])
+    if "transparency" in image.info:
+        strip.info["transparency"] = image.info["transparency"]
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    colours: Array = np.array(strip.convert(mode))[0]
+    return colours
+
+
+def _colours_of(image: Image.Image, said: Said) -> Said:
+    """The profile: what the file's own format says, before a profile, before EXIF. said: in the chunks of a PNG."""
+    profile, notes = said
+    profile = profile or image.info.get("icc_profile")
+    return (profile, notes) if profile or notes else said_in_exif(image.getexif())
 
 
 def _plain_samples(path: Path, image: Image.Image, keep_palette: bool) -> tuple[Array, str, tuple[str, ...]]:
@@ -182,19 +235,26 @@ def _upright(samples: Array, orientation: int) -> Array:
     return np.ascontiguousarray(samples[rows, columns])
 
 
-def _decode_tiff(path: Path, data: bytes) -> Raster | None:
-    """A TIFF of 16 bits. None for one of up to 8 bits, which Pillow reads in every compression."""
+def _decode_tiff(path: Path, data: bytes, keep_palette: bool) -> Raster:
+    """The first page that is no thumbnail. One of up to 8 bits reads Pillow, in every compression.
+
+    Bits of NewSubfileType: 1 a reduced copy of another page, 4 a mask of one: TIFF 6.0, page 36.
+    """
     with tifffile.TiffFile(BytesIO(data)) as file:
-        page = file.pages.first
-        if page.imagewidth * page.imagelength > MAX_PIXELS:
-            raise _too_large(path)
+        pages: list[Any] = list(file.pages)
+        kept = [number for number, each in enumerate(pages) if not int(each.subfiletype) & 5]
+        kept = kept or list(range(len(pages)))
+        page = pages[kept[0]]
+        _check_size(path, page.imagewidth, page.imagelength, data)
         if page.sampleformat != 1 or page.bitspersample not in (1, 2, 4, 8, 16):
             kind = {2: "signed integer", 3: "floating-point"}.get(page.sampleformat, "integer")
             raise PhotostyleError(
                 f"{path} is a {page.bitspersample}-bit {kind} TIFF; expected 8 or 16 bits, unsigned: "
                 "export it as a 16-bit integer TIFF"
             )
-        return _tiff_of_16_bits(path, page, len(file.pages)) if page.bitspersample == 16 else None
+        if page.bitspersample == 16:
+            return _tiff_of_16_bits(path, page, len(kept))
+    return _decode_with_pillow(path, data, keep_palette, kept[0], len(kept))
 
 
 def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
@@ -206,12 +266,17 @@ def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
             "export it as RGB"
         )
     samples = _tiff_samples(path, page)
+    if samples.shape[-1] < colours:
+        raise PhotostyleError(
+            f"{path} is a TIFF of {page.photometric.name} pixels with {samples.shape[-1]} channels; "
+            f"expected {colours}: export it again"
+        )
     if page.photometric == 0:
         samples[..., 0] = 65535 - samples[..., 0]
     extra = page.extrasamples[0] if page.extrasamples else 0
     # 1: alpha that the colours are multiplied by; 2: alpha that they are not: TIFF 6.0, page 31.
-    channels = colours + (extra in (1, 2))
-    if extra == 1:
+    channels = colours + (extra in (1, 2) and samples.shape[-1] > colours)
+    if extra == 1 and channels > colours:
         samples = _unmultiplied(samples[..., :channels])
     notes = () if samples.shape[-1] == channels else ("has channels beside its colours: they are ignored",)
     tag = page.tags.get(_ORIENTATION)

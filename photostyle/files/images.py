@@ -19,12 +19,18 @@ from torch import Tensor
 
 from photostyle.errors import ComputationError, PhotostyleError, one_line
 from photostyle.files.atomic import check_place, write_bytes_atomically
-from photostyle.files.decoding import Raster, decode, file_bytes
+from photostyle.files.decoding import Raster, decode
+from photostyle.files.places import check_name
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
+from photostyle.files.reading import file_bytes
+from photostyle.files.transparency import covered, meant
 
 LEAST_SIDE = 32  # pixels of a photograph: a shorter side has too few patches for statistics
 ROWS = 256  # of a picture that are rounded together: a whole one in float32 is four times what is written
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+# Pixels of a side: WebP has 14 bits for it (RFC 9649, 2.5 and 2.6), libjpeg stops at 65500 (JPEG_MAX_DIMENSION).
+LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 # Pillow's options for each format. Subsampling 0 is 4:4:4.
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
@@ -40,8 +46,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 class Picture:
     """A photograph as the library sees it, with what is needed to write it back.
 
-    pixels: (3, H, W) float32, sRGB in [0, 1], contiguous, upright.
-    alpha: (H, W) in the file's own uint8 or uint16, untouched; None where the file has none.
+    pixels: (3, H, W) float32, sRGB in [0, 1], contiguous, upright. Where alpha is 0, the nearest visible colour.
+    alpha: (H, W) in the file's own uint8 or uint16, untouched; None where the file has none, or hides nothing.
     depth: 8 or 16, the file's bits per channel.
     sha256: of the file's bytes.
     notes: what was decided for the user, one sentence each.
@@ -82,12 +88,14 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
         raise PhotostyleError(
             f"{path} is {width}x{height}; a photo needs at least {minimum} pixels a side: use a larger one"
         )
+    alpha = meant(raster.alpha, path)
     rgb, notes = planar_srgb(raster.colour, raster.profile)
+    covered(rgb, alpha)
     if raster.frames > 1:
         notes = (f"holds {raster.frames} pictures: the first is used", *notes)
     return Picture(
         pixels=torch.from_numpy(rgb),
-        alpha=raster.alpha,
+        alpha=alpha,
         depth=raster.depth,
         path=path,
         sha256=raster.sha256,
@@ -95,37 +103,132 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
     )
 
 
-def read_colours(path: Path) -> Array:
-    """A mask's own colours: (H, W, 3) uint8, upright, no profile applied, alpha ignored.
+@dataclass(frozen=True)
+class Paint:
+    """What a mask's file holds, upright, no colour profile applied.
 
-    A 16-bit mask keeps its upper 8 bits, so one made from 8 bits (each value times 257) comes back as it was.
-    Errors as `read_image`.
+    values: what its reader gives. lossy: whether its format is (JPEG). erased: (H, W) bool, what transparency leaves
+    out; None where nothing. numbers: whether the colours stand for the numbers of a label map. sha256: of the file.
+    notes: what was decided for the user.
     """
-    raster = _decode_mask(path)
-    colour = raster.colour
+
+    values: Array
+    erased: Array | None
+    sha256: str
+    notes: tuple[str, ...] = ()
+    numbers: bool = False
+
+
+def read_colours(path: Path) -> Paint:
+    """A mask's own colours: (H, W, 3) uint8. Erased is what is more transparent than not.
+
+    A 16-bit mask keeps its upper 8 bits, so one made from 8 bits (each value times 257) comes back as it was. A grey
+    one of other values is a label map: its number n is the colour (n, n, n) up to 255, as with 8 bits, and
+    (n // 256, n % 256, 0) above. So is a palette that has one colour for several numbers in use.
+    Errors as `read_image`, and for 16-bit colours that 8 bits do not tell apart.
+    """
+    raster = _decode_mask(path, keep_palette=True)
+    alpha = _mask_alpha(raster)
+    erased, notes = _erased(alpha, path)
+    colour, numbers = raster.colour, False
+    if raster.palette is not None:
+        index = colour[..., 0]
+        if numbers := _shares_colours(raster.palette, index):
+            notes += (f"{path} has one colour for several numbers of its palette: its numbers are read",)
+            colour = index[..., None]
+        else:
+            colour = raster.palette[index][..., :3]
     if raster.mode == "CMYK":
         colour = cmyk_to_rgb(colour)
     if colour.dtype == np.uint16:
-        colour = colour >> 8
-    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), dtype=np.uint8)
+        numbers = colour.shape[-1] == 1 and _are_numbers(colour)
+        colour = _of_numbers(colour[..., 0]) if numbers else _upper_bits(path, colour)
+    eight = np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), dtype=np.uint8)
+    return Paint(eight, erased, raster.sha256, notes, numbers)
 
 
-def read_grey(path: Path) -> Array:
-    """One soft mask: (H, W) float32 in [0, 1] at the file's 8 or 16 bits, upright.
+def _mask_alpha(raster: Raster) -> Array | None:
+    """Alpha (H, W) of a mask: of its pixels, or of its palette's colours."""
+    if raster.palette is None or raster.palette.shape[-1] < 4:
+        return raster.alpha
+    return np.ascontiguousarray(raster.palette[..., 3][raster.colour[..., 0]])
 
+
+def _erased(alpha: Array | None, path: Path) -> tuple[Array | None, tuple[str, ...]]:
+    """Where a mask has no paint, and a note of it."""
+    alpha = meant(alpha, path)
+    if alpha is None:
+        return None, ()
+    erased = alpha < np.iinfo(alpha.dtype).max / 2
+    if not erased.any():
+        return None, ()
+    if erased.all():
+        raise PhotostyleError(f"{path} is nearly transparent everywhere: paint the regions opaque")
+    return erased, (f"{path} is transparent in {erased.mean():.1%} of its pixels: they are in no region",)
+
+
+def _shares_colours(palette: Array, index: Array) -> bool:
+    """Whether two entries in use have one colour."""
+    used = palette[np.flatnonzero(np.bincount(index.ravel(), minlength=len(palette)))]
+    return len(np.unique(used[:, :3], axis=0)) < len(used)
+
+
+def _are_numbers(grey: Array) -> bool:
+    """Whether grey values (H, W, 1) of 16 bits are labels: those of a hundredth of the mask were never of 8 bits.
+
+    Where none has a hundredth, a few thousand numbers in all are labels too; a soft edge goes up to white.
+    """
+    counts = np.bincount(grey.ravel(), minlength=1 << 16)
+    frequent = np.flatnonzero(counts * 100 >= grey.size)
+    if len(frequent) == 0:
+        return bool(np.flatnonzero(counts).max() < 1 << 12)
+    return bool((frequent % 257).any())
+
+
+def _of_numbers(grey: Array) -> Array:
+    """(H, W) uint16 to (H, W, 3) uint8 colours that stand for the numbers."""
+    small = grey < 256
+    high, low = (grey >> 8).astype(np.uint8), (grey & 255).astype(np.uint8)
+    return np.stack([np.where(small, low, high), low, np.where(small, low, 0)], -1)
+
+
+def _upper_bits(path: Path, colour: Array) -> Array:
+    """(H, W, C) uint16 with 8 bits. Raises PhotostyleError where frequent colours become one."""
+    if (colour % 257).any() and colour.shape[-1] == 3:
+        whole = colour.astype(np.uint64)
+        numbers = whole[..., 0] << 32 | whole[..., 1] << 16 | whole[..., 2]
+        values, counts = np.unique(numbers, return_counts=True)
+        frequent = values[counts * 100 >= numbers.size]
+        if len(np.unique(frequent & 0xFF00FF00FF00)) < len(frequent):
+            raise PhotostyleError(
+                f"{path} has 16-bit colours that 8 bits do not tell apart: paint regions in colours further apart"
+            )
+    upper: Array = colour >> 8
+    return upper
+
+
+def read_grey(path: Path) -> Paint:
+    """One soft mask: (H, W) float32 in [0, 1] at the file's 8 or 16 bits. What is erased is outside.
+
+    Where the colour is one and alpha is not, the mask is in the alpha channel, and a note says so.
     Raises PhotostyleError for a file with colours (RGB of three equal channels is grey), and as `read_image`.
     """
     raster = _decode_mask(path)
-    colour = raster.colour
+    colour, alpha = raster.colour, meant(raster.alpha, path)
+    if alpha is not None and (colour == colour[0, 0]).all():
+        return Paint(unit(alpha), None, raster.sha256, (f"{path}: its mask is in the alpha channel",))
     if (colour != colour[..., :1]).any() or raster.mode == "CMYK":
         raise PhotostyleError(
             f"{path} has colours; a soft mask is grey, 0 outside and white inside: save it as grey"
         )
-    return unit(np.ascontiguousarray(colour[..., 0]))
+    grey = unit(np.ascontiguousarray(colour[..., 0]))
+    if alpha is None:
+        return Paint(grey, None, raster.sha256)
+    return Paint(grey * unit(alpha), None, raster.sha256, (f"{path}: what is transparent in it is outside",))
 
 
-def read_indices(path: Path) -> Array:
-    """A label map's own numbers: (H, W) int32: palette indices, or grey values at 8 or 16 bits; upright.
+def read_indices(path: Path) -> Paint:
+    """A label map's own numbers: (H, W) int32: palette indices, or grey values at 8 or 16 bits.
 
     Raises PhotostyleError for a file with three channels, and as `read_image`.
     """
@@ -135,7 +238,8 @@ def read_indices(path: Path) -> Array:
             f"{path} has {raster.colour.shape[-1]} channels; a label map has one, grey or palette: "
             "save it so, or leave it out of legend.toml to read its colours"
         )
-    return raster.colour[..., 0].astype(np.int32)
+    erased, notes = _erased(raster.alpha, path)
+    return Paint(raster.colour[..., 0].astype(np.int32), erased, raster.sha256, notes, numbers=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -152,19 +256,28 @@ def _decode_mask(path: Path, keep_palette: bool = False) -> Raster:
     return raster
 
 
-def check_output(path: Path, *, alpha: bool, depth: int) -> tuple[str, ...]:
+def check_output(
+    path: Path, *, alpha: bool, depth: int, size: tuple[int, int] | None = None
+) -> tuple[str, ...]:
     """Refuse an output that could not be written, before any work is done for it. Returns notes.
 
     alpha, depth: whether the photo has transparency, and its bits per channel (8 or 16).
-    Raises PhotostyleError for an unknown suffix, a missing or read-only folder, a folder in the file's place,
-    and for JPEG where there is transparency.
+    size: its height and width, where they are known.
+    Raises PhotostyleError for an unknown suffix, a name or size that cannot be, a missing or read-only folder, a folder
+    in the file's place, and for JPEG where there is transparency.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if path.name and suffix not in SUFFIXES:
         raise PhotostyleError(
             f'{path} ends in "{path.suffix}"; expected one of {" ".join(SUFFIXES)}: rename it'
         )
+    check_name(path)
     check_place(path)
+    most = LONGEST.get(suffix)
+    if most and size and max(size) > most:
+        raise PhotostyleError(
+            f"{path} cannot hold {size[1]}x{size[0]} pixels, its format allows {most} a side: use .png or .tif"
+        )
     if alpha and suffix in (".jpg", ".jpeg"):
         raise PhotostyleError(
             f"{path} is a JPEG, which cannot hold the photo's alpha: use .png, .webp or .tif"
@@ -184,7 +297,7 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     ComputationError for pixels that are not numbers and for a failing disk.
     """
     suffix = path.suffix.lower()
-    check_output(path, alpha=alpha is not None, depth=depth)
+    check_output(path, alpha=alpha is not None, depth=depth, size=(pixels.shape[-2], pixels.shape[-1]))
     if pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError(f"pixels are {tuple(pixels.shape)}; expected (3, H, W)")
     if not all(bool(torch.isfinite(rows).all()) for rows in pixels.split(ROWS, 1)):

@@ -31,14 +31,15 @@ the regions, and a line `void = "#000000"` before [regions] gives the colour of 
 that were made may have a `confidence`, 0 to 1: how sure it is that it is the same thing in all the pictures.
 """
 
+import hashlib
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shortened, shown
+from photostyle.files.reading import MOST_TEXT, file_bytes, parsed_toml
 
 LEGEND = "legend.toml"
 
@@ -78,6 +79,7 @@ class Legend:
 
     kind: "labels", "soft" or "colours". file: the name of the one mask, "" in a soft set. void: the colour of the
     pixels in no region, where a painting gives it. entries: what stands under [regions].
+    sha256: of the legend's bytes.
     """
 
     path: Path
@@ -85,6 +87,7 @@ class Legend:
     file: str
     void: Colour | None
     entries: Any
+    sha256: str = ""
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
@@ -110,42 +113,50 @@ class Legend:
     def files(self) -> tuple[Path, ...]:
         """The masks, in the legend's order."""
         names = [str(region.source) for region in self.regions] if self.kind == "soft" else [self.file]
-        return tuple(self.path.parent / name for name in names)
+        return tuple(self._within(name) for name in names)
+
+    def _within(self, name: str) -> Path:
+        """A file in the legend's folder or below. What somebody else's legend names elsewhere is not read."""
+        folder = self.path.parent
+        try:
+            within = (folder / name).resolve().is_relative_to(folder.resolve())
+        except (OSError, ValueError):  # a name too long, or with a null byte: said where it is read
+            within = True
+        if not within:
+            raise PhotostyleError(
+                f"{self.path} names {shown(name)}, which lies outside its folder: put the file beside the legend"
+            )
+        return folder / name
 
 
 def read_legend(path: Path) -> Legend:
     """Read a legend.toml. Raises PhotostyleError for a file that is no TOML or has other keys."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_toml(path, error) from None
-    return parse_legend(path, text)
+    return parse_legend(path, file_bytes(path, MOST_TEXT))
 
 
-def parse_legend(path: Path, text: str) -> Legend:
+def parse_legend(path: Path, text: bytes | str) -> Legend:
     """Read a legend from its text; path is where it lies, for messages and masks. Errors as `read_legend`."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _no_toml(path, error) from None
-    kind = str(table.get("kind"))
-    keys = _KEYS.get(kind)
-    if keys is None:
+    table = parsed_toml(path, text)
+    kind = table.get("kind")
+    keys = _KEYS.get(kind) if isinstance(kind, str) else None
+    if keys is None or not isinstance(kind, str):
         raise PhotostyleError(
-            f'{path} has kind = {table.get("kind")!r}; expected "labels", "soft" or "colours": set it'
+            f'{path} has kind = {shown(kind)}; expected "labels", "soft" or "colours": set it'
         )
     if table.keys() - ({"void"} if kind == "colours" else set()) != keys:
         raise PhotostyleError(
-            f"{path} has the keys {', '.join(sorted(table))}; expected {', '.join(sorted(keys))}: correct it"
+            f"{path} has the keys {shortened(', '.join(sorted(table)))}; expected {', '.join(sorted(keys))}: correct it"
         )
     if not isinstance(table.get("file", ""), str):
-        raise PhotostyleError(f"{path} has file = {table['file']!r}; expected a file name: correct it")
+        raise PhotostyleError(f"{path} has file = {shown(table['file'])}; expected a file name: correct it")
     if "void" in table and not _is_colour(table["void"]):
         raise PhotostyleError(
-            f'{path} has void = {table["void"]!r}; expected a colour like "#000000": correct it'
+            f'{path} has void = {shown(table["void"])}; expected a colour like "#000000": correct it'
         )
     void = from_hex(table["void"]) if "void" in table else None
-    return Legend(path, kind, table.get("file", ""), void, table["regions"])
+    data = text.encode() if isinstance(text, str) else text
+    digest = hashlib.sha256(data).hexdigest()
+    return Legend(path, kind, table.get("file", ""), void, table["regions"], digest)
 
 
 def hex_name(colour: Colour) -> str:
@@ -159,10 +170,6 @@ def from_hex(text: str) -> Colour:
     return red, green, blue
 
 
-def _no_toml(path: Path, error: Exception) -> PhotostyleError:
-    return PhotostyleError(f"{path} is no TOML file ({error}): correct it")
-
-
 def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
     key, kind_of, example = _SOURCES[kind]
     well_formed = (
@@ -174,8 +181,8 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
     )
     if not well_formed:
         raise PhotostyleError(
-            f"{legend} has {name} = {entry!r}; expected a line like "
-            f'{name} = {{ {example}colour = "#78b4ff" }}: correct it'
+            f"{legend} has {shortened(name)} = {shown(entry)}; expected a line like "
+            f'{shortened(name)} = {{ {example}colour = "#78b4ff" }}: correct it'
         )
     colour = from_hex(entry["colour"])
     if kind != "colours":
@@ -190,7 +197,7 @@ def _region(legend: Path, kind: str, name: str, entry: Any) -> Region:
 
 
 def _is_colour(value: Any) -> bool:
-    return _COLOUR.fullmatch(str(value)) is not None
+    return isinstance(value, str) and _COLOUR.fullmatch(value) is not None
 
 
 def _is_share(value: Any) -> bool:

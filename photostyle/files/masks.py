@@ -26,13 +26,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import read_colours, read_grey, read_indices, sha256_of
+from photostyle.files.images import Paint, read_colours, read_grey, read_indices
 from photostyle.files.legends import LEGEND, Colour, Legend, Region, hex_name, read_legend
+from photostyle.files.reading import path_is_dir, path_is_file
 
 # A colour is a label from 1 % of its mask on. Published regions are larger, the colours of their edges are rarer.
 LABEL_SHARE = 0.01
 # A mask with less than 90 % of its pixels in such colours was stored with loss: 24 published PNG masks have 90.7–100 %.
 EXACT_SHARE = 0.90
+# Grid points along a mask's long side: what fills 3×3 of them is no edge, though its mask was enlarged. An edge of a
+# mask that was drawn with 160 pixels is less wide.
+WINDOW = 100
 PALETTE_SIZE = 256  # colours of an 8-bit label map or a palette: a mask of more has stray ones
 # Levels per channel: JPEG of quality 30 moves the flat colours of the published masks by less.
 LIKE_COLOURS = 16
@@ -80,42 +84,50 @@ def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized, with a note.
     Raises PhotostyleError for a mask that cannot be read or does not fit, and for a faulty legend.
     """
-    beside = path / LEGEND if path.is_dir() else path.parent / LEGEND
-    if path.is_dir() and not beside.is_file():
+    folder = path_is_dir(path)
+    beside = path / LEGEND if folder else path.parent / LEGEND
+    described = path_is_file(beside)
+    if folder and not described:
         raise PhotostyleError(f"{path} is a folder without {LEGEND}; expected one to name its masks: add it")
-    legend = read_legend(beside) if beside.is_file() else None
-    if legend and (path.is_dir() or legend.file == path.name):
+    legend = read_legend(beside) if described else None
+    if legend and (folder or legend.file == path.name):
         return _described(legend, photo, height, width)
     return _colour_mask(path, photo, height, width)
 
 
 def mask_size(path: Path) -> tuple[int, int]:
     """(height, width) of a mask by itself: of the file, or of the first file that a folder's legend names."""
-    if path.is_dir():
+    if path_is_dir(path):
         path = read_legend(path / LEGEND).files[0]
-    height, width = read_colours(path).shape[:2]
+    height, width = read_colours(path).values.shape[:2]
     return height, width
 
 
 def _colour_mask(path: Path, photo: Path, height: int, width: int) -> MaskSet:
-    index, colours, exact, notes = _painted(path, (), photo, height, width)
+    paint = read_colours(path)
+    index, colours, exact, notes = _painted(path, paint, (), photo, height, width)
     names = tuple(hex_name(colour) for colour in colours)
-    return MaskSet(_one_hot(index, range(len(names))), names, colours, exact, sha256_of(path), notes)
+    return MaskSet(_one_hot(index, range(len(names))), names, colours, exact, paint.sha256, notes)
 
 
 def _painted(
-    path: Path, known: Sequence[Colour], photo: Path, height: int, width: int
+    path: Path, paint: Paint, known: Sequence[Colour], photo: Path, height: int, width: int
 ) -> tuple[Array, tuple[Colour, ...], bool, tuple[str, ...]]:
-    """(height, width) labels, the colour of each, whether they were read without clustering, and notes.
+    """(height, width) labels, −1 in none, the colour of each, whether they were read without clustering, and notes.
 
-    The known colours come first, in their order. They count from one pixel on, all others from LABEL_SHARE on.
+    The known colours come first, in their order. They count from one pixel on. All others count from LABEL_SHARE on,
+    or where they fill a window in a mask of no more colours than a palette: the mixed colours of an edge do not. What
+    is erased has no vote, and is in no region.
     """
-    pixels = read_colours(path)
-    palette, size = _palette(pixels), pixels.shape[0] * pixels.shape[1]
-    notes = _fit(path, pixels.shape[:2], photo, height, width)
-    frequent = _tuples(palette.colours[palette.counts >= LABEL_SHARE * size])
-    others = [colour for colour in frequent if colour not in known]
-    exact = not _lossy(path, palette, known, others)
+    pixels, size = paint.values, paint.values.shape[0] * paint.values.shape[1]
+    palette = _palette(pixels, paint.erased)
+    notes = _fit(path, pixels.shape[:2], photo, height, width) + paint.notes
+    size = int(palette.counts.sum())
+    counts = palette.counts >= LABEL_SHARE * size
+    if paint.numbers or len(palette.colours) <= PALETTE_SIZE:
+        counts |= _filling(palette)
+    others = [colour for colour in _tuples(palette.colours[counts]) if colour not in known]
+    exact = paint.numbers or not _lossy(path, palette, known, others)
     if exact:
         colours = [*known, *others]
         index = _positions(palette, colours)[palette.index]
@@ -123,23 +135,39 @@ def _painted(
         index, colours = _clustered(path, pixels, palette, known)
         found = len(np.unique(index[index >= 0]))
         notes += (f"{path} has blurred or lossy colours: gathered into {found} regions",)
-    return _nearest(_snapped(index), height, width), tuple(colours), exact, notes
+    index = _snapped(index)
+    if paint.erased is not None:
+        index = np.where(paint.erased, -1, index)
+    return _nearest(index, height, width), tuple(colours), exact, notes
+
+
+def _filling(palette: "_Palette") -> Array:
+    """(N,) bool: which colours fill a window of 3×3 grid points, one each WINDOW of the mask's long side."""
+    step = max(1, max(palette.index.shape) // WINDOW)
+    index = palette.index[::step, ::step]
+    rows = (index[:, 1:-1] == index[:, :-2]) & (index[:, 1:-1] == index[:, 2:])
+    middle = index[1:-1, 1:-1]
+    same = (middle == index[:-2, 1:-1]) & (middle == index[2:, 1:-1])
+    whole = rows[:-2] & rows[1:-1] & rows[2:] & same
+    filling = np.bincount(middle[whole], minlength=len(palette.colours)) > 0
+    return filling & (palette.counts > 0)
 
 
 @dataclass(frozen=True)
 class _Palette:
     """The N different colours of a mask.
 
-    colours: (N, 3) of 0…255, in the order of #rrggbb. counts: (N,), how many pixels each has.
-    index: (H, W), which of them each pixel has.
+    colours: (N, 3) of 0…255, in the order of #rrggbb. counts: (N,), how many pixels that are not erased each has.
+    index: (H, W), which of them each pixel has. erased: (H, W) bool, None where no pixel is.
     """
 
     colours: Array
     counts: Array
     index: Array
+    erased: Array | None = None
 
 
-def _palette(pixels: Array) -> _Palette:
+def _palette(pixels: Array, erased: Array | None = None) -> _Palette:
     """The palette of (H, W, 3) uint8, by a table of all 2^24 colours: sorting twelve million pixels takes seconds."""
     red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
     numbers = red << 16 | green << 8 | blue
@@ -150,7 +178,8 @@ def _palette(pixels: Array) -> _Palette:
     positions[present] = np.arange(len(present))
     index = positions[numbers]
     colours = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)
-    return _Palette(colours, np.bincount(index.ravel()), index)
+    painted = index.ravel() if erased is None else index[~erased]
+    return _Palette(colours, np.bincount(painted, minlength=len(colours)), index, erased)
 
 
 def _tuples(colours: Array) -> list[Colour]:
@@ -208,16 +237,19 @@ def _clustered(
     the bins up to 2 away (16 levels) that are left, and stands for its most frequent colour.
     """
     labels, flat = _likest(palette.colours, known), _flat(pixels)
+    size = int(palette.counts.sum())
+    if palette.erased is not None:
+        flat &= ~palette.erased
     votes = np.bincount(palette.index[flat], minlength=len(labels))
     votes[labels >= 0] = 0
     histogram, bins = np.zeros((32, 32, 32), np.int64), tuple((palette.colours >> 3).T)
     np.add.at(histogram, bins, votes)
-    gathered = np.where(labels < 0, _balls(histogram, flat.size)[bins], -1)
+    gathered = np.where(labels < 0, _balls(histogram, size)[bins], -1)
     labels = np.where(gathered >= 0, gathered + len(known), labels)
     index = np.where(flat, labels[palette.index], -1)
-    if (index >= 0).sum() < FLAT_SHARE * flat.size:
+    if (index >= 0).sum() < FLAT_SHARE * size:
         raise PhotostyleError(
-            f"{path} is no colour mask: {(index >= 0).mean():.0%} of it is flat colour, expected "
+            f"{path} is no colour mask: {(index >= 0).sum() / size:.0%} of it is flat colour, expected "
             f"{FLAT_SHARE:.0%}: paint each region in one colour, or describe soft masks in a {LEGEND}"
         )
     most = [np.where(gathered == k, palette.counts, 0).argmax() for k in range(gathered.max() + 1)]
@@ -294,11 +326,11 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
     """The mask set that a legend describes."""
     regions, exact = legend.regions, True
     if legend.kind == "labels":
-        masks, notes = _label_map(legend, photo, height, width)
+        masks, hashes, notes = _label_map(legend, photo, height, width)
     elif legend.kind == "soft":
-        masks, notes = _soft_set(legend, photo, height, width)
+        masks, hashes, notes = _soft_set(legend, photo, height, width)
     else:
-        masks, regions, exact, notes = _painting(legend, photo, height, width)
+        masks, hashes, regions, exact, notes = _painting(legend, photo, height, width)
     kept = [k for k, mask in enumerate(masks) if mask.any()]
     if not kept:
         raise PhotostyleError(
@@ -308,13 +340,13 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
     if empty:
         notes += (f"{legend.path}: {', '.join(empty)} covers no pixel and was dropped",)
     sure = tuple(regions[k].confidence for k in kept)
-    hashes = "".join(sha256_of(file) for file in (legend.path, *legend.files))
+    whole = "".join((legend.sha256, *hashes))
     return MaskSet(
         masks[kept],
         tuple(regions[k].name for k in kept),
         tuple(regions[k].colour for k in kept),
         exact,
-        hashlib.sha256(hashes.encode()).hexdigest(),
+        hashlib.sha256(whole.encode()).hexdigest(),
         notes,
         # A region that somebody painted in beside those that were made is certain.
         () if set(sure) == {None} else tuple(1.0 if each is None else each for each in sure),
@@ -323,12 +355,13 @@ def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
 
 def _painting(
     legend: Legend, photo: Path, height: int, width: int
-) -> tuple[Tensor, tuple[Region, ...], bool, tuple[str, ...]]:
+) -> tuple[Tensor, list[str], tuple[Region, ...], bool, tuple[str, ...]]:
     """A colour mask of named colours; a colour the legend does not name is a region named by it."""
     void = [] if legend.void is None else [legend.void]
     known = [*(region.colour for region in legend.regions), *void]
     with _entry(legend, "file"):
-        index, colours, exact, notes = _painted(legend.files[0], known, photo, height, width)
+        paint = read_colours(legend.files[0])
+        index, colours, exact, notes = _painted(legend.files[0], paint, known, photo, height, width)
     new = tuple(Region(hex_name(colour), colour, hex_name(colour)) for colour in colours[len(known) :])
     if new:
         names = ", ".join(region.name for region in new)
@@ -336,28 +369,36 @@ def _painting(
             f"{legend.files[0]} has colours that {legend.path} does not name, each a region of its own: {names}",
         )
     labels = [k for k in range(len(colours)) if not len(legend.regions) <= k < len(known)]
-    return _one_hot(index, labels), (*legend.regions, *new), exact or not new, notes
+    return _one_hot(index, labels), [paint.sha256], (*legend.regions, *new), exact or not new, notes
 
 
-def _label_map(legend: Legend, photo: Path, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
+def _label_map(
+    legend: Legend, photo: Path, height: int, width: int
+) -> tuple[Tensor, list[str], tuple[str, ...]]:
     (file,) = legend.files
     with _entry(legend, "file"):
-        index = read_indices(file)
-    notes = _fit(file, index.shape, photo, height, width)
+        paint = read_indices(file)
+    index = paint.values if paint.erased is None else np.where(paint.erased, -1, paint.values)
+    notes = _fit(file, index.shape, photo, height, width) + paint.notes
     values = [int(region.source) for region in legend.regions]
-    unnamed = np.setdiff1d(index, values)
+    unnamed = np.setdiff1d(index, [*values, -1])
     if unnamed.size:
         share = np.isin(index, unnamed).mean()
         notes += (f"{file}: {share:.1%} of its pixels have values {legend.path} does not name, in no region",)
-    return _one_hot(_nearest(index, height, width), values), notes
+    return _one_hot(_nearest(index, height, width), values), [paint.sha256], notes
 
 
-def _soft_set(legend: Legend, photo: Path, height: int, width: int) -> tuple[Tensor, tuple[str, ...]]:
+def _soft_set(
+    legend: Legend, photo: Path, height: int, width: int
+) -> tuple[Tensor, list[str], tuple[str, ...]]:
     files = legend.files
-    masks: list[Array] = []
+    masks, hashes, said = list[Array](), list[str](), tuple[str, ...]()
     for region, file in zip(legend.regions, files, strict=True):
         with _entry(legend, region.name):
-            masks.append(read_grey(file))
+            paint = read_grey(file)
+        masks.append(paint.values)
+        hashes.append(paint.sha256)
+        said += paint.notes
         if masks[-1].shape != masks[0].shape:
             raise PhotostyleError(
                 f"{legend.path}: {file} is {_size(masks[-1])}, {files[0]} is {_size(masks[0])}; expected "
@@ -365,7 +406,7 @@ def _soft_set(legend: Legend, photo: Path, height: int, width: int) -> tuple[Ten
             )
     notes = _fit(files[0], masks[0].shape, photo, height, width)
     whole, more = _at_most_one(legend, torch.from_numpy(np.stack(masks)))
-    return _resampled(whole, height, width), notes + more
+    return _resampled(whole, height, width), hashes, notes + said + more
 
 
 def _size(mask: Array) -> str:

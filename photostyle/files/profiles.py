@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from photostyle.errors import one_line
+from photostyle.errors import shortened
 
 Array = npt.NDArray[Any]
 
@@ -55,9 +55,12 @@ def to_srgb(colour: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...
             colour, "has a colour profile for other channels than its own, not used", said=True
         )
     try:
-        return _profiled(colour, profile, space)
-    except (ImageCms.PyCMSError, OSError, struct.error, IndexError, ValueError) as error:
-        return _unprofiled(colour, f"has a colour profile that cannot be used ({one_line(error)})", said=True)
+        with np.errstate(all="ignore"):  # of damaged curves; what is no number is found out below
+            return _profiled(colour, profile, space)
+    except (ImageCms.PyCMSError, OSError, struct.error, LookupError, ArithmeticError, ValueError) as error:
+        return _unprofiled(
+            colour, f"has a colour profile that cannot be used ({shortened(error)})", said=True
+        )
 
 
 def _unprofiled(colour: Array, why: str, said: bool = False) -> tuple[Array, tuple[str, ...]]:
@@ -70,7 +73,7 @@ def _unprofiled(colour: Array, why: str, said: bool = False) -> tuple[Array, tup
 def _profiled(colour: Array, profile: bytes, space: bytes) -> tuple[Array, tuple[str, ...]]:
     if _is_srgb(profile, space):
         return np.broadcast_to(unit(colour), (*colour.shape[:2], 3)), ()
-    name = one_line(ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile))))
+    name = shortened(ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile))))
     note = f'was converted to sRGB from its colour profile "{name}"'
     if colour.dtype == np.uint8:
         return unit(_little_cms(colour, profile)), (note,)
@@ -142,6 +145,8 @@ def _through_curves(colour: Array, tags: dict[bytes, bytes], connection: bytes) 
     if len(channels) == 3:
         to_srgb = np.linalg.solve(_primaries(_icc_tags(SRGB_PROFILE)), _primaries(tags))
         linear = linear @ to_srgb.T.astype(np.float32)
+    if not np.isfinite(linear).all():
+        raise ValueError("its curves or primaries are not numbers")
     return np.broadcast_to(_srgb_encoded(linear.clip(0, 1)), (*colour.shape[:2], 3))
 
 
