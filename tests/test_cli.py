@@ -657,7 +657,16 @@ SQUARE = [*RUN, "--masks", "square.png", "style-mask.png"]
 
 def two_references(folder: Path) -> None:
     config = {"content": "photo.png", "style": ["style.png", "photo.png"], "masks": ["none"]}
-    (folder / "both.json").write_text(json.dumps({"photostyle": {"format": 1}, "config": config}))
+    record = {
+        "photostyle": {"format": 1},
+        "config": config,
+        "ended": "done",
+        "environment": {"threads": 1},
+        "inputs": {},
+        "stages": [],
+        "output": {"path": str(folder / "both.png"), "sha256": ""},
+    }
+    (folder / "both.json").write_text(json.dumps(record))
     (folder / "both.png").write_bytes((folder / "photo.png").read_bytes())
 
 

@@ -122,5 +122,5 @@ def test_commands_of_a_transfer_say_that_this_is_none(command, model, capsys):
     assert run("-o", "out.png") == DONE
     name, *options = command
     assert main([name, "out.json", *options]) == BAD_INPUT
-    assert "is a record of photostyle stylise, not of photostyle run" in capsys.readouterr().err
+    assert "is a record of photostyle 'stylise', not of photostyle run" in capsys.readouterr().err
     assert main(["score", "out.png"]) == BAD_INPUT
