@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.cli import signals
+from photostyle.cli.streams import forgiving
+from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory, one_line
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,33 @@ class Ending:
 
 
 def exit_code(command: Callable[[], int], ending: Ending) -> int:
-    """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted."""
+    """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted.
+
+    Where standard output cannot be written, other than by a reader who has seen enough, the command has failed.
+    """
+    with forgiving() as (output, _):
+        code = _ended(command, ending)
+        output.flush()
+        if output.refused:
+            line(f"{ending.program}: standard output cannot be written ({output.refused})")
+            code = code or FAILED
+    return code
+
+
+def _ended(command: Callable[[], int], ending: Ending) -> int:
     try:
-        return command()
+        with signals.interruptible():
+            return command()
     except PhotostyleError as error:
         return complain(error, BAD_INPUT, ending.program)
     except ComputationError as error:
         return complain(f"{error}{ending.remedy}", FAILED, ending.program)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return complain(ending.out_of_memory.format(error=error), FAILED, ending.program)
-    except KeyboardInterrupt:
-        return complain(ending.interrupted, INTERRUPTED, ending.program)
+    except KeyboardInterrupt as stop:  # with words of its own where a command knows better
+        return complain(str(stop) or ending.interrupted, INTERRUPTED, ending.program)
     except SystemExit as stop:  # tyro has printed the help
         return int(stop.code or DONE)
 
@@ -56,6 +72,25 @@ def note(text: str) -> None:
 def line(text: str) -> None:
     """Write a line to standard error, at once."""
     print(text, file=sys.stderr, flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """Why something was not done, in one line: what we say ourselves as it is, anything else with its kind."""
+    if isinstance(error, PhotostyleError | ComputationError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if is_out_of_memory(error):
+        return "out of memory"
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def spared(what: str, action: Callable[[], None], say: Callable[[str], None] = note) -> None:
+    """Do what a finished picture does not depend on: whatever goes wrong costs it alone, and a note."""
+    try:
+        action()
+    except (Exception, KeyboardInterrupt) as error:
+        say(f"no {what}: {reason(error)}")
 
 
 def refuse_inputs(written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
@@ -77,9 +112,3 @@ def make_folder(folder: Path) -> None:
         raise ComputationError(
             f"{folder} cannot be made ({error.strerror}): check space and permissions"
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Known by its name, since torch need not be imported here; torch's CPU allocator has no exception of its own.
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or "can't allocate memory" in str(error)
