@@ -90,6 +90,8 @@ def _search(options: SearchCommand, config: Config) -> int:
         note(text)
     make_folder(options.output)
     study = Study(problem, options.output, options.storage)
+    for text in study.notes:
+        note(text)
     line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {scored_in(problem)}")
     try:
         gpu = options.device != "cpu"
