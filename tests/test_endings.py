@@ -198,3 +198,32 @@ def test_a_record_of_another_picture_is_told_in_one_line(
     lines = [each for each in capsys.readouterr().err.splitlines() if "SHA-256 differs" in each]
     assert len(lines) == 1 and lines[0].endswith(said)
     assert "out.json is the record of another picture than out.png" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
+def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photographs: Path, capsys: Any) -> None:
+    foreign = Path(f"out-{name}")
+    foreign.write_bytes(b"somebody's")
+    before = sorted(Path().iterdir())
+    assert main([*QUICK, "--plot", "--save-every", "2"]) == BAD_INPUT
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"photostyle: out-{name} would be written") and "choose another --output" in line
+    assert sorted(Path().iterdir()) == before and foreign.read_bytes() == b"somebody's"
+
+
+def test_a_search_does_not_overwrite_trials_that_are_not_its_own(photographs: Path, capsys: Any) -> None:
+    foreign = Path("search/trials/0000.png")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody's")
+    given = "search --content photo.jpg --style sunset.jpg --trials 1 --device cpu".split()
+    assert main(given) == BAD_INPUT
+    assert "0000.png exists and is of no search here" in capsys.readouterr().err
+    assert foreign.read_bytes() == b"somebody's"
+
+
+def test_segment_does_not_overwrite_a_preview_that_is_not_its_own(photographs: Path, capsys: Any) -> None:
+    Path("masks").mkdir()
+    Path("masks/preview.png").write_bytes(b"somebody's")
+    assert main(["segment", "photo.jpg", "--method", "cluster", "--device", "cpu"]) == BAD_INPUT
+    assert "preview.png exists beside no masks" in capsys.readouterr().err
+    assert [each.name for each in Path("masks").iterdir()] == ["preview.png"]
