@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from photostyle.config import TERMS, Config, Recipe
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, is_out_of_memory, one_line
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
@@ -80,7 +80,8 @@ def transfer(
     terms: of the recipe's objective; objective: another one in its place, see `solve`.
     solved: `Result.solved` of an earlier run of these inputs, which is rendered without a new solve.
     Threads and determinism are the process's own, see `process.prepared`.
-    A KeyboardInterrupt or a divergence ends the optimisation early: `ended` says why, the picture is the best so far.
+    A KeyboardInterrupt, a divergence or the end of memory ends the optimisation early: `ended` says why, the picture is
+    the best so far.
     Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
     is no picture at all.
     """
@@ -155,8 +156,13 @@ def _followed(
         return solved, "interrupted"
     except Diverged as error:
         return error.image, str(error)
-    except torch.OutOfMemoryError as error:
-        raise ComputationError(_out_of_memory(config, error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ended = _out_of_memory(config, error)
+        if solved is None:
+            raise ComputationError(ended) from error
+        return solved, ended
     return solved, "done"
 
 
@@ -197,7 +203,8 @@ def _entry(step: Step) -> dict[str, Any]:
 
 
 def _out_of_memory(config: Config, error: Exception) -> str:
-    return f"out of memory at --size {config.size}; try a smaller --size ({str(error).splitlines()[0]})"
+    why = one_line(str(error).partition("\n")[0]) if str(error) else type(error).__name__
+    return f"out of memory at --size {config.size}; try a smaller --size ({why})"
 
 
 def stages_of(result: Result) -> Iterator[dict[str, Any]]:

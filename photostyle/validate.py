@@ -10,6 +10,7 @@ from photostyle.config import TERMS, Config, Inputs, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import layers_down_to
 from photostyle.losses.term import Term, weights_of
+from photostyle.process import check_threads
 from photostyle.regions.parts import check_protect
 from photostyle.regions.strength import region_strengths
 from photostyle.scene import LEAST_SIDE
@@ -20,6 +21,7 @@ def check(config: Config, terms: Sequence[type[Term]] = TERMS) -> None:
     check_recipe(config, terms)
     if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
         raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")
+    check_threads(config.threads)
     _check_references(config, config)
     if config.start == "file" and config.start_file is None:
         raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")

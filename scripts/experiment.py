@@ -5,10 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the experiments are no installed package
 
+from photostyle.cli.signals import nothing_begun
 from photostyle.process import let_threads_sleep
 
 if __name__ == "__main__":
     let_threads_sleep()
-    from experiments.command import main  # imports torch
+    with nothing_begun():
+        from experiments.command import main  # imports torch
 
     sys.exit(main(sys.argv[1:]))

@@ -1,30 +1,18 @@
 """What the commands say, to terminals and pipes of any kind."""
 
-import io
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from photostyle.cli.console import (
-    BAD_INPUT,
-    CLOSED,
-    FAILED,
-    Ending,
-    complain,
-    exit_code,
-    line,
-    write_anywhere,
-)
+from photostyle.cli.console import BAD_INPUT, complain, line
 from photostyle.cli.outputs import refuse_to_overwrite
 from photostyle.cli.program import main
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record, write_record
 from photostyle.evaluation.reports import _table
-
-ENDING = Ending("photostyle", out_of_memory="", interrupted="")
 
 
 def test_a_line_is_a_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,32 +21,12 @@ def test_a_line_is_a_line_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) 
     assert "\x1b" not in _table(("name",), [("\x1b[2J",)])
 
 
-def test_a_terminal_of_another_encoding_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    write_anywhere()
-    sys.stdout.write("MSE ↓")
-    sys.stdout.flush()
-    assert narrow.buffer.getvalue() == b"MSE \\u2193"  # type: ignore[attr-defined]
-
-
 def test_nobody_to_tell_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     line("nothing")
     with Path("/dev/null").open() as closed:  # not to be written
         monkeypatch.setattr(sys, "stderr", closed)
         line("nothing")
-
-
-def test_a_reader_who_has_gone_and_a_full_disk_are_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def raising(error: OSError) -> int:
-        raise error
-
-    monkeypatch.setattr("photostyle.cli.console._forget_output", lambda: None)
-    assert exit_code(lambda: raising(BrokenPipeError(32, "Broken pipe")), ENDING) == CLOSED
-    assert exit_code(lambda: raising(OSError(28, "No space left on device")), ENDING) == FAILED
-    with pytest.raises(OSError, match="somebody's"):  # a file's own error is not taken for the output's
-        exit_code(lambda: raising(OSError(28, "No space", "somebody's.png")), ENDING)
 
 
 @pytest.mark.parametrize("word", ["y" * 300 + ".png", "a\0b.png", "y" * 300])

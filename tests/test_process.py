@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from photostyle import process
+from photostyle.errors import PhotostyleError
 from photostyle.workers.pool import Processes
 
 # Says what the variable is when torch is imported, and ends: a finder sees the import before it happens.
@@ -140,3 +141,13 @@ def test_a_container_of_the_first_version_has_what_its_group_leaves(tmp_path: Pa
 
 def test_what_another_system_has_is_not_known(tmp_path: Path) -> None:
     assert process.free_memory(CPU, tmp_path) is None
+
+
+@pytest.mark.parametrize("threads", [-1, process.MOST_THREADS + 1, 3000, 10**30])
+def test_threads_that_would_end_the_process_are_refused_in_one_line(threads: int) -> None:
+    with pytest.raises(
+        PhotostyleError, match=rf"^--threads is {threads}; it must lie between 0 and \d+: .*cores"
+    ) as no:
+        with process.prepared(threads):
+            pytest.fail("they were set")
+    assert "\n" not in str(no.value)

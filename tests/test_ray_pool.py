@@ -1,14 +1,18 @@
 """What --cluster means; that code, and code alone, travels to a cluster; that Ray is asked for where it is needed."""
 
 import os
+import socket
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import on_workers
 import pytest
-from waiting import closed_port
+from waiting import HANGS, closed_port
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.workers import ray_pool
 from photostyle.workers.pool import Processes, ThisProcess
 from photostyle.workers.ray_pool import INSTALL, _copied, open_pool
 
@@ -59,6 +63,29 @@ def test_more_cores_than_this_machine_has_are_refused(without_ray: None) -> None
             open_pool(cluster, cores + 1)
 
 
+@pytest.mark.parametrize("version", ["2.40.0", "2.49.2", "2.51.1", "1.13"])
+@pytest.mark.parametrize("cluster", ["auto", "ray://host:10001"])
+def test_a_ray_that_asks_for_no_token_is_refused(
+    version: str, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "_has_ray", lambda: True)
+    monkeypatch.setattr(ray_pool, "installed_version", lambda name: version)
+    with pytest.raises(
+        PhotostyleError, match=f"^Ray {version} is installed.* needs 2.52 or newer.*pip install"
+    ):
+        open_pool(cluster)
+
+
+@pytest.mark.parametrize("version", ["2.52.0", "2.60.0", "3.0.0rc1"])
+def test_a_ray_that_asks_for_a_token_is_not(version: str) -> None:
+    ray_pool._refuse_old_ray(version)
+
+
+def test_the_lowest_ray_that_is_installed_is_the_lowest_that_is_taken(root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["cluster"] == [f"ray[client]>={'.'.join(map(str, ray_pool.LEAST))}"]
+
+
 def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     """No pictures, no records, nothing that an experiment has computed."""
     for package in ("photostyle", "segmentation", "experiments"):
@@ -89,6 +116,52 @@ def test_auto_starts_a_ray_that_ends_with_the_pool(ray_settings: None) -> None:
         pool.submit("x", on_workers.squared, 3)
         assert pool.finished()[1]["square"] == 9
     assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_started_here_has_a_token_and_no_way_in(
+    ray_settings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dict(os.environ)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    with ray_pool._guarded():
+        assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) == 64
+        assert os.environ[ray_pool.REACHABLE] == "0"
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert not {"RAY_AUTH_TOKEN", ray_pool.REACHABLE} & os.environ.keys()
+    monkeypatch.undo()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_started_here_is_nobody_else_s(ray_settings: None) -> None:
+    """It listens on the loopback interface, and a process without the token runs nothing in it."""
+    stranger = "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR'); print(ray.cluster_resources())"
+    with open_pool("auto", gpu=False, packages=("photostyle", "on_workers")) as pool:
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
+        assert address.startswith("127.0.0.1:") and not reached_from_outside(int(address.rpartition(":")[2]))
+        without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        ended = subprocess.run(
+            [sys.executable, "-c", stranger, address], capture_output=True, env=without, timeout=HANGS
+        )
+        assert ended.returncode != 0 and b"CPU" not in ended.stdout
+        pool.submit("x", on_workers.squared, 3)
+        assert pool.finished()[1]["square"] == 9
+
+
+def reached_from_outside(port: int) -> bool:
+    """Whether a port of this machine answers at another of its addresses than the loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))  # sends nothing: it says which address would be ours
+        except OSError:
+            pytest.skip("this machine has no other address")
+        outside = asked.getsockname()[0]
+    with socket.socket() as caller:
+        return caller.connect_ex((outside, port)) == 0
 
 
 @pytest.mark.slow

@@ -607,3 +607,50 @@ def test_a_killed_driver_s_trials_are_tried_again(study: Callable[..., Study], p
     complete = [trial for trial in again.trials() if trial.state == "complete"]
     assert len(complete) == done + 2 == len({tuple(trial.values.values()) for trial in complete})
     assert sum(trial.default for trial in complete) == 1
+
+
+# A journal that cannot be read
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
+def test_a_bad_byte_in_the_journal_costs_no_trial(
+    where: float, study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study goes on from the trials' records: done, failed and interrupted ones, under their own numbers."""
+    interrupt_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        list(study().run(4))
+    before = study().trials()
+    journal = Path("search/study.log")
+    whole = bytearray(journal.read_bytes())
+    lines = [0, *(place + 1 for place, byte in enumerate(whole) if byte == 10)]
+    whole[lines[int(where * (len(lines) - 1))]] = 0xFF
+    journal.write_bytes(whole)
+    again = study()
+    assert repr(again.trials()) == repr(before)  # not a number is like itself
+    assert states(again) == ["complete", "complete", "interrupted"]
+    (said,) = again.notes
+    assert "study.log cannot be opened" in said and "2 complete trials" in said and "\n" not in said
+    (aside,) = Path("search").glob("study.log.*[0-9]")
+    assert aside.read_bytes() == whole and not list(Path("search").glob("*.new"))
+    monkeypatch.undo()
+    assert study().notes == ()
+
+
+def test_a_journal_of_something_else_without_records_is_refused(study: Callable[..., Study]) -> None:
+    study()
+    Path("search/study.log").write_bytes(b"\xff of another\n")
+    with pytest.raises(PhotostyleError, match="cannot be opened as a study"):
+        study()
+    assert Path("search/study.log").read_bytes() == b"\xff of another\n"
+
+
+def test_a_trial_whose_record_is_damaged_too_counts_for_nothing(study: Callable[..., Study]) -> None:
+    list(study().run(3))
+    before = study().trials()
+    Path("search/trials/0001.json").write_bytes(b"{")
+    Path("search/study.log").write_bytes(b"\xff\n")
+    again = study()
+    assert states(again) == ["complete", "interrupted", "complete"]
+    assert [again.trials()[each] for each in (0, 2)] == [before[0], before[2]]
+    assert again.missing(3) == 1

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Sequence
 
+from photostyle.cli.signals import nothing_begun
 from photostyle.process import let_threads_sleep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, given or from the process's arguments; returns the exit code, see `program.main`."""
     let_threads_sleep()
-    from photostyle.cli import program  # imports torch
+    with nothing_begun():
+        from photostyle.cli import program  # imports torch
 
     return program.main(arguments)
 

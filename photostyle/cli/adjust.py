@@ -1,5 +1,6 @@
 """photostyle adjust: a finished run rendered again, gentler or otherwise finished, without a new solve."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -21,10 +22,11 @@ from photostyle.evaluation.records import (
     config_to_json,
     make_record,
     read_record,
-    write_record,
+    stranger,
+    write_picture,
 )
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import check_output, sha256_of, write_image
+from photostyle.files.images import check_output, encode_image, sha256_of
 from photostyle.imaging.filters import size_of
 from photostyle.pipeline import transfer
 from photostyle.process import prepared
@@ -79,6 +81,8 @@ def adjust(arguments: Sequence[str]) -> int:
             f"{options.record} --strength 0.5"
         )
     record = read_record(options.record)
+    if foreign := stranger(record, options.record):
+        note(f"{foreign}; what is adjusted is the recorded one")
     recorded = config_from_json(record["config"], options.record)
     check_inputs(record)
     output = options.output or options.record.with_name(
@@ -106,10 +110,10 @@ def adjust(arguments: Sequence[str]) -> int:
         "sha256": sha256_of(options.record),
         "changed": {name: config_to_json(config)[name] for name in sorted(changed)},
     }
-    digest = write_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
-    seconds = time.perf_counter() - began
-    made = make_record(config, result, digest, seconds, {}, {})
-    write_record(record_path(output), made | _of_the_run(record) | {"adjusted": origin})
+    picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
+    seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
+    made = make_record(config, result, digest, seconds, {}, {}) | _of_the_run(record)
+    write_picture(output, picture, record_path(output), made | {"adjusted": origin})
     if not options.quiet:
         for text in said:
             note(text)

@@ -1,19 +1,17 @@
 """What the commands say to people and to the shell: lines, exit codes, and the refusal to overwrite an input."""
 
-import errno
-import io
-import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from photostyle.errors import ComputationError, PhotostyleError, printable
+from photostyle.cli import signals
+from photostyle.cli.streams import forgiving
+from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory, one_line, printable
 from photostyle.files.reading import path_exists, path_is_dir
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-CLOSED = 141  # 128 + SIGPIPE: how programs end that write to a reader who has gone
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -31,46 +29,35 @@ class Ending:
 
 
 def exit_code(command: Callable[[], int], ending: Ending) -> int:
-    """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted."""
+    """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted.
+
+    Where standard output cannot be written, other than by a reader who has seen enough, the command has failed.
+    """
+    with forgiving() as (output, _):
+        code = _ended(command, ending)
+        output.flush()
+        if output.refused:
+            line(f"{ending.program}: standard output cannot be written ({output.refused})")
+            code = code or FAILED
+    return code
+
+
+def _ended(command: Callable[[], int], ending: Ending) -> int:
     try:
-        code = command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
+        with signals.interruptible():
+            return command()
     except PhotostyleError as error:
         return complain(error, BAD_INPUT, ending.program)
     except ComputationError as error:
         return complain(f"{error}{ending.remedy}", FAILED, ending.program)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return complain(ending.out_of_memory.format(error=error), FAILED, ending.program)
-    except BrokenPipeError:  # who reads has enough: photostyle score … | head
-        _forget_output()
-        return CLOSED
-    except OSError as error:
-        # Of what is read and written each has a line of its own: this is the output's own, or nobody knows it.
-        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename is not None:
-            raise
-        _forget_output()
-        return complain(f"the output cannot be written ({error.strerror})", FAILED, ending.program)
-    except KeyboardInterrupt:
-        return complain(ending.interrupted, INTERRUPTED, ending.program)
+    except KeyboardInterrupt as stop:  # with words of its own where a command knows better
+        return complain(str(stop) or ending.interrupted, INTERRUPTED, ending.program)
     except SystemExit as stop:  # tyro has printed the help
         return int(stop.code or DONE)
-
-
-def write_anywhere() -> None:
-    """Let standard output and error take every text: what their encoding lacks is written as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _forget_output() -> None:
-    """What is left in the buffer of standard output goes nowhere, or the process would complain of it at its end."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(message: object, code: int, program: str = "photostyle") -> int:
@@ -89,6 +76,25 @@ def line(text: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # a full disk, a closed pipe: no line is worth a picture
             print(printable(text), file=sys.stderr, flush=True)
+
+
+def reason(error: BaseException) -> str:
+    """Why something was not done, in one line: what we say ourselves as it is, anything else with its kind."""
+    if isinstance(error, PhotostyleError | ComputationError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if is_out_of_memory(error):
+        return "out of memory"
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def spared(what: str, action: Callable[[], None], say: Callable[[str], None] = note) -> None:
+    """Do what a finished picture does not depend on: whatever goes wrong costs it alone, and a note."""
+    try:
+        action()
+    except (Exception, KeyboardInterrupt) as error:
+        say(f"no {what}: {reason(error)}")
 
 
 def refuse_inputs(written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
@@ -117,9 +123,3 @@ def make_folder(folder: Path) -> None:
         raise ComputationError(
             f"{folder} cannot be made ({error.strerror}): check space and permissions"
         ) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Known by its name, since torch need not be imported here; torch's CPU allocator has no exception of its own.
-    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or "can't allocate memory" in str(error)

@@ -1,15 +1,17 @@
 """The first picture: colours alone, in a second, while the run that will replace it has yet to begin."""
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from photostyle.cli.outputs import record_path
+from photostyle.cli.signals import hold, release
 from photostyle.config import Config
-from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import make_record, write_record
-from photostyle.files.images import Picture, write_image
+from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
+from photostyle.evaluation.records import make_record, write_picture
+from photostyle.files.images import Picture, encode_image
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
 from photostyle.regions.parts import NONE, SKIN
@@ -54,10 +56,12 @@ class FirstPicture:
         self.wanted = False
         try:
             self._write()
-        except (
-            PhotostyleError
-        ) as error:  # above all too little memory for a closed form of a very large photo
+        except (PhotostyleError, ComputationError) as error:  # a very large photo, a full disk
             return f"note: no first picture: {error}"
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return "note: no first picture: out of memory"
         return f"first picture: {self.config.output}; it is being refined"
 
     def _write(self) -> None:
@@ -65,7 +69,11 @@ class FirstPicture:
         began, output = time.perf_counter(), self.config.output
         asked = dataclasses.replace(self.config, content=self.photo, style=self.references)
         result = transfer(asked)
-        digest = write_image(output, result.image, alpha=self.photo.alpha, depth=self.photo.depth)
-        seconds = time.perf_counter() - began
-        write_record(record_path(output), make_record(self.config, result, digest, seconds, {}, {}))
+        picture = encode_image(output, result.image, alpha=self.photo.alpha, depth=self.photo.depth)
+        seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
+        record = make_record(self.config, result, digest, seconds, {}, {})
+        hold()
+        write_picture(output, picture, record_path(output), record)
         self.written = True
+        if release():
+            raise KeyboardInterrupt

@@ -71,8 +71,11 @@ def segment(arguments: Sequence[str]) -> int:
     folders = _folders(options.photos, options.output)
     preview = options.output / "preview.png"
     refuse_inputs([preview], options.photos)
-    for folder in folders if options.output.exists() else ():
-        check_folder(folder)
+    ours = [check_folder(folder) for folder in folders] if options.output.exists() else []
+    if preview.exists() and not any(ours):
+        raise PhotostyleError(
+            f"{preview} exists beside no masks that photostyle wrote, so it is not overwritten; choose another --output"
+        )
     pictures = [read_image(photo) for photo in options.photos]
     for text in dict.fromkeys(text for picture in pictures for text in picture.notes):
         note(text)

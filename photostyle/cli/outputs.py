@@ -61,6 +61,26 @@ def refuse_to_overwrite(config: Config) -> None:
         check_name(path)
     refuse_inputs(written, inputs)
     refuse_foreign_record(picture)
+    _refuse_foreign_company(config)
+
+
+def _refuse_foreign_company(config: Config) -> None:
+    """Names that nobody gave must not cost anybody a file: ours are those of a picture with a record."""
+    picture = config.output
+    if record_path(picture).exists():
+        return
+    unnamed = [losses_path(picture)] * config.plot
+    unnamed += [solved_path(picture)] * config.keep_solved + [regions_path(picture)] * config.region_sheet
+    if config.save_every:
+        snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
+        folder = picture.parent.iterdir() if picture.parent.is_dir() else iter(())
+        unnamed += sorted(path for path in folder if snapshot.fullmatch(path.name))
+    for path in unnamed:
+        if path.exists():
+            raise PhotostyleError(
+                f"{path} would be written beside {picture}, and there is no photostyle record by which it was ours; "
+                "move it, or choose another --output"
+            )
 
 
 def refuse_foreign_picture(picture: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code, write_anywhere
+from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code
+from photostyle.cli.signals import nothing_begun
 from photostyle.errors import PhotostyleError
 from photostyle.files.reading import path_exists
 from photostyle.version import __version__
@@ -53,14 +54,17 @@ NOTHING = (
 ENDING = Ending(
     "photostyle",
     out_of_memory="out of memory; use a smaller --size, or a smaller photo",
-    interrupted="interrupted before there was a picture; nothing was written",
+    interrupted="interrupted; every file that was there is whole",
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    write_anywhere()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code(lambda: _main(words), ENDING)
+
+
+def _main(words: Sequence[str]) -> int:
     if not words:
         return complain(NOTHING, BAD_INPUT)
     name, *rest = words
@@ -71,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return DONE
     if name not in COMMANDS and _may_be_a_file(name):
-        return exit_code(lambda: _imported(*PHOTOGRAPHS)(words), ENDING)
-    return exit_code(lambda: _command(name)(rest), ENDING)
+        return _imported(*PHOTOGRAPHS)(words)
+    return _command(name)(rest)
 
 
 def _may_be_a_file(word: str) -> bool:
@@ -90,5 +94,6 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
-    command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+    with nothing_begun():
+        command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
     return command

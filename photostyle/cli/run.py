@@ -1,10 +1,11 @@
 """photostyle run and rerun: the main job, and the same once more from its record."""
 
 import dataclasses
+import hashlib
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,8 @@ from photostyle.cli.console import (
     complain,
     line,
     make_folder,
+    note,
+    spared,
 )
 from photostyle.cli.first import FirstPicture
 from photostyle.cli.outputs import (
@@ -30,19 +33,23 @@ from photostyle.cli.outputs import (
 )
 from photostyle.cli.progress import Progress
 from photostyle.cli.regions import show_regions
-from photostyle.cli.solved import keep_solved
+from photostyle.cli.scoring import scores_of, wants_scores
+from photostyle.cli.signals import hold, release
+from photostyle.cli.solved import kept_solved, named_solved
 from photostyle.config import Config, RunOptions
-from photostyle.errors import PhotostyleError
+from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
 from photostyle.evaluation.animation import Frames
 from photostyle.evaluation.records import (
     check_inputs,
+    complete_record,
     config_from_json,
     make_record,
     read_record,
-    write_record,
+    stranger,
+    write_picture,
 )
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import Picture, check_output, write_image
+from photostyle.files.images import Picture, check_output, encode_image, write_image
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
@@ -78,45 +85,105 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
     began, said = time.perf_counter(), list[str]()
     refuse_to_overwrite(config)
     frames = Frames(config.animate)
-    photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
-    first = FirstPicture(config, photo, references)
-    with closing(_display(config, photo, references)) as display:
+    with _early_end(config, Written()) as written:
+        photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
+        written.first = FirstPicture(config, photo, references)
+        with closing(_display(config, photo, references)) as display:
 
-        def say(text: str) -> None:
-            said.append(text)
-            if not config.quiet:
-                display.aside(f"note: {text}")
+            def say(text: str) -> None:
+                said.append(text)
+                if not config.quiet:
+                    display.aside(f"note: {text}")
 
-        _check_beforehand(config, photo, segmentation is not None, say)
-        maker = _MaskMaker(config, say) if config.masks in TO_BE_MADE else None
-        # As they were read: a second copy of 100 MP is 1.2 GB.
-        asked = dataclasses.replace(config, content=photo, style=references)
-        try:
-            result = _watched(asked, first, display, frames, say, maker)
-        except KeyboardInterrupt:
-            if not first.written:
-                raise
-            return complain(f"interrupted; {config.output} is the first picture", INTERRUPTED)
-        except PhotostyleError as error:
-            if not first.written:
-                raise
-            raise type(error)(f"{error}; {config.output} is the first picture") from error
-        if maker is not None:
-            config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
-        metrics, artefacts = _scored(config, result, display, say)
-        digest = write_image(config.output, result.image, alpha=photo.alpha, depth=photo.depth)
-        display.finish()
+            _check_beforehand(config, photo, segmentation is not None, say)
+            maker = _MaskMaker(config, say, written) if config.masks in TO_BE_MADE else None
+            # As they were read: a second copy of 100 MP is 1.2 GB.
+            asked = dataclasses.replace(config, content=photo, style=references)
+            result = _watched(asked, written, display, frames, say, maker)
+            if maker is not None:
+                config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
+            hold()
+            record = _put(config, result, said, time.perf_counter() - began, segmentation)
+            written.picture = True
+            interrupted = release()
+            if not interrupted and wants_scores(config, result, say):
+                display.enter("scores")
+                if scores := scores_of(config, result, say):
+                    record |= dict(zip(("metrics", "artefacts"), scores, strict=True))
+            display.finish()
     seconds = time.perf_counter() - began
-    result = dataclasses.replace(result, notes=tuple(said))
-    solved = keep_solved(config, result)
-    record = make_record(config, result, digest, seconds, metrics, artefacts, segmentation, solved)
-    write_record(record_path(config.output), record)
-    frames.write()
-    if config.plot and result.trace:
-        from photostyle.evaluation.reports import plot_losses
+    if record["metrics"] or said != record["notes"]:
+        _complete(config, record | {"seconds": seconds, "notes": said})
+    return _finish(config, result, frames, record["metrics"], seconds, interrupted)
 
-        plot_losses(result.trace, losses_path(config.output))
-    return _finish(config, result, seconds, metrics)
+
+class Written:
+    """What a run has written so far: its first picture, its masks, unfinished pictures, its picture."""
+
+    def __init__(self) -> None:
+        self.first: FirstPicture | None = None
+        self.others: list[Path] = []
+        self.picture = False
+
+    @property
+    def first_picture(self) -> bool:
+        """Whether the output is the first picture."""
+        return self.first is not None and self.first.written
+
+    def said(self, output: Path) -> str:
+        """What there is where a run ends early."""
+        if self.picture:
+            return f"; {output} is finished"
+        if self.first_picture:
+            return f"; {output} is the first picture"
+        if self.others:
+            return f" before there was a picture; {', '.join(map(str, self.others))} was written"
+        before = f"; {output} is of an earlier run" if output.exists() else ""
+        return f" before there was a picture; nothing was written{before}"
+
+
+@contextmanager
+def _early_end(config: Config, written: Written) -> Iterator[Written]:
+    """Say what is there where a run ends early."""
+    try:
+        yield written
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"interrupted{written.said(config.output)}") from stop
+    except (PhotostyleError, ComputationError) as error:
+        if not written.first_picture:
+            raise
+        raise type(error)(f"{error}{written.said(config.output)}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not written.first_picture or not is_out_of_memory(error):
+            raise
+        raise ComputationError(
+            f"out of memory; use a smaller --size, or a smaller photo{written.said(config.output)}"
+        ) from error
+
+
+def _put(
+    config: Config, result: Result, said: Sequence[str], seconds: float, segmentation: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Write picture, record and what was solved, before anything else can go wrong. Returns the record."""
+    photo, output = result.photo, config.output
+    picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
+    kept = kept_solved(config, result)
+    result = dataclasses.replace(result, notes=tuple(said))
+    digest = hashlib.sha256(picture).hexdigest()
+    record = make_record(config, result, digest, seconds, {}, {}, segmentation, named_solved(kept))
+    write_picture(output, picture, record_path(output), record, kept)
+    return record
+
+
+def _complete(config: Config, record: dict[str, Any]) -> None:
+    """Write the record again with what was found since the picture was written: scores, notes, all of the seconds."""
+    path = record_path(config.output)
+
+    def write() -> None:
+        if not complete_record(path, record):
+            note(f"{config.output} was replaced by another run meanwhile; {path} is that one's")
+
+    spared(f"scores in {path}", write)
 
 
 def _check_beforehand(config: Config, photo: Picture, made: bool, say: Callable[[str], None]) -> None:
@@ -142,8 +209,8 @@ class _MaskMaker:
     The transfer reads them as if they had been given, so a rerun needs no segmenter. origin: what made them.
     """
 
-    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
-        self.config, self.say = config, say
+    def __init__(self, config: Config, say: Callable[[str], None], written: Written) -> None:
+        self.config, self.say, self.written = config, say, written
         self.folder = masks_folder(config.output)
         self.origin: dict[str, Any] = {}
         if self.folder.exists():  # asked before any work, and again by write_masks
@@ -157,6 +224,7 @@ class _MaskMaker:
         pictures, folders = (photo, *references), self._folders()
         made = make_masks(pictures, self._making(), self.say)
         make_folder(self.folder)
+        self.written.others.append(self.folder)
         for folder, regions in zip(folders, made.sets, strict=True):
             write_masks(folder, regions, "soft")
         preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
@@ -206,7 +274,7 @@ def _display(config: Config, photo: Picture, references: Sequence[Picture]) -> P
 
 def _watched(
     config: Config,
-    first: FirstPicture,
+    written: Written,
     display: Progress,
     frames: Frames,
     say: Callable[[str], None],
@@ -214,43 +282,72 @@ def _watched(
 ) -> Result:
     """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
 
+    Once there is something to render, an interruption waits until the picture is written: see `signals.release`.
     Raises KeyboardInterrupt where that came before an evaluation, and the first picture is the better one.
     """
-    evaluations = 0
+    evaluations, every = 0, config.save_every
 
     def enter(part: Phase) -> None:
-        if part != "render" and first.wanted:
-            display.aside(first.shown())
+        if part != "render" and written.first is not None and written.first.wanted:
+            display.aside(written.first.shown())
+        if part == "render" and evaluations:
+            hold()
         display.enter(part)
 
     def watch(step: Step) -> None:
-        nonlocal evaluations
+        nonlocal evaluations, every
         evaluations += 1
         display(step)
         frames.add(step.image)
-        if config.save_every and evaluations % config.save_every == 0:
-            write_image(snapshot_path(config.output, evaluations), step.image.cpu())
+        if every and evaluations % every == 0:
+            path = snapshot_path(config.output, evaluations)
+            try:
+                write_image(path, step.image.cpu())
+                written.others.append(path)
+            except ComputationError as error:  # a full disk: said once, for it costs these alone
+                say(f"no more unfinished pictures: {error}")
+                every = 0
 
     result = transfer(config, watch, say, maker, enter=enter)
-    if result.ended == "interrupted" and first.written and not result.trace:
+    if result.ended == "interrupted" and written.first_picture and not result.trace:
         raise KeyboardInterrupt
     return result
 
 
-def _finish(config: Config, result: Result, seconds: float, metrics: dict[str, Any]) -> int:
+def _finish(
+    config: Config,
+    result: Result,
+    frames: Frames,
+    metrics: dict[str, Any],
+    seconds: float,
+    interrupted: bool,
+) -> int:
+    """What comes after the picture, each for itself, and how the run has ended. interrupted: since it was solved."""
+    output = config.output
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
-        print(f"{config.output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(config.output)}")
+        print(f"{output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(output)}")
         _say_doubt(metrics)
-    with suppress(KeyboardInterrupt):  # which costs a sheet, and not the picture
-        show_regions(config, result)
+    spared("moving picture", frames.write)
+    if config.plot and result.trace:
+        spared("loss curves", lambda: _plot(config, result))
+    if not interrupted:
+        spared("regions", lambda: show_regions(config, result))
         if config.show:
-            _show(result)
+            spared("window", lambda: _show(result))
+    if interrupted:
+        return complain(f"interrupted; {output} is finished, without scores", INTERRUPTED)
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
-        return complain(f"interrupted; the best picture so far is {config.output}", INTERRUPTED)
-    return complain(f"{result.ended}; the last good picture is {config.output}", FAILED)
+        return complain(f"interrupted; the best picture so far is {output}", INTERRUPTED)
+    return complain(f"{result.ended}; the last good picture is {output}", FAILED)
+
+
+def _plot(config: Config, result: Result) -> None:
+    from photostyle.evaluation.reports import plot_losses
+
+    plot_losses(result.trace, losses_path(config.output))
 
 
 def _show(result: Result) -> None:
@@ -274,40 +371,6 @@ def _say_doubt(metrics: dict[str, Any]) -> None:
         line(text)
 
 
-def _scored(
-    config: Config, result: Result, display: Progress, say: Callable[[str], None]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores and artefacts of a finished run. Whatever keeps them from being taken, the picture is not lost over it."""
-    if not config.metrics or result.ended != "done":
-        return {}, {}
-    if len(result.references) > 1:
-        say(
-            "no metrics: they are against one reference; photostyle score --style FILE takes them against that one"
-        )
-        return {}, {}
-    display.enter("scores")
-    # What scores stand on is imported after the last step, not before the first.
-    from photostyle.evaluation.artefacts import find_artefacts
-    from photostyle.evaluation.comparison import comparison_within
-    from photostyle.evaluation.doubt import doubt
-    from photostyle.evaluation.scores import score, score_encoder
-    from photostyle.evaluation.signs import find_signs
-
-    images = (result.image, result.photo.pixels, result.reference.pixels)
-    try:
-        encoder = None if result.weights is None else score_encoder(result.weights, config.encoder)
-        compared = comparison_within(*images, result.guidance.content, result.guidance.style)
-        signs = find_signs(compared)
-        metrics = dataclasses.asdict(score(compared, encoder))
-        metrics |= {"doubt": doubt(signs), "signs": signs.as_dict()}
-        return metrics, find_artefacts(compared).as_dict()
-    except PhotostyleError as error:
-        say(f"no metrics: {error}")
-    except KeyboardInterrupt:
-        say("no metrics: interrupted")
-    return {}, {}
-
-
 @dataclasses.dataclass(frozen=True)
 class RerunCommand:
     """Make a recorded picture again and compare its bytes."""
@@ -324,6 +387,8 @@ def rerun(arguments: Sequence[str]) -> int:
     """photostyle rerun: the recorded run once more; exit code 1 where the bytes differ."""
     options = parse(RerunCommand, arguments, "photostyle rerun")
     record = read_record(options.record)
+    if foreign := stranger(record, options.record):
+        note(f"{foreign}; what is made again is the recorded one")
     config = config_from_json(record["config"], options.record)
     if record["ended"] != "done":
         raise PhotostyleError(

@@ -16,7 +16,7 @@ from photostyle.evaluation import reports as report
 from photostyle.evaluation.artefacts import find_artefacts
 from photostyle.evaluation.comparison import comparison_within
 from photostyle.evaluation.doubt import advice, doubt
-from photostyle.evaluation.records import read_record
+from photostyle.evaluation.records import read_record, stranger
 from photostyle.evaluation.scores import score, score_encoder
 from photostyle.evaluation.signs import find_signs
 from photostyle.files.images import read_image
@@ -93,7 +93,10 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
     beside = options.result.with_suffix(".json")
     recorded: dict[str, Any] = {}
     if not (options.content and options.style and options.masks) and path_is_file(beside):
-        recorded = read_record(beside)["config"]
+        record = read_record(beside)
+        if foreign := stranger(record, beside, options.result):
+            raise PhotostyleError(f"{foreign}; give --content, --style and --masks of {options.result}")
+        recorded = record["config"]
     if not recorded and not (options.content and options.style):
         raise PhotostyleError(
             f"{options.result} has no record {beside} beside it; give --content, --style and --masks"

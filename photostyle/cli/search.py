@@ -90,6 +90,8 @@ def _search(options: SearchCommand, config: Config) -> int:
         note(text)
     make_folder(options.output)
     study = Study(problem, options.output, options.storage)
+    for text in study.notes:
+        note(text)
     line(f"{problem.name}: preset {config.preset}, {len(problem.space)} settings; {scored_in(problem)}")
     try:
         gpu = options.device != "cpu"
@@ -134,6 +136,7 @@ def _refuse_to_overwrite(options: SearchCommand) -> None:
     if any(path and path.resolve().parent == (options.output / "trials").resolve() for path in inputs):
         raise PhotostyleError(f"{options.output / 'trials'} holds an input; choose another --output")
     foreign = [path for path in written if path.exists()]
+    foreign += sorted((options.output / "trials").glob("[0-9]" * 4 + ".*"))
     if foreign and not (options.output / "study.json").exists():
         raise PhotostyleError(f"{foreign[0]} exists and is of no search here; choose another --output")
 

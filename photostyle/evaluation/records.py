@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError, shortened, shown
 from photostyle.files.arrays import IN_MEMORY, read_photograph
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet, mask_size, read_masks
 from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_exists
@@ -84,10 +84,57 @@ def made_by(command: str | None = None) -> dict[str, Any]:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, atomically; a number that is not finite becomes null."""
+    """Write a record by itself, atomically, see `encode_record`."""
+    write_bytes_atomically(path, encode_record(record))
+
+
+def encode_record(record: dict[str, Any]) -> bytes:
+    """A record as JSON; a number that is not finite becomes null."""
     text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
     # A lone surrogate stands for a byte of a file name that is no UTF-8; its escape is JSON's own.
-    write_bytes_atomically(path, (text + "\n").encode(errors="backslashreplace"))
+    return (text + "\n").encode(errors="backslashreplace")
+
+
+def write_picture(
+    path: Path,
+    picture: bytes,
+    record_path: Path,
+    record: dict[str, Any],
+    others: Mapping[Path, bytes] | None = None,
+) -> None:
+    """Put a picture, its record, which names the picture's SHA-256, and what else it names in their places together.
+
+    The record first: what a kill between the renames leaves is an old picture beside the record of another one, which
+    its hash tells, and that record makes the new picture again. It is never a new picture beside an old record.
+    """
+    write_together({record_path: encode_record(record), **(others or {}), path: picture})
+
+
+def complete_record(path: Path, record: dict[str, Any]) -> bool:
+    """Write a record again that knows more of the same picture; False where another run has replaced it meanwhile."""
+
+    def is_still_of_it() -> bool:
+        try:
+            return bool(read_record(path)["output"]["sha256"] == record["output"]["sha256"])
+        except (PhotostyleError, KeyError, TypeError):
+            return False
+
+    return write_together({path: encode_record(record)}, is_still_of_it)
+
+
+def stranger(record: dict[str, Any], source: Path, picture: Path | None = None) -> str:
+    """What to say where a picture is not the one that a record was written for; "" where it is, or is not there.
+
+    source: the record's file. picture: default: the one of the recorded name beside it.
+    """
+    entry = record.get("output")
+    if not isinstance(entry, dict):
+        return ""
+    if picture is None:
+        picture = source.with_name(Path(str(entry.get("path"))).name)
+    if not picture.is_file() or entry.get("sha256") == sha256_of(picture):
+        return ""
+    return f"{source} is the record of another picture than {picture} (SHA-256 differs)"
 
 
 def read_record(path: Path, command: str | None = TRANSFER) -> dict[str, Any]:

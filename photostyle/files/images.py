@@ -288,13 +288,17 @@ def check_output(
 
 
 def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> str:
-    """Write a picture, tagged as sRGB. The same pixels give the same bytes. Returns the file's SHA-256.
+    """Write a picture, see `encode_image`, as `atomic.write_bytes_atomically`. Returns the file's SHA-256."""
+    return write_bytes_atomically(path, encode_image(path, pixels, alpha=alpha, depth=depth))
+
+
+def encode_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> bytes:
+    """The bytes of a picture's file, tagged as sRGB. The same pixels give the same bytes. path: where it will stand.
 
     pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it is where
     the file has its depth, else scaled by 257. depth: 8 or 16; TIFF keeps 16, the other formats have 8 bits, as
     `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG has quality 95 without chroma subsampling.
-    Atomic as `atomic.write_bytes_atomically`. Raises PhotostyleError for what the format cannot hold,
-    ComputationError for pixels that are not numbers and for a failing disk.
+    Raises PhotostyleError for what the format cannot hold, ComputationError for pixels that are not numbers.
     """
     suffix = path.suffix.lower()
     check_output(path, alpha=alpha is not None, depth=depth, size=(pixels.shape[-2], pixels.shape[-1]))
@@ -304,10 +308,9 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
         raise ComputationError(f"{path} is not written: the picture holds values that are not numbers")
     samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
     try:
-        data = _encoded(samples, suffix)
+        return _encoded(samples, suffix)
     except (OSError, ValueError) as error:  # above all a side over the format's limit: 16383 in WebP
         raise PhotostyleError(f"{path} cannot be encoded ({one_line(error)}): use .png or .tif") from error
-    return write_bytes_atomically(path, data)
 
 
 def as_kept(pixels: Tensor) -> Tensor:

@@ -18,10 +18,15 @@ if TYPE_CHECKING:  # imported where it is used: only a search needs it
 Direction = Literal["minimize", "maximize"]
 
 
+class DamagedJournal(PhotostyleError):
+    """A journal file that can be read and makes no study."""
+
+
 def open_study(name: str, journal: Path, url: str | None, directions: Sequence[Direction]) -> "optuna.Study":
     """The study of this name in a journal file, or where an Optuna URL says. It is begun where there is none.
 
-    directions: of its objectives. Raises PhotostyleError where the file or database cannot be opened.
+    directions: of its objectives. Raises DamagedJournal where the file holds something else, PhotostyleError where the
+    file or database cannot be opened.
     """
     import optuna
     from optuna.storages import BaseStorage, JournalStorage
@@ -45,7 +50,8 @@ def open_study(name: str, journal: Path, url: str | None, directions: Sequence[D
                 load_if_exists=True,
             )
     except Exception as error:  # databases and their drivers fail with types of their own
-        raise PhotostyleError(
+        damaged = url is None and journal.is_file() and not isinstance(error, OSError)
+        raise (DamagedJournal if damaged else PhotostyleError)(
             f"{shown(journal, url)} cannot be opened as a study ({_one_line(error)}); check it, or name another"
         ) from error
 

@@ -23,8 +23,17 @@ from photostyle.files.images import write_image
 from photostyle.optimisers import Diverged
 from photostyle.presets import PRESETS
 from photostyle.process import device_named
+from photostyle.search.recovery import recovered
 from photostyle.search.space import default_values, settings_of
-from photostyle.search.storage import experimental, is_gone, open_study, shown, this_process, working
+from photostyle.search.storage import (
+    DamagedJournal,
+    experimental,
+    is_gone,
+    open_study,
+    shown,
+    this_process,
+    working,
+)
 from photostyle.search.trials import OBJECTIVES, Problem, Solution, Trial, placed, solve_with
 from photostyle.settings import write_settings
 from photostyle.version import __version__
@@ -32,6 +41,7 @@ from photostyle.workers.pool import Pool, ThisProcess
 
 if TYPE_CHECKING:  # imported where it is used: only a search needs it
     import optuna
+    from optuna.distributions import BaseDistribution
 
 JOURNAL = "study.log"
 STAGES = ("size", "coarsest", "iterations")  # the search's own, not of what it is for
@@ -74,15 +84,23 @@ class Study:
     def __init__(self, problem: Problem, folder: Path, storage: str | None = None) -> None:
         """Begin a study in an existing folder, or go on with the one that it holds.
 
-        storage: a URL as Optuna takes them; None: a journal file in the folder. Raises PhotostyleError where the
+        storage: a URL as Optuna takes them; None: a journal file in the folder, or where that is damaged the records of
+        its trials, of which `notes` tells. Raises PhotostyleError where the
         folder holds a study of something else, or the storage cannot be used.
         """
         self.problem, self.folder = problem, folder
         self.where = shown(folder / JOURNAL, storage)
         _claim(folder / "study.json", problem, shown(Path(JOURNAL), storage))
-        self.study = open_study(problem.name, folder / JOURNAL, storage, [*OBJECTIVES.values()])
-        (folder / "trials").mkdir(exist_ok=True)
         self.default = default_values(problem.config, problem.space)
+        self.notes: tuple[str, ...] = ()
+        try:
+            self.study = open_study(problem.name, folder / JOURNAL, storage, [*OBJECTIVES.values()])
+        except DamagedJournal as error:
+            self.study, said = recovered(
+                problem.name, folder / JOURNAL, OBJECTIVES, self._distributions(), error
+            )
+            self.notes = (said,)
+        (folder / "trials").mkdir(exist_ok=True)
         self.origin = {"version": __version__, "commit": commit()}
         self.environment = environment(str(problem.scene.content.device), torch.get_num_threads())
         self._open: dict[int, optuna.Trial] = {}  # those that this process has under way
@@ -186,6 +204,17 @@ class Study:
                 else trial.suggest_float(each.field, each.low, each.high, log=each.log)
                 for each in self.problem.space
             }
+
+    def _distributions(self) -> "dict[str, BaseDistribution]":
+        """What `_values` draws from, as Optuna keeps it of a trial."""
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        return {
+            each.field: IntDistribution(round(each.low), round(each.high), log=each.log)
+            if isinstance(self.default[each.field], int)
+            else FloatDistribution(each.low, each.high, log=each.log)
+            for each in self.problem.space
+        }
 
     def _conclude(self, trial: "optuna.Trial", outcome: Outcome) -> Trial:
         """Write what became of a trial, and tell it to Optuna."""

@@ -5,15 +5,19 @@ project's own code travels with the tasks. Ray's own settings are its environmen
 """
 
 import importlib.util
+import ipaddress
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,11 @@ PATIENCE = 10.0  # seconds for a connection: ten times what the farthest takes
 # Ray would report to its makers that it was used.
 UNREPORTED = {"RAY_USAGE_STATS_ENABLED": "0"}
 HERE = "local"  # Ray's word for a new cluster on this machine
+# The first that asks for a token (docs.ray.io, "Ray token authentication"): an older one runs the code of whoever
+# reaches its ports.
+LEAST = (2, 52)
+# Off, a cluster listens on the loopback interface alone. Ray's own switch, made for the firewalls of other systems.
+REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 def check_cluster(cluster: str | None, cores: int) -> None:
@@ -35,6 +44,8 @@ def check_cluster(cluster: str | None, cores: int) -> None:
         raise PhotostyleError(f"--cores is {cores}; it must be at least 1")
     if cluster is None and cores != 1:
         raise PhotostyleError("--cores is of what runs on a cluster; add --cluster, or give --threads")
+    if cluster is not None and cluster != "local" and _has_ray():
+        _refuse_old_ray(installed_version("ray"))
     here = cluster == "local" or (cluster == "auto" and not _has_ray())
     if here and cores > (has := cores_here()):
         raise _too_small(cores, has)
@@ -57,8 +68,9 @@ def open_pool(
     """The pool that a `--cluster` means, each task with so many cores and, where there are GPUs, one.
 
     None: this process. "local": processes of this machine. "auto": Ray, the cluster at RAY_ADDRESS or one that is
-    started on this machine for as long as the pool lasts; processes where Ray is not installed, which is said.
-    "ray://HOST:PORT": the cluster that answers there. packages: those that the tasks' functions come from.
+    started on this machine for as long as the pool lasts, on the loopback interface and with a token; processes where
+    Ray is not installed, which is said. "ray://HOST:PORT": the cluster that answers there. packages: those that the
+    tasks' functions come from.
     Raises PhotostyleError for anything else, and for a cluster that cannot be had.
     """
     check_cluster(cluster, cores)
@@ -86,7 +98,14 @@ class RayPool(Pool):
     ) -> None:
         """address: as ray.init takes it; "local" starts a cluster that ends with the pool."""
         super().__init__(say)
-        _connect(address, packages)
+        self._guard = ExitStack()
+        if address == HERE:
+            self._guard.enter_context(_guarded())
+        try:
+            _connect(address, packages)
+        except BaseException:
+            self._guard.close()
+            raise
         import ray
 
         self.ray, self.cores = ray, cores
@@ -116,6 +135,7 @@ class RayPool(Pool):
         self._keys.clear()
         self._under_way.clear()
         self.ray.shutdown()
+        self._guard.close()
 
     def share(self, value: Any) -> Any:
         """Into Ray's object store, once."""
@@ -168,6 +188,53 @@ def _too_small(cores: int, has: int) -> PhotostyleError:
     return PhotostyleError(f"--cores is {cores}, but this machine has {has}; give fewer")
 
 
+def _refuse_old_ray(version: str) -> None:
+    """Raise PhotostyleError where the installed Ray runs code without asking for a token."""
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < LEAST:
+        raise PhotostyleError(
+            f"Ray {version} is installed, which runs code for whoever reaches it; --cluster needs "
+            f"{'.'.join(map(str, LEAST))} or newer, which asks for a token: {INSTALL}"
+        )
+
+
+@cache
+def _token() -> str:
+    """Of the clusters that this process starts: a process reads its own but once."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """For a cluster that is started here: nobody reaches it from outside, and nobody without the token."""
+    from ray._private import ray_constants
+
+    # Of this process, where Ray may have been imported before; what it starts reads the variables.
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    forced = {REACHABLE: "0", "RAY_AUTH_MODE": "token"}
+    kept = {name: os.environ.get(name) for name in forced}
+    os.environ.update(forced)
+    try:
+        with environment({"RAY_AUTH_TOKEN": _token()}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _refuse_other_interfaces() -> None:
+    """Raise RuntimeError where a cluster that was started here can be reached from elsewhere after all."""
+    import ray
+
+    address = ray.util.get_node_ip_address()
+    if not ipaddress.ip_address(address).is_loopback:
+        ray.shutdown()
+        raise RuntimeError(f"it listens at {address}, not on this machine alone")
+
+
 def _has_ray() -> bool:
     return importlib.util.find_spec("ray") is not None
 
@@ -186,6 +253,8 @@ def _connect(address: str, packages: Sequence[str]) -> None:
             # Sent even to workers of this machine, which would otherwise find some of these modules, or older ones.
             code = [str(_copied(name, Path(folder))) for name in packages]
             ray.init(address, runtime_env={"py_modules": code, "env_vars": waiting}, **options)
+            if address == HERE:
+                _refuse_other_interfaces()
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise PhotostyleError(
             f"Ray at {address} cannot be used ({_last_line(error)}); check the address, that Ray {ray.__version__} and "

@@ -1,0 +1,97 @@
+"""What Ctrl-C and SIGTERM do: end a process that has not begun, end the work with what there is, and end at once.
+
+Both signals mean the same. Nothing here waits for torch to be imported.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+
+INTERRUPTED = 130  # the shell's exit code of a command that SIGINT ended
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds in which a second signal is the first one's echo: `timeout` sends to the process and then to its whole group.
+ECHO = 0.5
+
+
+class _Interrupts:
+    """Takes the signals. The first raises KeyboardInterrupt, or waits where it is held; the next ends the process."""
+
+    def __init__(self, begun: bool) -> None:
+        """begun: whether there is any work that could end with what it has."""
+        self.begun, self.held, self.waits = begun, False, False
+        self.first: float | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.begun:
+            _leave("interrupted before anything was begun")
+        if self.first is not None:
+            if now - self.first > ECHO:
+                _leave("ended at once; every file that was there is whole")
+            return
+        self.first = now
+        if not self.held:
+            raise KeyboardInterrupt
+        self.waits = True
+        _say("interrupted: the picture is being finished; once more ends at once")
+
+
+@contextmanager
+def nothing_begun() -> Iterator[None]:
+    """For the time of imports, which would end in their own traceback, or not at all: a signal ends the process."""
+    with _taken_by(_Interrupts(begun=False)):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """For the time of a command: the first signal raises KeyboardInterrupt, a second one ends the process."""
+    with _taken_by(_Interrupts(begun=True)):
+        yield
+
+
+def hold() -> None:
+    """Let a first signal wait until `release`: there is a picture, and it takes seconds to finish it."""
+    if taker := _taker():
+        taker.held = True
+
+
+def release() -> bool:
+    """Signals are taken again as they come; whether one has come since `hold`."""
+    taker = _taker()
+    if taker is None:
+        return False
+    waits, taker.held, taker.waits = taker.waits, False, False
+    return waits
+
+
+@contextmanager
+def _taken_by(taker: _Interrupts) -> Iterator[None]:
+    """Only in the main thread can signals be taken; who ignores one, or takes it themselves, keeps it."""
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for each in SIGNALS:
+                before = signal.getsignal(each)
+                if before in (signal.SIG_DFL, signal.default_int_handler) or isinstance(before, _Interrupts):
+                    signal.signal(each, taker)
+                    stack.callback(signal.signal, each, before)
+        yield
+
+
+def _taker() -> _Interrupts | None:
+    return next((each for each in map(signal.getsignal, SIGNALS) if isinstance(each, _Interrupts)), None)
+
+
+def _say(text: str) -> None:
+    # Straight to the file: the interpreter may be in the middle of a line of its own.
+    with suppress(OSError):
+        os.write(2, f"\nphotostyle: {text}\n".encode())
+
+
+def _leave(text: str) -> None:
+    _say(text)
+    os._exit(INTERRUPTED)
