@@ -114,3 +114,10 @@ def test_a_legend_names_nothing_outside_its_folder(tmp_path: Path, name: str, ki
     )
     with pytest.raises(PhotostyleError, match="lies outside its folder"):
         _ = legend.files
+
+
+@pytest.mark.parametrize("name", ["x" * 2000, "a\\u0000b"])
+def test_a_name_in_a_legend_that_can_be_no_file_is_a_line(name: str) -> None:
+    text = f'kind = "soft"\n[regions]\na = {{ file = "{name}", colour = "#000000" }}\n'
+    legend = parse_legend(PATH, text)
+    assert "can be no file" in refusal(lambda: legend.files)

@@ -118,9 +118,11 @@ class Legend:
     def _within(self, name: str) -> Path:
         """A file in the legend's folder or below. What somebody else's legend names elsewhere is not read."""
         folder = self.path.parent
+        if "\0" in name or any(len(part) > 255 for part in Path(name).parts):  # bytes, on common file systems
+            raise PhotostyleError(f"{self.path} names {shown(name)}, which can be no file: correct it")
         try:
             within = (folder / name).resolve().is_relative_to(folder.resolve())
-        except (OSError, ValueError):  # a name too long, or with a null byte: said where it is read
+        except (OSError, RuntimeError):  # a loop of links, a folder not to be entered: said where it is read
             within = True
         if not within:
             raise PhotostyleError(
