@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, how it ends."""
 
+import hashlib
 import io
 import json
 import os
@@ -657,6 +658,7 @@ SQUARE = [*RUN, "--masks", "square.png", "style-mask.png"]
 
 def two_references(folder: Path) -> None:
     config = {"content": "photo.png", "style": ["style.png", "photo.png"], "masks": ["none"]}
+    picture = (folder / "photo.png").read_bytes()
     record = {
         "photostyle": {"format": 1},
         "config": config,
@@ -664,10 +666,10 @@ def two_references(folder: Path) -> None:
         "environment": {"threads": 1},
         "inputs": {},
         "stages": [],
-        "output": {"path": str(folder / "both.png"), "sha256": ""},
+        "output": {"path": str(folder / "both.png"), "sha256": hashlib.sha256(picture).hexdigest()},
     }
     (folder / "both.json").write_text(json.dumps(record))
-    (folder / "both.png").write_bytes((folder / "photo.png").read_bytes())
+    (folder / "both.png").write_bytes(picture)
 
 
 def masks_of_two(folder: Path) -> None:

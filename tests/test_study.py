@@ -411,13 +411,6 @@ def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(
     assert "secret" not in Path("search/study.json").read_text()
 
 
-def test_a_damaged_journal_is_one_line(study: Callable[..., Study]) -> None:
-    list(study().run(1))
-    Path("search/study.log").write_text("no\njournal\n")
-    with pytest.raises(PhotostyleError, match=r"study\.log cannot be opened as a study"):
-        study()
-
-
 def test_a_last_line_cut_short_by_a_full_disk_is_left_out(study: Callable[..., Study]) -> None:
     (first,) = study().run(1)
     journal = Path("search/study.log")

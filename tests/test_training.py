@@ -74,7 +74,7 @@ def test_curves_are_a_picture_and_equal_histories_equal_bytes(tmp_path: Path) ->
 
 def test_the_record_says_what_a_transfer_s_does() -> None:
     record = training_record(
-        "fine-tuning",
+        "finetune",
         {"seed": 0},
         {"sha256": "ab"},
         [{"epoch": 1}],
@@ -84,7 +84,7 @@ def test_the_record_says_what_a_transfer_s_does() -> None:
         threads=1,
     )
     assert json.loads(json.dumps(record)) == record
-    assert record["photostyle"]["training"] == "fine-tuning" and record["environment"]["torch"]
+    assert record["photostyle"]["command"] == "finetune" and record["environment"]["torch"]
     assert list(record) == [
         "photostyle",
         "settings",

@@ -1,8 +1,5 @@
 """Fine-tuning on the command line: what scripts/finetune.py runs."""
 
-import os
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +10,7 @@ import tyro
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder
 from photostyle.cli.stopping import stop_asked
+from photostyle.cli.terminal import voices, workers_of
 from photostyle.process import device_named, prepared
 from photostyle.recognition.finetune.loop import CHECKPOINT, WEIGHTS, Hooks
 from photostyle.recognition.finetune.settings import FinetuneSettings
@@ -26,7 +24,6 @@ ENDING = Ending(
     interrupted="interrupted; the same command goes on",
     remedy="; the same command goes on",
 )
-MOST_WORKERS = 8  # processes that read pictures: more wait for the graphics card, or for the disk
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def _finetune(arguments: Sequence[str]) -> int:
     if options.restart:
         for name in (options.output / CHECKPOINT, previous_path(options.output / CHECKPOINT)):
             name.unlink(missing_ok=True)
-    terminal = sys.stderr.isatty()
+    say, show = voices()
     with prepared(options.threads), stop_asked(line) as stop:
         record = finetune(
             options.data,
@@ -83,8 +80,8 @@ def _finetune(arguments: Sequence[str]) -> int:
             weights=options.weights,
             download=options.download,
             device=device,
-            workers=_workers(options.workers),
-            hooks=Hooks(_say if terminal else line, _show if terminal else None, stop),
+            workers=workers_of(options.workers),
+            hooks=Hooks(say, show, stop),
         )
     _print_summary(record, options.output)
     return DONE
@@ -93,21 +90,6 @@ def _finetune(arguments: Sequence[str]) -> int:
 def settings_in(options: FinetuneCommand) -> FinetuneSettings:
     """What decides the weights, without how the command goes."""
     return FinetuneSettings(**{each.name: getattr(options, each.name) for each in fields(FinetuneSettings)})
-
-
-def _workers(asked: int) -> int:
-    return asked if asked >= 0 else min(MOST_WORKERS, os.cpu_count() or 1)
-
-
-def _show(text: str) -> None:
-    """In place of the line before, no longer than the terminal is wide."""
-    print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
-
-
-def _say(text: str) -> None:
-    """A line that stays, where one is shown that does not."""
-    print("\r\x1b[K", end="", file=sys.stderr)
-    line(text)
 
 
 def _print_summary(record: dict[str, Any], folder: Path) -> None:

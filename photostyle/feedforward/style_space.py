@@ -31,6 +31,7 @@ from photostyle.training.records import training_record
 
 ENCODER, SPACE, MAP = "encoder.safetensors", "embeddings.npz", "map.png"
 RECORD, CURVES = "record.json", "curves.png"
+COMMAND = "style-classes"  # of scripts/train.py, in records
 LEAST = 64  # pixels of a picture's short side: half of it is cut
 TOLD_APART = 64  # pictures that the linear layer is set by: as many as fit one batch of a laptop
 PANELS = {"loss": ("loss",), "accuracy": ("accuracy", "held-out accuracy")}
@@ -77,7 +78,7 @@ def style_space(
         plot_map(map_of(space.z, settings.seed), named, folder / MAP)
     plot_curves(history, folder / CURVES, PANELS)
     record = training_record(
-        "style classes",
+        COMMAND,
         asdict(settings),
         {"path": str(data.absolute()), "pictures": len(files), "classes": list(classes.names)}
         | {"broken": len(listing.broken), "sha256": listing.sha256},
@@ -108,7 +109,7 @@ def _done_before(folder: Path, listing: Listing, settings: ClassSettings) -> dic
     """The record of the same work, where the folder has one."""
     if not (folder / RECORD).exists():
         return None
-    record = read_record(folder / RECORD)
+    record = read_record(folder / RECORD, COMMAND)
     same = record.get("settings") == asdict(settings) and record["data"].get("sha256") == listing.sha256
     return record if same else None
 

@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from photostyle.evaluation.records import commit, environment
-from photostyle.version import __version__
-
-FORMAT = 1
+from photostyle.evaluation.records import environment, made_by
 
 
 def training_record(
-    kind: str,
+    command: str,
     settings: Mapping[str, Any],
     data: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -23,12 +20,12 @@ def training_record(
 ) -> dict[str, Any]:
     """Everything about a training, as JSON types; `evaluation.records.write_record` writes it.
 
-    kind: "fine-tuning" …: what was trained, so that no record is taken for another's. data: where the pictures are,
-    how many, their SHA-256. outcome: figures, and the files written with their SHA-256. seconds: of all runs together,
-    where it was interrupted.
+    command: "finetune", "multistyle", "style-classes": so that no record is taken for another's. data: where the
+    pictures are, how many, their SHA-256. outcome: figures, and the files written with their SHA-256. seconds: of all
+    runs together, where it was interrupted.
     """
     return {
-        "photostyle": {"training": kind, "format": FORMAT, "version": __version__, "commit": commit()},
+        "photostyle": made_by(command),
         "settings": dict(settings),
         "environment": environment(device, threads),
         "data": dict(data),

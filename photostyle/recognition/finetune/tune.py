@@ -72,7 +72,7 @@ def finetune(
     plot_confusion(matrix, learnt.classes, folder / CONFUSION)
     plot_history(place.history, folder / CURVES)
     record = training_record(
-        "fine-tuning",
+        "finetune",
         asdict(settings) | {"rates": list(settings.rates)},
         learnt.described(),
         place.history,
