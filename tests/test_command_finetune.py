@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from waiting import until
 
 from photostyle.cli import finetune as command
+from photostyle.cli import terminal
 from photostyle.cli.console import BAD_INPUT, DONE, INTERRUPTED
 from photostyle.cli.finetune import FinetuneCommand, main
 from photostyle.cli.stopping import stop_asked
@@ -97,9 +98,9 @@ def test_a_signal_ends_it_with_a_checkpoint_and_130(
 ) -> None:
     before = signal.getsignal(number)
     arguments = ["digits", *TINY, *ONE_THREAD, "--epochs", "4", "-o", str(tmp_path)]
-    line = command.line
+    line = terminal.line
     monkeypatch.setattr(
-        command, "line", lambda text: (line(text), "epoch 1 " in text and os.kill(os.getpid(), number))
+        terminal, "line", lambda text: (line(text), "epoch 1 " in text and os.kill(os.getpid(), number))
     )
     assert main(arguments) == INTERRUPTED
     said = capfd.readouterr().err
