@@ -11,16 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from photostyle.errors import PhotostyleError
-from photostyle.training.checkpoints import (
-    load_checkpoint,
-    previous_path,
-    random_states,
-    refuse_other,
-    restore,
-    restore_random_states,
-    save_checkpoint,
-    states_of,
-)
+from photostyle.files.checkpoints import load_checkpoint, previous_path, refuse_other, save_checkpoint
+from photostyle.training.states import random_states, restore, restore_random_states, states_of
 
 
 def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -24,9 +24,10 @@ from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.presets import PRESETS
 from photostyle.feedforward.settings import ModelSettings
 from photostyle.feedforward.train import Training, TrainingSettings, mixed
+from photostyle.files.checkpoints import load_checkpoint, save_checkpoint
 from photostyle.losses.encoders import Encoder
-from photostyle.training.checkpoints import load_checkpoint, save_checkpoint, seeded
 from photostyle.training.pictures import find_pictures
+from photostyle.training.states import seeded
 
 SMALL = TrainingSettings(
     size=32,

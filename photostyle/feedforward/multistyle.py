@@ -20,14 +20,15 @@ from photostyle.feedforward.samples import CONTENTS, STYLES, first_styles, middl
 from photostyle.feedforward.settings import ModelSettings, Origin
 from photostyle.feedforward.style_classes import load_encoder
 from photostyle.feedforward.train import TARGETS_AT_ONCE, Report, Training, TrainingSettings
+from photostyle.files.checkpoints import load_checkpoint, save_checkpoint
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.weights import Weights, WeightsNotFound, find
 from photostyle.networks.network import find_network
-from photostyle.training.checkpoints import load_checkpoint, save_checkpoint, seeded
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import Listing, find_pictures
 from photostyle.training.progress import Progress
 from photostyle.training.records import training_record
+from photostyle.training.states import seeded
 
 MODEL, CHECKPOINT, RECORD, CURVES = "model.safetensors", "checkpoint.safetensors", "record.json", "curves.png"
 SAMPLES, EVENTS = "samples", "tensorboard"  # folders

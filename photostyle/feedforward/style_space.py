@@ -24,10 +24,10 @@ from photostyle.feedforward.style_classes import (
 )
 from photostyle.losses.weights import WeightsNotFound, hash_of
 from photostyle.networks.network import find_network
-from photostyle.training.checkpoints import seeded
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import Listing, find_pictures
 from photostyle.training.records import training_record
+from photostyle.training.states import seeded
 
 ENCODER, SPACE, MAP = "encoder.safetensors", "embeddings.npz", "map.png"
 RECORD, CURVES = "record.json", "curves.png"

@@ -18,9 +18,10 @@ from photostyle.feedforward.data import Contents, Order, Pictures, StyleGallery,
 from photostyle.feedforward.distributed import Ranks
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.objective import BatchObjective, ObjectiveSettings
+from photostyle.files.checkpoints import Checkpoint, State, refuse_other
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import DTYPES, Precision, resolved
-from photostyle.training.checkpoints import Checkpoint, State, refuse_other, restore, states_of
+from photostyle.training.states import restore, states_of
 
 # Gram matrices of a gallery are kept where they take less together: 200 crops in a VGG-19 of full width take 0.5 GB.
 TARGET_BYTES = 1 << 30

@@ -14,14 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from photostyle.errors import ComputationError
+from photostyle.files.checkpoints import Checkpoint, save_checkpoint
 from photostyle.files.tensors import write_tensors
 from photostyle.recognition.finetune.augmentation import Preparation
 from photostyle.recognition.finetune.data import Data, Split
 from photostyle.recognition.finetune.settings import FinetuneSettings, Phase, phases_of
 from photostyle.recognition.finetune.start import Start
-from photostyle.training.checkpoints import Checkpoint, restore, save_checkpoint, states_of
 from photostyle.training.order import batches, generator_of
 from photostyle.training.progress import Progress
+from photostyle.training.states import restore, states_of
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 SAVE_SECONDS = (

@@ -12,7 +12,7 @@ from photostyle.networks.heads import head_of, headed
 from photostyle.networks.network import find_network
 from photostyle.networks.published import published
 from photostyle.recognition.finetune.settings import FinetuneSettings, blocks_of
-from photostyle.training.checkpoints import seeded
+from photostyle.training.states import seeded
 
 Say = Callable[[str], None]
 

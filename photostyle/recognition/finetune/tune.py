@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from photostyle.evaluation.records import write_record
+from photostyle.files.checkpoints import load_checkpoint, refuse_other
 from photostyle.losses.weights import hash_of
 from photostyle.networks.heads import Head
 from photostyle.networks.published import published
@@ -24,8 +25,8 @@ from photostyle.recognition.finetune.report import (
 )
 from photostyle.recognition.finetune.settings import FinetuneSettings, blocks_of, check_settings
 from photostyle.recognition.finetune.start import Start, begin_with
-from photostyle.training.checkpoints import load_checkpoint, refuse_other, seeded
 from photostyle.training.records import training_record
+from photostyle.training.states import seeded
 
 RECORD, CURVES, CONFUSION = "record.json", "curves.png", "confusion.png"
 

@@ -1,20 +1,16 @@
-"""Checkpoints of a training: tensors and plain values in one .safetensors, the one before kept, no code on load.
+"""Checkpoints: tensors and plain values in one .safetensors, the one before kept, no code on load.
 
-A state is what `state_dict` gives, nested as it comes: mappings, lists and tuples of tensors, numbers, text, None.
+A state is nested as it comes, as `state_dict` gives it: mappings, lists and tuples of tensors, numbers, text, None.
 Its tensors go into the file as tensors, everything else as JSON into its metadata, beside a SHA-256 of both: a
 safetensors file has no checksum of its own, and weights that a disk has damaged still look like weights.
 """
 
 import hashlib
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -27,14 +23,6 @@ FORMAT = "1"  # of the file: another one is refused, not guessed at
 # Nested: a mapping (keys are text or whole numbers), list or tuple of states, a Tensor, or a plain value.
 State = object
 Say = Callable[[str], None]
-
-
-class Stateful(Protocol):
-    """What has a state of its own: a module, an optimiser, a scheduler, a gradient scaler."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -84,73 +72,15 @@ def load_checkpoint(path: Path, say: Say = lambda line: None) -> Checkpoint | No
     return None
 
 
-def states_of(parts: Mapping[str, Stateful]) -> dict[str, State]:
-    """The state of each part by name (model, optimiser, scheduler, scaler …) and of the random numbers."""
-    return {**{name: part.state_dict() for name, part in parts.items()}, "random": random_states()}
-
-
-def restore(parts: Mapping[str, Stateful], checkpoint: Checkpoint) -> None:
-    """Put each part, and the random numbers, where `states_of` found them.
-
-    Raises PhotostyleError where the checkpoint is of something else.
-    """
-    try:
-        for name, part in parts.items():
-            part.load_state_dict(dict(_mapping(checkpoint.state[name])))
-        restore_random_states(_mapping(checkpoint.state["random"]))
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        gist = str(error).splitlines()[0]
-        raise PhotostyleError(
-            f"{checkpoint.path} is a checkpoint of another training ({gist}): give it another folder"
-        ) from error
-
-
 def refuse_other(checkpoint: Checkpoint, wanted: Mapping[str, State]) -> None:
     """Raise PhotostyleError where the state's "settings" are not the wanted ones: it names the first that differs."""
-    found = _mapping(checkpoint.state.get("settings", {}))
+    found = mapping_of(checkpoint.state.get("settings", {}))
     for name in dict.fromkeys((*wanted, *found)):
         if wanted.get(name) != found.get(name):
             raise PhotostyleError(
                 f"{checkpoint.path} was made with {name} = {found.get(name)!r}, not {wanted.get(name)!r}: "
                 "use what it was made with, or another folder"
             )
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """All generators at the same place for the same seed, for the time of a block; then put back as they were."""
-    before = random_states()
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        restore_random_states(before)
-
-
-def random_states() -> dict[str, State]:
-    """The states of all generators that a training may draw from: torch's of the CPU and GPUs, Python's, NumPy's."""
-    version, words, after = random.getstate()
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is what others draw from
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "python": [version, list(words), after],
-        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-    }
-
-
-def restore_random_states(states: Mapping[str, State]) -> None:
-    """Put all generators where `random_states` found them; GPUs as far as there are as many now."""
-    version, words, after = _list(states["python"])
-    name, keys, *rest = _list(states["numpy"])
-    torch.set_rng_state(_tensor(states["torch"]))
-    for device, state in zip(range(torch.cuda.device_count()), _list(states["cuda"]), strict=False):
-        torch.cuda.set_rng_state(_tensor(state), device)
-    random.setstate((version, tuple(_list(words)), after))
-    np.random.set_state((name, _tensor(keys).numpy().astype(np.uint32), *rest))  # type: ignore[arg-type]  # noqa: NPY002
 
 
 def _keep(path: Path) -> None:
@@ -170,7 +100,7 @@ def _read(path: Path) -> dict[str, State]:
         raise PhotostyleError(f"{path} is no checkpoint of this version: give it another folder")
     if metadata.get("sha256") != _digest(metadata["state"], tensors):
         raise PhotostyleError(f"{damaged} (its SHA-256 differs): delete it, or restore it")
-    return dict(_mapping(_nested(json.loads(metadata["state"]), tensors)))
+    return dict(mapping_of(_nested(json.loads(metadata["state"]), tensors)))
 
 
 def _flattened(value: State, tensors: dict[str, Tensor]) -> object:
@@ -214,19 +144,8 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _mapping(value: State) -> Mapping[str, State]:
+def mapping_of(value: State) -> Mapping[str, State]:
+    """A state that has to be a mapping. Raises TypeError where it is none."""
     if not isinstance(value, Mapping):
         raise TypeError(f"expected a mapping, found {type(value).__name__}")
-    return value
-
-
-def _list(value: State) -> list[State]:
-    if not isinstance(value, list):
-        raise TypeError(f"expected a list, found {type(value).__name__}")
-    return value
-
-
-def _tensor(value: State) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"expected a tensor, found {type(value).__name__}")
     return value
