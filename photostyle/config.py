@@ -187,6 +187,10 @@ class RunOptions:
     """same record, same bytes on CUDA too (slower); the CPU always is"""
     threads: Count = 0
     """CPU threads; 0: torch's own choice. Another number may change the last bits"""
+    checkpoints: bool = True
+    """keep a checkpoint beside the output while it is solved, at most every 5 s; the finished picture removes it"""
+    resume: bool = False
+    """go on from the checkpoint that an unfinished run of the same has left beside the output, to the same bytes"""
     save_every: Count = 0
     """write the unfinished picture beside the output every N evaluations; 0: never"""
     animate: Path | None = None

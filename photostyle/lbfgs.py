@@ -6,6 +6,8 @@ first one is as long as the gradient allows.
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +45,24 @@ class LBFGS:
             None  # the step before and the gradient that it was made from
         )
         self.refused = 0
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on beside the variable and its gradient."""
+        return {
+            "pairs": [list(self.steps), list(self.changes), list(self.curvatures)],
+            "scale": self.scale,
+            "gain": self.gain,
+            "last": self.last,
+            "refused": self.refused,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Be where `state` found one with the same history."""
+        for own, found in zip((self.steps, self.changes, self.curvatures), state["pairs"], strict=True):
+            own.clear()
+            own.extend(found)
+        self.scale, self.gain, self.last = state["scale"], state["gain"], state["last"]
+        self.refused = state["refused"]
 
     def step(self, variable: Tensor, gradient: Tensor) -> None:
         """Move the variable, in place, by the gradient at it; both have the same shape."""

@@ -7,7 +7,8 @@ which a few conjugate gradients solve enough (Hunter & Lange, "A Tutorial on MM 
 gradients, because a step of its own cannot know how stiffly the photorealism term ties neighbouring pixels together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,22 @@ class MajoriseMinimise:
         self._before, self._here = self._here, to_opponent(self.image)
         values = drawn[0] | known[0] | plain[0]
         return {name: values[name] for name in self._names or values}
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on beside the objective's own state."""
+        return {
+            "image": self.image,
+            "here": self._here,
+            "before": self._before,
+            "asked": self._asked,
+            "secant": None if self._secant is None else self._secant.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Be where `state` found one of the same objective and as many steps."""
+        self.image, self._here, self._before = state["image"], state["here"], state["before"]
+        self._asked = state["asked"]
+        self._secant = None if state["secant"] is None else Secant.restored(state["secant"])
 
     def _averaged(self, asked: Tensor, iteration: int) -> Tensor:
         """What the drawn terms ask for, as it is at first, then averaged with weights that grow with the steps."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError
+from photostyle.files.checkpoints import State
 from photostyle.losses.encoders import Encoder, Features
 from photostyle.losses.features import SharedFeatures
 from photostyle.losses.precision import resolved
@@ -53,6 +55,15 @@ class Objective:
         values = {name: part(image) for name, part in self.parts.items()}
         self._forget()
         return values
+
+    def state(self) -> dict[str, State]:
+        """What its terms remember between evaluations, see `Term.state`."""
+        return {member.term.name: member.term.state() for member in self.members}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Be where `state` found an objective of the same recipe and scene."""
+        for member in self.members:
+            member.term.restore(state[member.term.name])
 
     def of(self, members: Iterable[Member], image: Tensor) -> Terms:
         """Some of its terms by themselves."""

@@ -2,18 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from photostyle.config import Recipe
 from photostyle.errors import ComputationError
+from photostyle.files.checkpoints import State
 from photostyle.lbfgs import LBFGS
 from photostyle.losses.term import Terms
 from photostyle.majorisation import MajoriseMinimise
+from photostyle.objective import Objective
 from photostyle.scene import Stage
 
 # The released code's pixel range. L-BFGS's first step is as long as one of its levels a pixel: the released step of one
@@ -36,6 +38,9 @@ class Step:
     losses: dict[str, float]  # weighted terms by name; they add up to what is optimised
     image: Tensor  # (3, H, W) in [0, 1], detached; valid until the next step
     seconds: float  # since the stage began
+    state: Callable[
+        [], dict[str, State]
+    ]  # what `solve` goes on from after it; to be asked before the next step
 
     @property
     def total(self) -> float:
@@ -52,16 +57,28 @@ class Diverged(ComputationError):
 
 
 def optimise(
-    start: Tensor, objective: Callable[[Tensor], Terms], stage: Stage, recipe: Recipe
+    start: Tensor,
+    objective: Callable[[Tensor], Terms],
+    stage: Stage,
+    recipe: Recipe,
+    state: Mapping[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Minimise the sum of the objective's terms from a start (3, H, W) in [0, 1]; yields one Step per evaluation.
 
+    state: `Step.state` of an earlier optimisation of the same, which goes on after that step; start is its image then.
     Raises Diverged with the last good picture when a term is not finite.
     """
-    minimiser = _minimiser(start, objective, stage, recipe)
-    kept: _Kept = _Lowest() if recipe.keep == "lowest" else _Average(recipe.averaging)
-    good, began = start.detach().clone(), time.perf_counter()
-    for iteration in range(1, stage.iterations + 1):
+    parts = _Parts(
+        _minimiser(start, objective, stage, recipe),
+        _Lowest() if recipe.keep == "lowest" else _Average(recipe.averaging),
+        objective if isinstance(objective, Objective) else None,
+    )
+    minimiser, done, began = parts.minimiser, 0, time.perf_counter()
+    if state is not None:
+        parts.restore(state)
+        done, began = state["iteration"], began - state["seconds"]
+    good = start.detach().clone()
+    for iteration in range(done + 1, stage.iterations + 1):
         before = minimiser.image
         values = minimiser.step(iteration)
         # One transfer for all of it: each .item() would wait for the device.
@@ -75,8 +92,18 @@ def optimise(
                 f"({stage.width}x{stage.height}); {REMEDIES[recipe.optimiser]}",
                 good,
             )
-        good = kept(before, sum(numbers), minimiser.image).clamp(0, 1)
-        yield Step(stage, iteration, losses, good, time.perf_counter() - began)
+        good = parts.kept(before, sum(numbers), minimiser.image).clamp(0, 1)
+        yield _step(stage, iteration, losses, good, time.perf_counter() - began, parts)
+
+
+def _step(
+    stage: Stage, iteration: int, losses: dict[str, float], image: Tensor, seconds: float, parts: "_Parts"
+) -> Step:
+    def state() -> dict[str, State]:
+        where = {"stage": stage.number, "iteration": iteration, "seconds": seconds, "image": image}
+        return where | parts.state()
+
+    return Step(stage, iteration, losses, image, seconds, state)
 
 
 class Minimiser(Protocol):
@@ -86,6 +113,10 @@ class Minimiser(Protocol):
     def image(self) -> Tensor: ...
 
     def step(self, iteration: int) -> Terms: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 def _minimiser(
@@ -112,6 +143,12 @@ class _GradientSteps:
     def image(self) -> Tensor:
         return self.leaf.detach() / self.scale
 
+    def state(self) -> dict[str, Any]:
+        return {"leaf": self.leaf}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.leaf = state["leaf"].clone().requires_grad_()
+
     def step(self, iteration: int) -> Terms:
         terms = self.objective(self.leaf if self.scale == 1 else self.leaf / self.scale)
         (gradient,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(), self.leaf)
@@ -134,6 +171,13 @@ class _Adam(_GradientSteps):
     ) -> None:
         super().__init__(start, objective, stage, recipe)
         self.mean, self.square = torch.zeros_like(start), torch.zeros_like(start)
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"mean": self.mean, "square": self.square}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self.mean, self.square = state["mean"].clone(), state["square"].clone()
 
     def move(self, gradient: Tensor, iteration: int) -> None:
         first, second = self.recipe.moments
@@ -164,6 +208,13 @@ class _LBFGS(_GradientSteps):
         super().__init__(start, objective, stage, recipe)
         self.steps = LBFGS(recipe.history)
 
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"steps": self.steps.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        self.steps.restore(state["steps"])
+
     def move(self, gradient: Tensor, iteration: int) -> None:
         self.steps.step(self.leaf, gradient)
 
@@ -172,6 +223,10 @@ class _Kept(Protocol):
     """Which picture is the result so far, from that before a step with its loss and that after it."""
 
     def __call__(self, before: Tensor, loss: float, after: Tensor) -> Tensor: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
 
 
 class _Lowest:
@@ -184,6 +239,12 @@ class _Lowest:
         if loss < self.loss:
             self.loss, self.image = loss, before.clone()
         return self.image
+
+    def state(self) -> dict[str, Any]:
+        return {"loss": self.loss, "image": self.image}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.loss, self.image = state["loss"], state["image"]
 
 
 class _Average:
@@ -198,3 +259,28 @@ class _Average:
         self.value = self.past * self.value.to(after) + (1 - self.past) * after
         self.weight = self.past * self.weight + (1 - self.past)
         return self.value / self.weight
+
+    def state(self) -> dict[str, Any]:
+        return {"weight": self.weight, "value": self.value}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.weight, self.value = state["weight"], state["value"]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """All of an optimisation that has a state. An objective that is not ours is a function of the image alone."""
+
+    minimiser: Minimiser
+    kept: _Kept
+    objective: Objective | None
+
+    def state(self) -> dict[str, State]:
+        objective = {} if self.objective is None else self.objective.state()
+        return {"minimiser": self.minimiser.state(), "kept": self.kept.state(), "objective": objective}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.minimiser.restore(state["minimiser"])
+        self.kept.restore(state["kept"])
+        if self.objective is not None:
+            self.objective.restore(state["objective"])

@@ -1,7 +1,7 @@
 """The whole story in one function, from files to a picture: start reading here."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,9 +26,11 @@ from photostyle.process import device_named, free_memory
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
 from photostyle.regions.relation import Dial
+from photostyle.resuming import Checkpoints
 from photostyle.scene import Scene
 from photostyle.solver import MakeObjective, closed_form, restrained, solve, starting
 from photostyle.validate import check
+from photostyle.version import __version__
 
 # What a transfer goes through, in this order; masks are made where none are given.
 Phase = Literal["masks", "solve", "render"]
@@ -72,16 +74,15 @@ def transfer(
     objective: MakeObjective | None = None,
     enter: Callable[[Phase], None] = lambda part: None,
     solved: Tensor | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Result:
     """Give a photo the colours, light and mood of a reference, or of several, region by region.
 
-    watch is called after every evaluation, say with each note as it arises, enter as each part of the work begins (what
-    is given was found good by then); make_masks, where given, makes the masks.
-    terms: of the recipe's objective; objective: another one in its place, see `solve`.
-    solved: `Result.solved` of an earlier run of these inputs, which is rendered without a new solve.
-    Threads and determinism are the process's own, see `process.prepared`.
-    A KeyboardInterrupt, a divergence or the end of memory ends the optimisation early: `ended` says why, the picture is
-    the best so far.
+    watch is called after every evaluation, say with each note, enter as each part of the work begins (what is given was
+    found good by then); make_masks makes the masks, checkpoints keep the solve. terms: of the recipe's objective;
+    objective: another one in its place, see `solve`; solved: `Result.solved` of an earlier run, which is rendered anew.
+    Threads and determinism are the process's own, see `process.prepared`. A KeyboardInterrupt, a divergence or the end
+    of memory ends the optimisation early: `ended` says why, the picture is the best so far.
     Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
     is no picture at all.
     """
@@ -98,20 +99,21 @@ def transfer(
     masks = given or read_all_masks(names, photo, references)
     plan = planned(config, photo, references, masks)
     solves = solved is None and not plan.how.closed  # at the closed form there is nothing to minimise
-    if solves and loaded is None:
-        loaded = weights_for(config, terms, say)
+    loaded = weights_for(config, terms, say) if solves and loaded is None else loaded
     encoder = encoder_for(config, loaded, terms, device) if solves else None
     check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    full = full_scene(photo, references, plan.guidance, device)
-    scene = restrained(full, plan.how.boldness, config.feather)
+    pictures = full_scene(photo, references, plan.guidance, device)
+    scene = restrained(pictures, plan.how.boldness, config.feather)
     start = closed_form(scene) if plan.how.closed else starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
         enter("solve")
-        steps = solve(scene, config, objective or _objectives(config, encoder, terms), start=start)
-        solved, ended = _followed(steps, watch, trace, config)
+        if checkpoints is not None:
+            checkpoints.identity = _identity(config, photo, references, masks, loaded, encoder, terms)
+        make = objective or _objectives(config, encoder, terms)
+        solved, ended = _solved(scene, config, make, start, watch, trace, checkpoints)
     enter("render")
     # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
     canvas = start(scene) if solved is None else as_kept(solved).to(device)
@@ -142,16 +144,50 @@ def _perhaps_needless(config: Config) -> bool:
     return config.download and locate(config.weights, config.encoder, False) is None
 
 
-def _followed(
-    steps: Iterator[Step], watch: Callable[[Step], None], trace: list[dict[str, Any]], config: Config
+def _identity(
+    config: Config,
+    photo: Picture,
+    references: Sequence[Picture],
+    masks: Sequence[MaskSet],
+    loaded: Weights | None,
+    encoder: Encoder | None,
+    terms: Sequence[type[Term]],
+) -> dict[str, Any]:
+    """By name all that decides the bytes of what is solved on a device, inputs by their SHA-256."""
+    pictures = {"photo": photo} | {f"reference {n}": each for n, each in enumerate(references, 1)}
+    return {
+        "version": f"{__version__} on torch {torch.__version__}",
+        **{name: each.sha256 for name, each in pictures.items()},
+        **{f"masks {n}": each.sha256 for n, each in enumerate(masks, 1)},
+        "start file": None if config.start_file is None else read_photograph(config.start_file).sha256,
+        "weights": None if loaded is None else loaded.sha256,
+        **asdict(config.recipe),
+        "precision": None if encoder is None else encoder.precision,
+        "terms": [term.name for term in terms],
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _solved(
+    scene: Scene,
+    config: Config,
+    objective: MakeObjective,
+    start: Callable[[Scene], Tensor],
+    watch: Callable[[Step], None],
+    trace: list[dict[str, Any]],
+    checkpoints: Checkpoints | None,
 ) -> tuple[Tensor | None, str]:
-    """Go through the steps, each watched and traced. Returns the last good picture, if any, and how it ended."""
-    solved = None
+    """Solve, each step watched, traced and kept. Returns the last good picture, if any, and how it ended."""
+    state, earlier = (None, []) if checkpoints is None else checkpoints.begin(scene.content.device)
+    trace += earlier
+    solved: Tensor | None = None if state is None else state["image"]
     try:
-        for step in steps:
+        for step in solve(scene, config, objective, start=start, state=state):
             solved = step.image
             trace.append(_entry(step))
             watch(step)
+            if checkpoints is not None:
+                checkpoints.after(step, trace)
     except KeyboardInterrupt:
         return solved, "interrupted"
     except Diverged as error:

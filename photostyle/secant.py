@@ -5,6 +5,8 @@ Memory Methods" (Mathematical Programming 63, 1994), eq. 3.5.
 """
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +60,27 @@ class Secant(Curvature):
         self._stiffness = (self._caution * self._found).clamp(min=max(least, torch.finfo(place.dtype).tiny))
         if self._pairs:
             self._basis, self._middle = self._compact()
+
+    def state(self) -> dict[str, Any]:
+        """All that it has learnt."""
+        return {
+            "last": self._last,
+            "pairs": list(self._pairs),
+            "caution": self._caution,
+            "found": self._found,
+            "stiffness": self._stiffness,
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> "Secant":
+        """The one that `state` was of."""
+        secant = cls(*state["last"])
+        secant._pairs.extend(state["pairs"])
+        secant._caution, secant._found = state["caution"], state["found"]
+        secant._stiffness = state["stiffness"]
+        if secant._pairs:
+            secant._basis, secant._middle = secant._compact()
+        return secant
 
     def add(self, direction: Tensor, total: Tensor) -> None:
         total += self._elsewhere(direction)

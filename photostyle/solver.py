@@ -1,7 +1,8 @@
 """The one coarse-to-fine loop: a scene goes in, steps come out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -33,6 +34,7 @@ def solve(
     encoder: Features | None = None,
     start: Callable[[Scene], Tensor] | None = None,
     stages: Iterable[tuple[Stage, Scene]] | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> Iterator[Step]:
     """Minimise an objective from coarse to fine; yields a Step at every evaluation, whose image is the result so far.
 
@@ -40,26 +42,33 @@ def solve(
     objective: what to minimise at each stage; default: the recipe's terms, which may need the encoder.
     start: the first picture (3, h, w) from the scene at the first stage; default: as the recipe says.
     stages: with the scene at each stage's size; default: as the recipe says. None yields no step.
+    state: `Step.state` of an earlier solve of the same, on this device: it goes on after that step, as if there had
+    been no break.
     Raises PhotostyleError for bad settings, `optimisers.Diverged` with the last good picture.
     """
     check_numbers(recipe)
     begin = start or starting(scene, recipe)
-    canvas: Tensor | None = None
-    for stage, small in staged(scene, recipe) if stages is None else stages:
+    canvas: Tensor | None = None if state is None else state["image"]
+    first = 0 if state is None else state["stage"]
+    for stage, small in staged(scene, recipe, first) if stages is None else stages:
+        if stage.number < first:
+            continue
         if canvas is None:
             canvas = begin(small)
         elif canvas.shape != small.content.shape:
             canvas = enlarged(small.content, canvas, recipe.enlarging)
         terms = objective(stage, small) if objective else Objective(recipe, stage, small, encoder)
-        for step in optimise(canvas, terms, stage, recipe):
+        earlier = state if stage.number == first else None
+        for step in optimise(canvas, terms, stage, recipe, earlier):
             canvas = step.image
             yield step
 
 
-def staged(scene: Scene, recipe: Recipe) -> Iterator[tuple[Stage, Scene]]:
-    """The stages of a recipe, each with the scene at its size, one at a time."""
+def staged(scene: Scene, recipe: Recipe, first: int = 0) -> Iterator[tuple[Stage, Scene]]:
+    """The stages of a recipe from the first wanted on, each with the scene at its size, one at a time."""
     for stage in schedule(recipe, *size_of(scene.content)):
-        yield stage, at_stage(scene, stage)
+        if stage.number >= first:
+            yield stage, at_stage(scene, stage)
 
 
 def starting(scene: Scene, recipe: Recipe, picture: Tensor | None = None) -> Callable[[Scene], Tensor]:

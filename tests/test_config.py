@@ -17,6 +17,7 @@ from skimage import data
 from skimage.transform import resize
 from vgg import narrow_vgg
 
+from photostyle import resuming
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT
 from photostyle.cli.run import execute
@@ -114,6 +115,8 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "device": ({}, "cpu", "cuda", "refusal"),
     "deterministic": ({}, False, True, "torch"),
     "threads": ({}, 1, 2, "record"),
+    "checkpoints": ({"iterations": (5,)}, True, False, "files"),
+    "resume": ({"quiet": False}, False, True, "console"),
     "save_every": ({}, 0, 1, "files"),
     "animate": ({}, None, "moving.gif", "files"),
     "show": ({"quiet": False}, False, True, "console"),
@@ -224,6 +227,9 @@ def test_every_field_changes_what_comes_out(
     context, value, other, where = CASES[name]
     if name in ("download", "preset", "segmenter"):  # what they change shows where there are no weights
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    if name == "checkpoints":  # as a run leaves them that does not end
+        monkeypatch.setattr(resuming, "INTERVAL", 0.0)
+        monkeypatch.setattr(resuming.Checkpoints, "remove", lambda self: None)
     if where == "refusal" and torch.cuda.is_available():
         where = "record"
     one, two = run("one", context | {name: value}), run("two", context | {name: other})

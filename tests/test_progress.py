@@ -14,7 +14,7 @@ STAGES = (Stage(0, 32, 24, 32, 10, True), Stage(1, 64, 48, 64, 10, True))
 
 
 def step(stage: Stage, iteration: int, seconds: float = 0.0, **losses: float) -> Step:
-    return Step(stage, iteration, losses, torch.zeros(3, stage.height, stage.width), seconds)
+    return Step(stage, iteration, losses, torch.zeros(3, stage.height, stage.width), seconds, dict)
 
 
 def test_layers_of_one_term_are_shown_as_their_sum():

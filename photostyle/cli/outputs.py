@@ -7,7 +7,9 @@ from photostyle.cli.console import refuse_inputs
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
+from photostyle.files.checkpoints import is_checkpoint, previous_path
 from photostyle.files.places import check_name
+from photostyle.files.reading import path_exists
 
 
 def record_path(picture: Path) -> Path:
@@ -18,6 +20,11 @@ def record_path(picture: Path) -> Path:
 def losses_path(picture: Path) -> Path:
     """The loss curves."""
     return _beside(picture, "losses.png")
+
+
+def checkpoint_path(picture: Path) -> Path:
+    """The checkpoint of its solve, while it is unfinished."""
+    return _beside(picture, "checkpoint.safetensors")
 
 
 def solved_path(picture: Path) -> Path:
@@ -52,6 +59,10 @@ def refuse_to_overwrite(config: Config) -> None:
     ):
         written += [path] if wanted else []
     written += [] if config.animate is None else [config.animate]
+    if config.checkpoints:
+        path = checkpoint_path(picture)
+        written += [path, previous_path(path)]
+        refuse_foreign_checkpoint(path)
     if config.save_every:
         snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
         written += [
@@ -92,6 +103,16 @@ def refuse_foreign_picture(picture: Path) -> None:
             f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
             "choose another --output"
         )
+
+
+def refuse_foreign_checkpoint(path: Path) -> None:
+    """Raise PhotostyleError where a file of a checkpoint's name is none of ours."""
+    for each in (path, previous_path(path)):
+        if path_exists(each) and not is_checkpoint(each):
+            raise PhotostyleError(
+                f"{each} exists and is no photostyle checkpoint, so it is not overwritten; move it, or choose another "
+                "--output"
+            )
 
 
 def refuse_foreign_record(picture: Path) -> None:

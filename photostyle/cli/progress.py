@@ -32,7 +32,7 @@ class Progress:
         self.stages, self.say, self.wants_bar = stages, say, bar
         self.solve = sum(stage.height * stage.width * stage.iterations for stage in stages)
         self.others = dict(others or {})
-        self.done, self.began = 0, 0.0
+        self.done, self.before, self.began = 0, 0, 0.0
         self.behind = 0.0  # the work of the parts that are over
         self.part: str | None = None
         self.bar: Any = None
@@ -48,14 +48,20 @@ class Progress:
 
     def __call__(self, step: Step) -> None:
         """An evaluation of the solve is done."""
-        if not self.done:
+        pixels = step.stage.height * step.stage.width
+        if not self.done and (step.stage.number or step.iteration > 1):
+            # A solve that goes on after a break: what was done before says nothing of the pace.
+            self.before = self._done_before(step)
+            self.done, self.began = self.before, time.perf_counter()
+        elif not self.done:
             self.began = time.perf_counter() - step.seconds
-        self.done += step.stage.height * step.stage.width
+        self.done += pixels
         text = describe(step, len(self.stages))
         if self.wants_bar:
             self._show(text, self.done)
         elif step.iteration % max(1, step.stage.iterations // LINES_PER_STAGE) == 0:
-            left = (time.perf_counter() - self.began) * (self.solve / self.done - 1)
+            pace = (time.perf_counter() - self.began) / (self.done - self.before)
+            left = pace * (self.solve - self.done)
             self.say(f"{text}  {left:.0f} s left")
 
     def aside(self, text: str) -> None:
@@ -79,6 +85,12 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def _done_before(self, step: Step) -> int:
+        """The work of all evaluations before one."""
+        earlier = [each for each in self.stages if each.number < step.stage.number]
+        whole = sum(each.height * each.width * each.iterations for each in earlier)
+        return whole + step.stage.height * step.stage.width * (step.iteration - 1)
 
     def _leave(self) -> None:
         self.behind += self.solve if self.part == "solve" else self.others.get(self.part or "", 0.0)

@@ -24,6 +24,7 @@ from photostyle.cli.console import (
 )
 from photostyle.cli.first import FirstPicture
 from photostyle.cli.outputs import (
+    checkpoint_path,
     losses_path,
     masks_folder,
     record_path,
@@ -50,11 +51,13 @@ from photostyle.evaluation.records import (
 )
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, encode_image, write_image
+from photostyle.files.reading import path_exists
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
-from photostyle.pipeline import MaskMaker, Phase, Result, transfer
+from photostyle.pipeline import Phase, Result, transfer
 from photostyle.process import device_named, prepared
+from photostyle.resuming import Checkpoints
 from photostyle.stages import schedule
 from photostyle.validate import check
 
@@ -96,15 +99,19 @@ def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
                     display.aside(f"note: {text}")
 
             _check_beforehand(config, photo, segmentation is not None, say)
+            checkpoints = _checkpoints(config, say)
+            config, segmentation = _with_masks_of(checkpoints, config, segmentation)
             maker = _MaskMaker(config, say, written) if config.masks in TO_BE_MADE else None
             # As they were read: a second copy of 100 MP is 1.2 GB.
             asked = dataclasses.replace(config, content=photo, style=references)
-            result = _watched(asked, written, display, frames, say, maker)
+            result = _watched(asked, written, display, frames, say, maker, checkpoints)
             if maker is not None:
                 config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
             hold()
             record = _put(config, result, said, time.perf_counter() - began, segmentation)
             written.picture = True
+            if checkpoints is not None and result.ended == "done":
+                checkpoints.remove()
             interrupted = release()
             if not interrupted and wants_scores(config, result, say):
                 display.enter("scores")
@@ -175,6 +182,29 @@ def _put(
     return record
 
 
+def _checkpoints(config: Config, say: Callable[[str], None]) -> Checkpoints | None:
+    """Where the solve is kept. An unfinished one that is not to be resumed is said, because it is about to be lost."""
+    path = checkpoint_path(config.output)
+    if config.resume:
+        return Checkpoints.resumed(path, say)
+    if not config.checkpoints:
+        return None
+    if path_exists(path):
+        say(f"{path} is of an unfinished run and will be replaced; --resume would go on from it")
+    return Checkpoints(path, say=say)
+
+
+def _with_masks_of(
+    checkpoints: Checkpoints | None, config: Config, segmentation: dict[str, Any] | None
+) -> tuple[Config, dict[str, Any] | None]:
+    """What is resumed takes the masks that were made for it: nothing is made twice."""
+    company = {} if checkpoints is None else checkpoints.company
+    made: Any = company.get("segmentation")
+    if config.masks not in TO_BE_MADE or not made or made.get("asked") != config.masks[0]:
+        return config, segmentation
+    return dataclasses.replace(config, masks=tuple(company["masks"])), made
+
+
 def _complete(config: Config, record: dict[str, Any]) -> None:
     """Write the record again with what was found since the picture was written: scores, notes, all of the seconds."""
     path = record_path(config.output)
@@ -213,6 +243,7 @@ class _MaskMaker:
         self.config, self.say, self.written = config, say, written
         self.folder = masks_folder(config.output)
         self.origin: dict[str, Any] = {}
+        self.names: tuple[str, ...] = ()
         if self.folder.exists():  # asked before any work, and again by write_masks
             self._check()
 
@@ -231,7 +262,8 @@ class _MaskMaker:
         mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
         self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
         self.origin = made.origin | {"asked": self.config.masks[0]}
-        return tuple(map(str, folders))
+        self.names = tuple(str(folder.absolute()) for folder in folders)
+        return self.names
 
     def _making(self) -> Any:
         from segmentation.make import MaskOptions
@@ -278,7 +310,8 @@ def _watched(
     display: Progress,
     frames: Frames,
     say: Callable[[str], None],
-    maker: MaskMaker | None,
+    maker: "_MaskMaker | None",
+    checkpoints: Checkpoints | None,
 ) -> Result:
     """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
 
@@ -288,6 +321,8 @@ def _watched(
     evaluations, every = 0, config.save_every
 
     def enter(part: Phase) -> None:
+        if part == "solve" and maker is not None and checkpoints is not None:
+            checkpoints.company |= {"masks": list(maker.names), "segmentation": maker.origin}
         if part != "render" and written.first is not None and written.first.wanted:
             display.aside(written.first.shown())
         if part == "render" and evaluations:
@@ -308,7 +343,7 @@ def _watched(
                 say(f"no more unfinished pictures: {error}")
                 every = 0
 
-    result = transfer(config, watch, say, maker, enter=enter)
+    result = transfer(config, watch, say, maker, enter=enter, checkpoints=checkpoints)
     if result.ended == "interrupted" and written.first_picture and not result.trace:
         raise KeyboardInterrupt
     return result
@@ -340,7 +375,8 @@ def _finish(
     if result.ended == "done":
         return DONE
     if result.ended == "interrupted":
-        return complain(f"interrupted; the best picture so far is {output}", INTERRUPTED)
+        further = "; --resume goes on" if path_exists(checkpoint_path(output)) else ""
+        return complain(f"interrupted; the best picture so far is {output}{further}", INTERRUPTED)
     return complain(f"{result.ended}; the last good picture is {output}", FAILED)
 
 
@@ -401,7 +437,13 @@ def rerun(arguments: Sequence[str]) -> int:
     threads = record["environment"]["threads"]
     # What a record says is written elsewhere is not: it may be somebody else's.
     again = dataclasses.replace(
-        config, output=output, quiet=options.quiet, threads=threads, first_picture=False, animate=None
+        config,
+        output=output,
+        quiet=options.quiet,
+        threads=threads,
+        first_picture=False,
+        animate=None,
+        resume=False,
     )
     code = execute(again, record.get("segmentation"))
     if code != DONE:

@@ -18,6 +18,7 @@ from torch import Tensor
 from photostyle.errors import PhotostyleError
 from photostyle.files.tensors import write_tensors
 
+HEAD = 4096  # bytes in which the header of a checkpoint shows its format and SHA-256, which come first
 FORMAT = "1"  # of the file: another one is refused, not guessed at
 
 # Nested: a mapping (keys are text or whole numbers), list or tuple of states, a Tensor, or a plain value.
@@ -72,14 +73,29 @@ def load_checkpoint(path: Path, say: Say = lambda line: None) -> Checkpoint | No
     return None
 
 
-def refuse_other(checkpoint: Checkpoint, wanted: Mapping[str, State]) -> None:
-    """Raise PhotostyleError where the state's "settings" are not the wanted ones: it names the first that differs."""
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file was written by `save_checkpoint`, whole or damaged: it begins as one, or it is empty."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return not head or (b'"__metadata__"' in head and b'"format":"' in head and b'"sha256":"' in head)
+
+
+def refuse_other(
+    checkpoint: Checkpoint, wanted: Mapping[str, State], instead: str = "or another folder"
+) -> None:
+    """Raise PhotostyleError where the state's "settings" are not the wanted ones: it names the first that differs.
+
+    instead: what else to do than to use what it was made with.
+    """
     found = mapping_of(checkpoint.state.get("settings", {}))
     for name in dict.fromkeys((*wanted, *found)):
         if wanted.get(name) != found.get(name):
             raise PhotostyleError(
                 f"{checkpoint.path} was made with {name} = {found.get(name)!r}, not {wanted.get(name)!r}: "
-                "use what it was made with, or another folder"
+                f"use what it was made with, {instead}"
             )
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.bounds import AtLeast
+from photostyle.files.checkpoints import State
 from photostyle.imaging.filters import halve, size_of
 from photostyle.imaging.opponent import AXES
 from photostyle.kernels import patches as kernels
@@ -21,12 +22,12 @@ from photostyle.kernels.compiler import in_parts, usable
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
+    Drawing,
     Kept,
     Samples,
     SlicedPyramid,
     SlicedRegions,
     SlicedSettings,
-    drawing,
     goals_of,
     halved,
     halved_anchor,
@@ -75,7 +76,7 @@ class Patches(Term):
             bank=recipe.patch_bank,
             seed=seed,
         )
-        self.draw = drawing(
+        self.draw = Drawing(
             recipe,
             lambda generator: self.style.draw(recipe.patch_draws, generator),
             seed,
@@ -85,6 +86,12 @@ class Patches(Term):
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.weight * self.style(image, self.draw())
+
+    def state(self) -> dict[str, State]:
+        return self.draw.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.draw.restore(state)
 
     def curvature(self, image: Tensor) -> Curvature:
         return self._curvature

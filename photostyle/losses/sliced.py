@@ -5,7 +5,7 @@ quantile (Rabin et al., "Wasserstein Barycenter and its Application to Texture M
 patches or responses of filters, is the caller's business.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from photostyle.bounds import AtLeast, Between
+from photostyle.files.checkpoints import State
 from photostyle.imaging.filters import halve
 from photostyle.kernels import transport as kernels
 from photostyle.kernels.compiler import in_parts, usable
@@ -49,25 +50,36 @@ class SlicedSettings:
     """seed of every random draw (neuralstyle_seg.lua: 612)"""
 
 
-def drawing(
-    recipe: SlicedSettings,
-    draw: Callable[[torch.Generator], list[Tensor]],
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> Callable[[], list[Tensor]]:
+class Drawing:
     """Other directions at every call; under L-BFGS, which compares gradients of successive steps, always the same.
 
     They are drawn on the CPU, so that a seed means the same everywhere, and indexed with on the device.
     """
-    generator = torch.Generator().manual_seed(seed)
 
-    def drawn() -> list[Tensor]:
-        return [each.to(device, non_blocking=True) for each in draw(generator)]
+    def __init__(
+        self,
+        recipe: SlicedSettings,
+        draw: Callable[[torch.Generator], list[Tensor]],
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._draw, self._device = draw, device
+        self._generator = torch.Generator().manual_seed(seed)
+        self._fixed = self._drawn() if recipe.optimiser == "lbfgs" else None
 
-    if recipe.optimiser != "lbfgs":
-        return drawn
-    fixed = drawn()
-    return lambda: fixed
+    def __call__(self) -> list[Tensor]:
+        return self._drawn() if self._fixed is None else self._fixed
+
+    def state(self) -> dict[str, State]:
+        """Where the generator is."""
+        return {"generator": self._generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put the generator where `state` found it."""
+        self._generator.set_state(state["generator"].cpu())
+
+    def _drawn(self) -> list[Tensor]:
+        return [each.to(self._device, non_blocking=True) for each in self._draw(self._generator)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
+from photostyle.files.checkpoints import State
 from photostyle.losses.curvature import Curvature
 from photostyle.losses.encoders import Features
 from photostyle.scene import Scene, Stage
@@ -47,6 +48,13 @@ class Term(ABC):
         That of a drawn term is the same at every image.
         """
         return None
+
+    def state(self) -> dict[str, State]:
+        """What it remembers between calls beside its targets; a solve that goes on after a break needs it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most terms remember nothing)
+        """Be where `state` found a term of the same settings at the same stage."""
 
     def parts(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """What is reported by name, adding up to the term: itself, unless it says otherwise."""

@@ -7,7 +7,7 @@ the correlations of magnitudes of Portilla & Simoncelli ("A Parametric Texture M
 Complex Wavelet Coefficients", IJCV 2000), as distributions. The weighing by activity is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,18 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from photostyle.files.checkpoints import State
 from photostyle.imaging.filters import box_mean, halve, size_of
 from photostyle.kernels import texture as kernels
 from photostyle.kernels.compiler import in_parts, usable
 from photostyle.losses.curvature import Curvature, add_through_pyramid, pyramid_diagonal
 from photostyle.losses.encoders import Features
 from photostyle.losses.sliced import (
+    Drawing,
     Kept,
     Samples,
     SlicedPyramid,
     SlicedRegions,
     SlicedSettings,
-    drawing,
     goals_of,
     halved,
     halved_anchor,
@@ -84,13 +85,19 @@ class Texture(Term):
             seed=seed,
         )
         count = FIXED_DRAWS if recipe.optimiser == "lbfgs" else DRAWS
-        self.draw = drawing(
+        self.draw = Drawing(
             recipe, lambda generator: self.style.draw(count, generator), seed, scene.content.device
         )
         self._curvature = TextureCurvature(self.style, self.weight, scene)
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.weight * self.style(image, self.draw())
+
+    def state(self) -> dict[str, State]:
+        return self.draw.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.draw.restore(state)
 
     def curvature(self, image: Tensor) -> Curvature:
         return self._curvature
