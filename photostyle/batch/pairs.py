@@ -11,7 +11,7 @@ from typing import get_origin
 from photostyle.config import MASK_WORDS
 from photostyle.errors import PhotostyleError, did_you_mean, one_line, shown
 from photostyle.files.images import SUFFIXES
-from photostyle.files.reading import MOST_RECORD, file_bytes, path_exists
+from photostyle.files.reading import MOST_RECORD, file_bytes, path_exists, path_is_dir
 from photostyle.settings import KINDS, names_file
 
 DELIMITERS = ",;\t"  # what spreadsheets write; the one that comes first in the head is meant
@@ -127,12 +127,14 @@ def _file(where: str, name: str, word: str, folder: Path, outside: bool) -> str:
     if name == "masks" and word in MASK_WORDS:
         return word
     path = folder / word
+    if not path_exists(path) or (
+        name != "masks" and path_is_dir(path)
+    ):  # first: it takes any bytes for a name
+        raise PhotostyleError(f"{where}: {name} {path} does not exist: paths are relative to the file")
     if not outside and not path.resolve().is_relative_to(folder.resolve()):
         raise PhotostyleError(
             f"{where}: {name} {word} lies outside the folder of the file; add --outside where you trust it"
         )
-    if not path_exists(path):
-        raise PhotostyleError(f"{where}: {name} {path} does not exist: paths are relative to the file")
     return str(path)
 
 

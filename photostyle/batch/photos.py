@@ -52,7 +52,8 @@ def _found(word: str) -> Iterator[Path]:
                 f"{folder} cannot be read ({error.strerror}): check its permissions"
             ) from None
     elif glob.has_magic(word):
-        names = [Path(each) for each in glob.iglob(word, recursive=True)]  # noqa: PTH207: absolute patterns too
+        # Path.glob takes no absolute pattern.
+        names = [Path(each) for each in glob.iglob(word, recursive=True)]  # noqa: PTH207
     else:
         raise PhotostyleError(f"{word} does not exist: check the name")
     yield from (each for each in names if each.suffix.lower() in SUFFIXES and path_is_file(each))

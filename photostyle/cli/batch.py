@@ -23,7 +23,7 @@ from photostyle.cli.outputs import record_path
 from photostyle.cli.terminal import duration
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import environment
+from photostyle.evaluation.records import environment, read_record
 from photostyle.files.arrays import path_of
 from photostyle.files.images import read_image
 from photostyle.files.reading import path_exists, path_is_dir
@@ -80,6 +80,7 @@ def batch(arguments: Sequence[str]) -> int:
         note(text)
     for path in dict.fromkeys(path_of(each) for job in jobs for each in job.config.style):
         read_image(path)  # said once, before the work
+    make_folder(options.output)
     make_folder(options.output / THUMBNAILS)
     with alone_in(options.output):
         return _batch(Batch(options, jobs, None, quiet, began))
@@ -260,6 +261,7 @@ def _conclude(work: Batch, ended: str) -> None:
     shown = [job for job in work.jobs if job.state in ("made", "kept")]
     for job in shown:
         if job.state == "kept":
+            job.notes = tuple(read_record(record_path(job.output), command=None)["notes"])
             spared(f"small copies of {job.output}", partial(restore_thumbnails, job.config))
     made = sum(job.state == "made" for job in work.jobs)
     seconds = time.perf_counter() - work.began
