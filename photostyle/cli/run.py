@@ -74,16 +74,16 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def execute(
-    config: Config, segmentation: dict[str, Any] | None = None, read: ReadPhotograph = read_photograph
+    config: Config, segmentation: dict[str, Any] | None = None, read: ReadPhotograph | None = None
 ) -> int:
     """Transfer, write the picture and its record, say what happened. Returns the exit code.
 
     segmentation: what made the masks, for the record, where an earlier run made them. read: reads the photo, then each
-    reference.
+    reference; default: from their files.
     """
     check(config)
     with prepared(config.threads, config.deterministic):
-        return _execute(config, segmentation, read)
+        return _execute(config, segmentation, read or read_photograph)
 
 
 def _execute(config: Config, segmentation: dict[str, Any] | None, read: ReadPhotograph) -> int:
