@@ -21,7 +21,7 @@ from photostyle.cli import main
 from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.evaluation.records import read_record
-from photostyle.workers.pool import Processes
+from photostyle.workers.pool import LostTask, Processes, Task, ThisProcess
 
 STYLE = ["--style", "sunset.jpg", "--preset", "instant", "--device", "cpu"]
 PAGE = {"index.html", "contact-sheet.jpg", "batch.json", "thumbnails"}
@@ -277,6 +277,23 @@ def test_on_processes_pictures_are_the_same(
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.[jp][pn]g")} == alone | {
         "contact-sheet.jpg": Path("out/contact-sheet.jpg").read_bytes()
     }
+
+
+class Killing(ThisProcess):
+    """Loses every worker that has the second task."""
+
+    def finished(self) -> tuple[Any, Any]:
+        key, value = super().finished()
+        if key == 1:
+            raise LostTask(key)
+        return key, value
+
+
+def test_a_photograph_that_kills_its_processes_is_one_that_failed() -> None:
+    tasks = [Task(number, str, (number,)) for number in range(4)]
+    found = dict(command_batch._results(Killing(), tasks))
+    assert {key: found[key] for key in (0, 2, 3)} == {0: "0", 2: "2", 3: "3"}
+    assert "its process was killed" in found[1].failure
 
 
 def test_every_option_is_explained(capsys: Any) -> None:
