@@ -755,7 +755,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], list[str], str, str]] = {
     "option value": (nothing, [*RUN, "--optimiser", "sgd"], "'sgd' for argument '--optimiser'", "'adam', 'lbfgs'"),
     "stray argument": (nothing, ["run", "style.png", *PHOTOS], "style.png", "--help"),
     "no photo": (nothing, ["run", "--style", "style.png"], "--content", "--help"),
-    "unknown command": (nothing, ["paint"], '"paint"', "run, try, adjust, segment, search, stylise"),
+    "unknown command": (nothing, ["paint"], '"paint"', "run, batch, try, adjust, segment, search, stylise"),
     # the other commands
     "masks with one": (nothing, ["masks", "mask.png"], "Expected 2 values", "--help"),
     "masks shape": (make_square_mask, ["masks", *SQUARE[-2:], *PHOTOS], "square.png is 64x64", "export the mask"),

@@ -25,6 +25,7 @@ from photostyle import configure, transfer
 from photostyle.cli import program as cli
 from photostyle.cli.adjust import AdjustCommand
 from photostyle.cli.arguments import parse_config
+from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.cli.finetune import FinetuneCommand
@@ -113,6 +114,8 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "other.png")  # what another tool made of it
     (tmp_path / "album").mkdir()
     shutil.copy(tmp_path / "harbour.jpg", tmp_path / "album/harbour.jpg")
+    (pairs,) = blocks(ROOT / "docs/batch.md", "csv")
+    (tmp_path / "pairs.csv").write_text(pairs, encoding="utf-8")
     state, channels = {}, 3
     generator = torch.Generator().manual_seed(0)
     for position in convolutions("vgg19").values():
@@ -275,7 +278,7 @@ def test_every_option_that_is_mentioned_exists():
     dataclasses = (
         *(Config, MasksCommand, SegmentCommand, SearchCommand, ScoreCommand, RerunCommand),
         *(TryCommand, AdjustCommand, RecogniseCommand, StyliseCommand, FinetuneCommand),
-        *(MultistyleCommand, ClassesCommand),
+        *(MultistyleCommand, ClassesCommand, BatchCommand),
     )
     known = {field.name.replace("_", "-") for each in dataclasses for field in fields(each)} | {"help"}
     # Of scripts/experiment.py, and what run takes beside its fields.

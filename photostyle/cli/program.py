@@ -17,6 +17,7 @@ from photostyle.version import __version__
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
 
   photostyle PHOTO REFERENCE [MORE ...] [options of run]                         the photo in the reference's colours
+  photostyle batch PHOTOS ... --style REFERENCE -o DIR [options of run]          many photos, or a CSV of pairs
   photostyle try PHOTO REFERENCE [MORE ...] [-o SHEET]                           six ways to do it, side by side
   photostyle adjust OUT.json [--strength 0.5 ...]                                less of it, without a new solve
   photostyle run --content PHOTO --style REFERENCE [MORE ...] [--masks CONTENT_MASK STYLE_MASK ...] [--output OUT]
@@ -33,6 +34,7 @@ photostyle COMMAND --help explains every option."""
 # Each command's module and function, imported when it is called for: a help text does not wait for torch.
 COMMANDS = {
     "run": ("photostyle.cli.run", "run"),
+    "batch": ("photostyle.cli.batch", "batch"),
     "try": ("photostyle.cli.candidates", "try_candidates"),
     "adjust": ("photostyle.cli.adjust", "adjust"),
     "segment": ("photostyle.cli.masks", "segment"),

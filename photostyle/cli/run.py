@@ -68,28 +68,33 @@ RENDER_COST = 0.4  # of a pixel
 SCORES_COST = 4.5  # of a pixel, of copies of at most SCORED
 SCORED = 1024 * 768
 
+ReadPhotograph = Callable[[Path | Picture], Picture]
+
 
 def run(arguments: Sequence[str]) -> int:
     """photostyle run: the main job."""
     return execute(parse_config(arguments))
 
 
-def execute(config: Config, segmentation: dict[str, Any] | None = None) -> int:
+def execute(
+    config: Config, segmentation: dict[str, Any] | None = None, read: ReadPhotograph | None = None
+) -> int:
     """Transfer, write the picture and its record, say what happened. Returns the exit code.
 
-    segmentation: what made the masks, for the record, where an earlier run made them.
+    segmentation: what made the masks, for the record, where an earlier run made them. read: reads the photo, then each
+    reference; default: from their files.
     """
     check(config)
     with prepared(config.threads, config.deterministic):
-        return _execute(config, segmentation)
+        return _execute(config, segmentation, read or read_photograph)
 
 
-def _execute(config: Config, segmentation: dict[str, Any] | None) -> int:
+def _execute(config: Config, segmentation: dict[str, Any] | None, read: ReadPhotograph) -> int:
     began, said = time.perf_counter(), list[str]()
     refuse_to_overwrite(config)
     frames = Frames(config.animate)
     with _early_end(config, Written()) as written:
-        photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
+        photo, references = read(config.content), tuple(map(read, config.style))
         written.first = FirstPicture(config, photo, references)
         with closing(_display(config, photo, references)) as display:
 

@@ -13,6 +13,7 @@ import tyro
 from photostyle.bounds import Between
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
+from photostyle.cli.terminal import duration
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.materials import TO_BE_MADE
@@ -155,7 +156,7 @@ def _watch(study: Study, count: int, pool: Pool) -> None:
             scores += f"  doubt {trial.doubt:.2f}"
             said = scores if trial.state == "complete" else f"failed: {trial.failure}"
             line(
-                f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {_duration(left)} left"
+                f"trial {trial.number}  {done}/{count}  {said}  {trial.seconds:.1f} s  {duration(left)} left"
             )
 
 
@@ -205,7 +206,3 @@ def _command(options: SearchCommand, problem: Problem) -> str:
     if problem.encoder is not None and options.weights is not None:
         words += ["--weights", str(options.weights), "--encoder", options.encoder]
     return shlex.join([*words, "--output", str(options.output / "best.png")])
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

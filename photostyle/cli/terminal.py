@@ -1,4 +1,4 @@
-"""How a training speaks: lines that stay and, on a terminal, one that replaces the one before; and how many help it."""
+"""How what takes long speaks: lines that stay, on a terminal one that replaces the one before; and how many help."""
 
 import os
 import shutil
@@ -20,6 +20,11 @@ def voices() -> tuple[Say, Say | None]:
 def workers_of(asked: int) -> int:
     """Processes that read pictures: as many as asked for; for -1 one a core, MOST_WORKERS at most."""
     return asked if asked >= 0 else min(MOST_WORKERS, os.cpu_count() or 1)
+
+
+def duration(seconds: float) -> str:
+    """For people: "90 s", "5 min"."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _show(text: str) -> None:

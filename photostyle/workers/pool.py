@@ -41,6 +41,16 @@ class Task:
     arguments: tuple[Any, ...]
 
 
+class LostTask(ComputationError):
+    """A task whose workers were lost, all of them. key: its own."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(
+            f"task {key}: {ATTEMPTS} workers were lost with it (killed, or out of memory); what is done is kept"
+        )
+        self.key = key
+
+
 class Pool(ABC):
     """Workers that take tasks. Leaving its `with` ends what is still running."""
 
@@ -82,7 +92,7 @@ class Pool(ABC):
         """Wait for one of the tasks under way; returns its key and its result.
 
         Raises PhotostyleError, ComputationError or MemoryError where the task did, RuntimeError with the worker's
-        traceback for anything else, and ComputationError where ATTEMPTS workers were lost with it.
+        traceback for anything else, and LostTask where ATTEMPTS workers were lost with it: the others go on.
         """
         while True:
             key, answer = self._ended()
@@ -91,9 +101,8 @@ class Pool(ABC):
                 return key, _value(key, answer)
             task, attempts = self._under_way[key]
             if attempts == ATTEMPTS:
-                raise ComputationError(
-                    f"task {key}: {ATTEMPTS} workers were lost with it (killed, or out of memory); what is done is kept"
-                )
+                del self._under_way[key]
+                raise LostTask(key)
             self.say(f"task {key}: its worker was lost; attempt {attempts + 1} of {ATTEMPTS}")
             self._under_way[key] = task, attempts + 1
             self._start(task)
