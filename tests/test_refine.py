@@ -366,15 +366,16 @@ def test_an_empty_region_stays_empty() -> None:
 def test_a_large_photo_is_refined_small_and_enlarged(
     coffee: Tensor, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    masks, notes = one_hot(waves(cup(), 5), 2), list[str]()
-    expected = refine_masks(coffee, masks)
-    monkeypatch.setattr(refine, limit, {"PIXELS": 400 * 600 // 4, "UNKNOWNS": 6_000}[limit])
-    found = refine_masks(coffee, masks, say=notes.append)
-    assert len(notes) == 1 and notes[0].endswith("carried to 600x400")
+    photo = resize(coffee, 200, 300)
+    masks, notes = one_hot(waves(cup()[::2, ::2], 2.5), 2), list[str]()
+    expected = refine_masks(photo, masks)
+    monkeypatch.setattr(refine, limit, {"PIXELS": 200 * 300 // 4, "UNKNOWNS": 1_500}[limit])
+    found = refine_masks(photo, masks, say=notes.append)
+    assert len(notes) == 1 and notes[0].endswith("carried to 300x200")
     if limit == "PIXELS":
-        assert notes[0].startswith("regions were refined at 300x200")
+        assert notes[0].startswith("regions were refined at 150x100")
     assert (found.sum(0) - 1).abs().max() < 1e-5 and found.min() >= 0
-    # Both in pixels of 240,000: a reduced photo shows less, but far nearer to its own size's result than to the input.
+    # Both in pixels of 60,000: a reduced photo shows less, but far nearer to its own size's result than to the input.
     change = (found - expected)[0].abs().sum()
     assert change < 0.5 * (masks - expected)[0].abs().sum()
     assert ((found[0] > 0.5) != (expected[0] > 0.5)).float().mean() < 0.005
