@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import os
 import re
 import secrets
@@ -21,7 +20,7 @@ import torch
 from PIL import Image
 from skimage import data
 from torch import Tensor
-from waiting import HANGS, until
+from waiting import until
 
 from photostyle.workers.pool import Pool, Processes
 from photostyle.workers.ray_pool import INSTALL, open_pool
@@ -32,14 +31,6 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 Workers = Callable[..., Pool]
 PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
-IMPORTS = """
-import importlib, json, sys
-loaded = {}
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-    loaded[name] = sorted(sys.modules)
-print(json.dumps(loaded))
-"""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
@@ -92,21 +83,6 @@ def one_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clusters of colour from one start of 15, whatever extras are installed: how good they are test_cluster asks."""
     monkeypatch.setattr("segmentation.cluster.STARTS", 1)
     monkeypatch.setattr("segmentation.make.weights_file", lambda: None)
-
-
-@pytest.fixture(scope="session")
-def loaded() -> dict[str, set[str]]:
-    """Which modules a new process has once it has imported this one and those before it."""
-    names = [
-        "segmentation",
-        "photostyle.cli.run",
-        "segmentation.networks",
-        "segmentation.inference",
-        "photostyle.cli.search",
-    ]
-    command = [sys.executable, "-c", IMPORTS, *names, "experiments.framework"]
-    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=HANGS, check=True)
-    return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """What may know what, read from the source; the layers themselves are import-linter's (pyproject.toml)."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pytest
 
 STORY = 70  # lines: pipeline.transfer, which tells the whole story straight down with its docstring
 FUNCTION = 60  # lines of any other: what a screen shows at once
@@ -17,6 +15,24 @@ SOURCES = {
 }
 MODULES = sorted(SOURCES)
 PHOTOSTYLE = [name for name in MODULES if name.startswith("photostyle.")]
+
+
+def for_each(modules: list[str]) -> Callable[[Callable[[str], None]], Callable[[], None]]:
+    """One test for all of them, which names the module that fails: a test for each took seconds of book-keeping."""
+
+    def over(check: Callable[[str], None]) -> Callable[[], None]:
+        def test() -> None:
+            for module in modules:
+                try:
+                    check(module)
+                except AssertionError as error:
+                    error.add_note(f"in {module}")
+                    raise
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return over
 
 
 def of_the_command_line(module: str) -> bool:
@@ -37,7 +53,7 @@ def functions(module: str) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(SOURCES[module]) if isinstance(node, ast.FunctionDef))
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_only_the_command_line_prints(module):
     names = {node.id for node in ast.walk(SOURCES[module]) if isinstance(node, ast.Name)}
     streams = {
@@ -49,7 +65,7 @@ def test_only_the_command_line_prints(module):
     assert not prints or of_the_command_line(module)
 
 
-@pytest.mark.parametrize("module", PHOTOSTYLE)
+@for_each(PHOTOSTYLE)
 def test_the_library_does_not_know_the_segmenters(module):
     # The commands may, inside the function that needs one.
     known = [name for name in imported(SOURCES[module]) if name.startswith("segmentation")]
@@ -59,7 +75,7 @@ def test_the_library_does_not_know_the_segmenters(module):
     assert known == (inside if of_the_command_line(module) else [])
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_a_function_fits_on_a_screen(module):
     for function in functions(module):
         limit = STORY if (module, function.name) == ("photostyle.pipeline", "transfer") else FUNCTION
@@ -67,7 +83,7 @@ def test_a_function_fits_on_a_screen(module):
         assert length <= limit, f"{module}.{function.name} has {length} lines"
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_what_is_public_says_what_it_is(module):
     defined = [
         node

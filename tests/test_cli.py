@@ -841,21 +841,6 @@ def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: 
     assert done.stderr == "photostyle: gone.png does not exist: check the name\n"
 
 
-def test_a_run_does_not_wait_for_what_it_may_not_need(loaded: dict[str, set[str]]) -> None:
-    # Plots, scores, and masks that are not to be made: 1.2 s in all before the first step.
-    later = {
-        "matplotlib",
-        "skimage",
-        "sklearn",
-        "scipy.ndimage",
-        "scipy.spatial",
-        "scipy.stats",
-        "segmentation.make",
-    }
-    compiling = {"torch._dynamo", "torchvision", "timm", "optuna", "photostyle.evaluation.scores"}
-    assert not (later | compiling) & loaded["photostyle.cli.run"]
-
-
 @pytest.mark.slow
 def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder: Path, root: Path) -> None:
     endless = "--size 64 --coarsest 64 --iterations 100000 --preset patches --device cpu".split()

@@ -81,6 +81,7 @@ def killed(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "killed"
 
 
+@pytest.mark.slow  # test_finetune stops it anywhere, in one process
 def test_killed_it_goes_on_and_ends_in_the_same_bytes(
     few: None, killed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -234,10 +234,6 @@ def test_every_option_is_explained(capsys: Any) -> None:
     assert all(f"--{field.name.replace('_', '-')}" in text for field in fields(SearchCommand))
 
 
-def test_nothing_but_a_search_imports_optuna(loaded: dict[str, set[str]]) -> None:
-    assert not {"optuna", "sqlalchemy"} & loaded["photostyle.cli.search"]
-
-
 def test_the_script_is_the_command(root: Path) -> None:
     lines = (root / "scripts/search.py").read_text(encoding="utf-8").splitlines()
     assert lines[-1].strip() == 'script("search")'

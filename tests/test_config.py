@@ -34,6 +34,7 @@ PLAIN: dict[str, Any] = {
     "iterations": (2,),
     "boldness": 1.0,
     "metrics": False,
+    "first_picture": False,
     "device": "cpu",
     "threads": 1,
 }

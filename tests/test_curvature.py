@@ -125,8 +125,7 @@ def test_structure_does_not_weigh_chroma():
     assert times(curvature, direction).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("regions", [1, 2])
+@pytest.mark.parametrize(("seed", "regions"), [(0, 1), (1, 2)])
 def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, regions: int):
     """With so many filters that the mean is the expectation: every change of a picture costs at most what it says."""
     content, style = picture(seed), picture(seed + 50) ** 2

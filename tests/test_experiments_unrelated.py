@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skimage.data
 import torch
 from torch import Tensor
 
@@ -53,6 +54,8 @@ content = "skimage:coffee"
 style = "cup.png"
 """
 
+COFFEE = skimage.data.coffee()[::4, ::4]
+
 
 @pytest.fixture
 def experiment(
@@ -69,6 +72,7 @@ def experiment(
     (folder.parent / "README.md").write_text(f"{INDEX_BEGIN}\n{INDEX_END}\n", encoding="utf-8")
     for name in ("verdicts.toml", "signs.csv"):
         shutil.copy(ROOT / "experiments" / "013-unrelated-photographs" / name, folder / name)
+    monkeypatch.setattr("skimage.data.coffee", lambda: COFFEE)
     monkeypatch.setattr(unrelated, "FOLDER", folder)
     monkeypatch.setattr("experiments.calibration.RESAMPLES", 10)
     return folder, data

@@ -124,7 +124,3 @@ def test_the_table_cannot_be_changed():
         GROUPS[0].classes["ade20k"] = {}
     with pytest.raises(TypeError):
         GROUPS[0].classes["ade20k"][0] = "wall"
-
-
-def test_the_package_imports_none_of_the_heavy_libraries(loaded):
-    assert not {"torch", "segmentation_models_pytorch", "timm"} & loaded["segmentation"]

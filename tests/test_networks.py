@@ -12,6 +12,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache as once
 from pathlib import Path
 
 import huggingface_hub
@@ -35,11 +36,17 @@ OLD, NEW = "1" * 40, "2" * 40  # commits
 DEEPLAB_URL = networks.DEEPLAB_URL  # before a test points it elsewhere
 
 
+@once
 def tiny(classes: int = 150, seed: int = 0, **options) -> nn.Module:
     """UPerNet on timm's smallest ConvNeXt: what "light" is, in one megabyte."""
     torch.manual_seed(seed)
     encoder = "tu-test_convnext.r160_in1k"
     return smp.UPerNet(encoder, encoder_weights=None, classes=classes, decoder_channels=16, **options).eval()
+
+
+@once
+def two_heads() -> nn.Module:
+    return tiny.__wrapped__(aux_params={"classes": 5})
 
 
 def tiny_swin() -> nn.Module:
@@ -445,10 +452,8 @@ def test_neither_encoder_weights_nor_an_activation_is_taken_from_the_configurati
 
 
 def test_a_head_for_whole_pictures_is_left_out(saved):
-    folder = saved("two-heads", lambda: tiny(aux_params={"classes": 5}))
-    assert torch.equal(
-        logits(find_segmenter(str(folder)).network), logits(tiny(aux_params={"classes": 5}))[0]
-    )
+    folder = saved("two-heads", two_heads)
+    assert torch.equal(logits(find_segmenter(str(folder)).network), logits(two_heads())[0])
 
 
 def test_the_licence_that_forbids_commerce_is_said_aloud(cache, saved):
@@ -613,6 +618,7 @@ def test_a_folder_that_lacks_a_file_is_told_which(tmp_path, old, file):
 # torchvision
 
 
+@once
 def lraspp(classes: int = 21) -> nn.Module:
     torch.manual_seed(0)
     return get_model(
@@ -779,11 +785,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     assert 'ends in ".png"' in refusal(str(tmp_path / "photo.png"))
     (tmp_path / "empty.pth").write_bytes(b"")
     assert "is empty (0 bytes)" in refusal(str(tmp_path / "empty.pth"))
-
-
-def test_the_heavy_libraries_wait_until_they_are_needed(loaded):
-    heavy = {"segmentation_models_pytorch", "timm", "huggingface_hub"}
-    assert not heavy & loaded["segmentation.inference"] and "torch" in loaded["segmentation.networks"]
 
 
 def test_seconds_of_a_probe_are_those_of_the_weights():

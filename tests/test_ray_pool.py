@@ -102,10 +102,6 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     assert sent == code | {"segmentation/groups.toml", "photostyle/__init__.pyi"}
 
 
-def test_only_a_cluster_imports_ray(loaded: dict[str, set[str]]) -> None:
-    assert "ray" not in loaded["experiments.framework"] | loaded["photostyle.cli.search"]
-
-
 # On a real Ray
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
@@ -38,15 +39,14 @@ from photostyle.version import __version__
 SIZES = ["--size", "48", "--coarsest", "32", "--iterations", "3", "2", "--device", "cpu", "--threads", "1"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: two small photographs with masks (the style's a soft set), and a narrow random VGG."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small photographs with masks (the style's a soft set), and a narrow random VGG."""
+    folder = tmp_path_factory.mktemp("inputs")
     for name, image in (("photo", data.coffee()), ("style", data.rocket())):
         small = torch.from_numpy(resize(image, (48, 64), anti_aliasing=True))
-        write_image(tmp_path / f"{name}.png", small.permute(2, 0, 1).float())
-    soft, left = tmp_path / "soft", torch.zeros(3, 48, 64)
+        write_image(folder / f"{name}.png", small.permute(2, 0, 1).float())
+    soft, left = folder / "soft", torch.zeros(3, 48, 64)
     soft.mkdir()
     left[..., :30] = 1
     write_image(soft / "left.png", left)
@@ -56,8 +56,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         'right = { file = "right.png", colour = "#ff0000" }',
     )
     (soft / "legend.toml").write_text("\n".join(('kind = "soft"', "[regions]", *regions)))
-    write_image(tmp_path / "mask.png", torch.stack((1 - left[0], 0 * left[0], left[0])))
-    torch.save(narrow_vgg(), tmp_path / "vgg.pth")
+    write_image(folder / "mask.png", torch.stack((1 - left[0], 0 * left[0], left[0])))
+    torch.save(narrow_vgg(), folder / "vgg.pth")
+    return folder
+
+
+@pytest.fixture
+def folder(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the inputs in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -83,6 +92,24 @@ def run(folder: Path) -> Callable[..., dict[str, Any]]:
     return finish
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[tuple[str, ...], dict[str, Any]]:
+    """Records by the options of their runs."""
+    return {}
+
+
+@pytest.fixture
+def record_of(made: dict[tuple[str, ...], dict[str, Any]], run: Callable[..., dict]) -> Callable[..., dict]:
+    """The record of such a run, for tests that look at nothing beside it: each is made once for all of them."""
+
+    def once(*options: str) -> dict[str, Any]:
+        if options not in made:
+            made[options] = run(*options)
+        return made[options]
+
+    return once
+
+
 def sha256(name: str) -> str:
     return hashlib.sha256(Path(name).read_bytes()).hexdigest()
 
@@ -104,8 +131,8 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     assert record["output"] == {"path": str(folder / "out.png"), "sha256": sha256("out.png")}
 
 
-def test_it_names_the_versions_and_the_machine(run: Callable[..., dict]) -> None:
-    environment = run()["environment"]
+def test_it_names_the_versions_and_the_machine(record_of: Callable[..., dict]) -> None:
+    environment = record_of()["environment"]
     assert set(environment) >= {"python", "machine", "device", "threads", "torch", "numpy", "pillow"}
     assert (environment["device"], environment["threads"]) == ("cpu", 1)
     assert environment["torch"] == version("torch")
@@ -162,15 +189,15 @@ def test_one_reference_is_recorded_as_one_path(run: Callable[..., dict], folder:
     assert config_from_json(record["config"], folder / "out.json").style == (folder / "style.png",)
 
 
-def test_without_masks_or_weights_it_says_so(run: Callable[..., dict]) -> None:
-    record = run("--masks", "none")
+def test_without_masks_or_weights_it_says_so(record_of: Callable[..., dict]) -> None:
+    record = record_of("--masks", "none")
     assert record["inputs"]["content mask"] == {"path": "none", "sha256": ""}
     assert record["weights"] is None
 
 
-def test_it_tells_how_regions_were_paired_and_what_was_decided(run: Callable[..., dict]) -> None:
+def test_it_tells_how_regions_were_paired_and_what_was_decided(record_of: Callable[..., dict]) -> None:
     """A colour mask against a soft set: the names differ, so both regions are orphans, said and recorded."""
-    record = run()
+    record = record_of()
     assert [region["name"] for region in record["regions"]] == ["#0000ff", "#ff0000"]
     for region in record["regions"]:
         assert set(region) == {
@@ -196,8 +223,8 @@ def test_the_notes_are_those_said_aloud(run: Callable[..., dict], capsys: Any) -
     assert notes and said == [f"note: {note}" for note in notes]
 
 
-def test_it_traces_every_term_of_every_evaluation(run: Callable[..., dict]) -> None:
-    record = run()
+def test_it_traces_every_term_of_every_evaluation(record_of: Callable[..., dict]) -> None:
+    record = record_of()
     assert [(entry["stage"], entry["iteration"]) for entry in record["trace"]] == [
         (0, 1), (0, 2), (0, 3), (1, 1), (1, 2),
     ]  # fmt: skip
@@ -208,25 +235,25 @@ def test_it_traces_every_term_of_every_evaluation(run: Callable[..., dict]) -> N
     assert all(stage["seconds"] > 0 for stage in record["stages"])
 
 
-def test_it_holds_the_scores(run: Callable[..., dict]) -> None:
-    scores = run()["metrics"]
+def test_it_holds_the_scores(record_of: Callable[..., dict]) -> None:
+    scores = record_of()["metrics"]
     numbers = {"style", "colour", "edge", "grey", "matting", "drift4", "drift16"}
     assert set(scores) == numbers | {"style_features", "doubt", "signs"}
     assert doubt(Signs(**scores["signs"])) == scores["doubt"]
     assert all(math.isfinite(scores[name]) for name in numbers)
     assert 0 < scores["edge"] <= 1 and scores["style_features"].startswith("patches")
-    assert run("--no-metrics")["metrics"] == {}
+    assert record_of("--no-metrics")["metrics"] == {}
 
 
-def test_it_holds_the_artefacts(run: Callable[..., dict]) -> None:
-    found = run()["artefacts"]
+def test_it_holds_the_artefacts(record_of: Callable[..., dict]) -> None:
+    found = record_of()["artefacts"]
     assert list(found) == list(Artefacts.__dataclass_fields__)
     assert all(math.isfinite(value) and value >= 0 for value in found.values())
-    assert run("--no-metrics")["artefacts"] == {}
+    assert record_of("--no-metrics")["artefacts"] == {}
 
 
-def test_scores_with_a_network_are_in_its_features(run: Callable[..., dict]) -> None:
-    assert run("--weights", "vgg.pth")["metrics"]["style_features"].startswith("Gram")
+def test_scores_with_a_network_are_in_its_features(record_of: Callable[..., dict]) -> None:
+    assert record_of("--weights", "vgg.pth")["metrics"]["style_features"].startswith("Gram")
 
 
 def test_scores_that_cannot_be_taken_cost_no_picture(run: Callable[..., dict], folder: Path) -> None:
@@ -240,8 +267,8 @@ def test_scores_that_cannot_be_taken_cost_no_picture(run: Callable[..., dict], f
     assert record["output"]["sha256"] == sha256("out.png")
 
 
-def test_the_preset_that_auto_stood_for_is_recorded_with_all_it_sets(run: Callable[..., dict]) -> None:
-    record = run("--weights", "vgg.pth")
+def test_the_preset_that_auto_stood_for_is_recorded_with_all_it_sets(record_of: Callable[..., dict]) -> None:
+    record = record_of("--weights", "vgg.pth")
     assert record["config"]["preset"] == "photoreal" and record["config"]["gram_weight"] > 0
     assert set(record["config"]) == {field.name for field in fields(Config)}
 
@@ -379,25 +406,33 @@ def test_other_bytes_are_an_error_that_shows_both_hashes(run: Callable[..., dict
     assert "differs from the record" in line and "0" * 64 in line and sha256("out-rerun.png") in line
 
 
-@pytest.mark.parametrize(
-    "changed", ["photo.png", "style.png", "mask.png", "soft/left.png", "soft/legend.toml", "vgg.pth"]
-)
-def test_a_changed_input_is_refused(run: Callable[..., dict], changed: str, capsys: Any) -> None:
-    """Changed so that it is still valid: another picture, another colour in the legend, another network."""
-    run("--weights", "vgg.pth", "--no-metrics")
-    if changed == "vgg.pth":
-        state = torch.load(changed, weights_only=True)
-        torch.save({key: 2 * value for key, value in state.items()}, changed)
-    elif changed.endswith(".toml"):
-        Path(changed).write_text(Path(changed).read_text().replace("#0000ff", "#00ffff"))
+CHANGED = ("photo.png", "style.png", "mask.png", "soft/left.png", "soft/legend.toml", "vgg.pth")
+
+
+def change(file: Path) -> None:
+    """So that it is still valid: another picture, another colour in the legend, another network."""
+    if file.name == "vgg.pth":
+        state = torch.load(file, weights_only=True)
+        torch.save({key: 2 * value for key, value in state.items()}, file)
+    elif file.suffix == ".toml":
+        file.write_text(file.read_text().replace("#0000ff", "#00ffff"))
     else:
-        other = Path({"photo.png": "style.png", "style.png": "photo.png"}.get(changed, "soft/right.png"))
-        Path(changed).write_bytes(other.read_bytes())
-    capsys.readouterr()
-    assert main(["rerun", "out.json"]) == BAD_INPUT
-    (line,) = capsys.readouterr().err.splitlines()
-    assert changed.split("/")[0] in line and "has changed since the record was made" in line
-    assert not Path("out-rerun.png").exists()
+        other = {"photo.png": "style.png", "style.png": "photo.png"}.get(file.name, "soft/right.png")
+        file.write_bytes(Path(other).read_bytes())
+
+
+def test_a_changed_input_is_refused(run: Callable[..., dict], capsys: Any) -> None:
+    run("--weights", "vgg.pth", "--no-metrics")
+    for changed in map(Path, CHANGED):
+        before = changed.read_bytes()
+        change(changed)
+        capsys.readouterr()
+        assert main(["rerun", "out.json"]) == BAD_INPUT, changed
+        (line,) = capsys.readouterr().err.splitlines()
+        assert changed.parts[0] in line and "has changed since the record was made" in line
+        assert not Path("out-rerun.png").exists(), changed
+        changed.write_bytes(before)
+    check_inputs(read_record(Path("out.json")))  # which were refused for what was changed alone
 
 
 def test_an_input_that_is_gone_is_named(run: Callable[..., dict], capsys: Any) -> None:
