@@ -166,7 +166,7 @@ def _do(
     left = [(key, parameters) for key, parameters in own if _finished(runs, key, parameters) is None]
     if len(left) < len(own):
         say(f"{len(own) - len(left)} of {len(own)} runs were done before")
-    for key in left:
+    for key, _ in left:
         if _record_path(runs, key).exists():
             say(f"{_record_path(runs, key)} is damaged or of other parameters: the run is done again")
     runs.mkdir(exist_ok=True)
