@@ -41,7 +41,9 @@ COSTS = ROOT / "experiments/007-cost/result.json"
 CARD_COSTS = COSTS.with_name("gpu.json")
 BENCH = COSTS.with_name("bench.json")
 TREE = 88  # characters of a line that the site shows without scrolling
+PROSE = 120  # characters of a line of text
 ROW = 92  # characters of 12 px that fit beside a room's name
+RELIABILITY = ROOT / "docs/reliability.md"
 DRAWING = ROOT / "docs/images/layers.svg"
 
 NO_DOCSTRING = {
@@ -213,6 +215,18 @@ def bench_lines() -> str:
     return bench_table(json.loads(BENCH.read_text(encoding="utf-8")))
 
 
+def reliability() -> str:
+    """What scripts/reliability.py counted: a section for each of its suites."""
+    sections = []
+    for path in sorted(RELIABILITY.with_suffix("").glob("*.json")):
+        suite = json.loads(path.read_text(encoding="utf-8"))
+        rows = [[_cell(row["what"]), f"{row['tried']:,}", f"{row['right']:,}"] for row in suite["rows"]]
+        sums = [f"**{sum(row[name] for row in suite['rows']):,}**" for name in ("tried", "right")]
+        counted = table(["", "tried", "right"], [*rows, ["**all**", *sums]])
+        sections.append(f"### {suite['title']}\n\n{textwrap.fill(suite['about'], PROSE)}\n\n{counted}")
+    return "\n".join(sections)
+
+
 def contracts() -> list[dict[str, Any]]:
     """import-linter's, from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -331,6 +345,7 @@ BLOCKS: list[tuple[Path, str, Callable[[], str]]] = [
     (FEEDFORWARD, "injections", injection_table),
     (SETTINGS, "presets", preset_table),
     (SETTINGS, "settings", settings_tables),
+    (RELIABILITY, "figures", reliability),
     (ARCHITECTURE, "tree", tree),
     (ARCHITECTURE, "layers", layer_table),
     (ARCHITECTURE, "names", public_names),

@@ -45,6 +45,7 @@ from photostyle.workers.pool import Pool, Task, ThisProcess
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = {"question", "expectation", "cost", "command", "kind", "answer", "settings"}
 OPTIONAL = {"full"}
+RECORD = {"parameters", "figures", "seconds"}  # what every record of a run has
 KIND_PACKAGE = "experiments.kinds"  # of the modules that config.toml calls kinds
 PACKAGES = ("photostyle", "segmentation", "experiments")  # the code that a run needs
 INDEX_BEGIN, INDEX_END = "<!-- index: written by scripts/experiment.py -->", "<!-- /index -->"
@@ -165,6 +166,9 @@ def _do(
     left = [(key, parameters) for key, parameters in own if _finished(runs, key, parameters) is None]
     if len(left) < len(own):
         say(f"{len(own) - len(left)} of {len(own)} runs were done before")
+    for key, _ in left:
+        if _record_path(runs, key).exists():
+            say(f"{_record_path(runs, key)} is damaged or of other parameters: the run is done again")
     runs.mkdir(exist_ok=True)
     done = pool.run(_tasks(kind, dict(left), data, pool))
     for number, (key, run) in enumerate(done, 1):
@@ -213,8 +217,14 @@ def _finished(runs: Path, key: str, parameters: Any) -> dict[str, Any] | None:
     path = _record_path(runs, key)
     if not path.exists():
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record if record["parameters"] == parameters else None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # cut or no JSON: done again, and said by who does it
+        return None
+    whole = (
+        isinstance(record, dict) and RECORD <= record.keys() and isinstance(record["seconds"], int | float)
+    )
+    return record if whole and record["parameters"] == parameters else None
 
 
 def _record_path(runs: Path, key: str) -> Path:
@@ -276,7 +286,12 @@ def read_result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
     if not path.exists():
         raise PhotostyleError(f"{path} does not exist; run the experiment first")
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PhotostyleError(f"{path} is damaged; remove it and run the experiment again") from error
+    if not isinstance(result, dict) or not {"config", "photostyle", "machine", "figures"} <= result.keys():
+        raise PhotostyleError(f"{path} is no result; remove it and run the experiment again")
     return result
 
 

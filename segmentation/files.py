@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -22,12 +21,17 @@ import torch
 from PIL import Image
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.atomic import write_bytes_atomically, write_together
+from photostyle.files.images import sha256_of
 from photostyle.files.legends import LEGEND, hex_name, parse_legend
 from photostyle.files.masks import MaskSet
+from photostyle.files.reading import MOST_TEXT, file_bytes
 from segmentation.labels import free_colour
 
 PAINTING = "masks.png"
+JOURNAL = (
+    ".photostyle-masks.json"  # SHA-256 by name of the masks that are being replaced, there only meanwhile
+)
 BLACK = (0, 0, 0)
 _HEADER = "# written by photostyle; the SHA-256 of all it wrote is "
 _HELP = f"# Each region is one flat colour in {PAINTING}: repaint it in any program and save it as PNG."
@@ -49,7 +53,8 @@ def write_masks(
     colour of the legend where more of it is in no region.
 
     The folder is made where there is none. All files are written beside their place first, and the legend is put there
-    last, so that a folder with a legend is whole. What was written here before is replaced, other files are left alone.
+    last, so that a folder with a legend is whole, and one that a kill left without is written again. What was written
+    here before is replaced, other files are left alone.
     Raises PhotostyleError as `check_folder` does, where another file is in the way, and for regions that the kind
     cannot hold; ComputationError for masks that are not numbers and where the disk fails.
     """
@@ -85,9 +90,9 @@ def check_folder(folder: Path) -> tuple[str, ...]:
         raise PhotostyleError(f"{folder} cannot be made: {folder.parent} does not exist: create it first")
     if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK | os.X_OK):
         raise PhotostyleError(f"{folder} cannot be written: it is read-only: choose another --output")
-    path = folder / LEGEND
+    path, left = folder / LEGEND, _left_by_a_kill(folder)
     if not path.exists():
-        return ()
+        return tuple(sorted(left))
     try:
         header, _, body = path.read_bytes().decode().partition("\n")
         names = tuple(file.name for file in parse_legend(path, body).files)
@@ -99,7 +104,7 @@ def check_folder(folder: Path) -> tuple[str, ...]:
             f"{folder} holds masks that photostyle did not write, or that were edited since: choose another "
             "--output, or remove it"
         )
-    return names
+    return (*names, *sorted(left - {*names}))
 
 
 def legend_header(body: str, files: Iterable[bytes]) -> str:
@@ -109,20 +114,52 @@ def legend_header(body: str, files: Iterable[bytes]) -> str:
 
 
 def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None:
-    """Put files in the place of the stale ones and their legend. A full disk shows before anything is touched."""
+    """Put files in the place of the stale ones, their legend last. A full disk shows before anything is touched.
+
+    There is no legend while masks are replaced, so a folder is never half old and half new: what a kill leaves is whole
+    or no set of masks. The journal says which files are ours meanwhile, and the next call goes on from it.
+    """
+    legend, journal = folder / LEGEND, folder / JOURNAL
+    hashes = {name: [hashlib.sha256(data).hexdigest()] for name, data in files.items() if name != LEGEND}
+    untouched = True
+
+    def begin() -> bool:
+        nonlocal untouched
+        untouched = False
+        legend.unlink(missing_ok=True)
+        return True
+
     try:
         folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as beside:
-            for name, data in files.items():
-                write_bytes_atomically(Path(beside) / name, data)
-            for name in (LEGEND, *stale):
-                (folder / name).unlink(missing_ok=True)
-            for name in files:
-                (Path(beside) / name).replace(folder / name)
+        for name in stale:
+            hashes.setdefault(name, []).append(sha256_of(folder / name))
+        write_bytes_atomically(journal, json.dumps(hashes).encode())
+        try:
+            write_together({folder / name: data for name, data in files.items()}, begin)
+        except BaseException:
+            if untouched:
+                journal.unlink(missing_ok=True)
+            raise
+        for name in set(stale) - files.keys():
+            (folder / name).unlink(missing_ok=True)
+        journal.unlink()
     except OSError as error:
         raise ComputationError(
             f"{folder} cannot be written ({error.strerror}): check space and permissions"
         ) from error
+
+
+def _left_by_a_kill(folder: Path) -> set[str]:
+    """The masks that an unfinished `_put` was about to replace, had put there, or had yet to remove."""
+    try:
+        hashes = json.loads(file_bytes(folder / JOURNAL, MOST_TEXT))
+        return {
+            name
+            for name, known in hashes.items()
+            if Path(name).name == name and (folder / name).is_file() and sha256_of(folder / name) in known
+        }
+    except (OSError, ValueError, AttributeError, TypeError, PhotostyleError):  # none, or none of ours
+        return set()
 
 
 def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[str, bytes]]:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,23 @@ PROCESSES, JOINED, CLIENT = "local", "auto", "ray"  # kinds of them
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A mark that follows from a test's fixtures: it needs the published pairs."""
+    """What follows from fixtures and marks: a test needs the published pairs, or is a figure of docs/reliability.md."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("shared")
+        if situation := item.get_closest_marker("situation"):
+            _figure(item, "situations", situation.args[0], 1)
+
+
+def _figure(item: pytest.Item, suite: str, what: str, count: int) -> None:
+    """For scripts/reliability.py, which reads it from the report of the test."""
+    item.user_properties.append(("tried", json.dumps([suite, what, count])))
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Callable[[str, str, int], None]:
+    """tried(suite, what, count): how many of what a test tries, for docs/reliability/SUITE.json."""
+    return partial(_figure, request.node)
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ def calm() -> np.ndarray:
 
 @pytest.mark.parametrize("said", ["R03", "ColorSpace 2"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.situation("Adobe RGB that only EXIF says")
 def test_adobe_rgb_said_in_exif_is_converted(tmp_path: Path, said: str, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 1  # or Pillow takes it for empty
@@ -67,6 +68,7 @@ def test_colours_that_are_not_calibrated_are_said() -> None:
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1 / 1.8, 1 / 3.0])
+@pytest.mark.situation("a PNG's gamma")
 def test_a_png_s_gamma_is_undone(tmp_path: Path, gamma: float) -> None:
     gama = chunk(b"gAMA", round(gamma * 100_000).to_bytes(4, "big"))
     (tmp_path / "a.png").write_bytes(png(calm(), gama))
@@ -96,6 +98,7 @@ def test_primaries_of_a_png_are_converted(tmp_path: Path) -> None:
     np.testing.assert_allclose(values(tmp_path / "a.png"), from_adobe(calm() / 255), atol=2 / 255)
 
 
+@pytest.mark.situation("a PNG's coding points")
 def test_coding_points_of_a_png_are_converted_or_said(tmp_path: Path) -> None:
     grey = np.repeat(calm()[..., :1], 3, axis=-1)
     (tmp_path / "linear.png").write_bytes(png(grey, chunk(b"cICP", bytes([9, 8, 0, 1]))))
@@ -111,6 +114,7 @@ def test_primaries_of_rubbish_are_no_traceback(tmp_path: Path, chrm: bytes) -> N
     assert said_in_png({b"cHRM": chrm})[0] is None
 
 
+@pytest.mark.situation("a PNG with much metadata")
 def test_what_lies_beside_the_pixels_keeps_nobody_from_reading_them(tmp_path: Path) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", "<x/>" * 500_000, zip=True)

@@ -30,6 +30,7 @@ def test_nobody_to_tell_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("word", ["y" * 300 + ".png", "a\0b.png", "y" * 300])
+@pytest.mark.situation("names too long, folders as files")
 def test_a_name_that_cannot_be_is_a_line(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, word]) == BAD_INPUT
     assert capsys.readouterr().err.count("\n") == 1
@@ -42,6 +43,7 @@ def test_a_record_must_have_a_name_too(tmp_path: Path, name: str, monkeypatch: p
         refuse_to_overwrite(Config(content=Path("a.png"), style=(Path("b.png"),), output=Path(name)))
 
 
+@pytest.mark.situation("a file name that is no UTF-8")
 def test_a_record_holds_names_that_are_no_text(tmp_path: Path) -> None:
     file = {"path": "caf\udce9.png", "sha256": ""}
     record = {

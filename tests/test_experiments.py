@@ -113,6 +113,19 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(twice, tmp_path):
     assert kind.executed == [1, 2, 3, 3]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "{}", '{"parameters": {"number": 2}}'])
+def test_a_damaged_record_is_said_and_its_run_done_again(twice, tmp_path, text):
+    folder, kind = twice
+    run_experiment(folder, tmp_path, silent)
+    (folder / "runs" / "run 2.json").write_text(text)
+    said = []
+    assert run_experiment(folder, tmp_path, said.append)["figures"] == {"sum": 12}
+    assert kind.executed == [1, 2, 3, 2] and "run 2.json is damaged" in " ".join(said)
+    (folder / "result.json").write_text(text)
+    with pytest.raises(PhotostyleError, match=r"result\.json is .*remove it"):
+        read_result(folder)
+
+
 def test_a_changed_setting_repeats_only_what_it_changes(twice, tmp_path):
     folder, kind = twice
     run_experiment(folder, tmp_path, silent)

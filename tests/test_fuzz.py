@@ -65,6 +65,9 @@ PICTURES: dict[str, Callable[[], bytes]] = {
     "tif16": deep_tiff,
     "palette": palette,
 }
+NAMES = {"jpg": "JPEG", "webp": "WebP", "tif": "TIFF", "png16": "PNG of 16 bits", "tif16": "TIFF of 16 bits"}
+NAMES |= {"palette": "PNG with a palette"}
+Tried = Callable[[str, str, int], None]
 LEGEND = b'kind = "soft"\n[regions]\nsky = { file = "a.png", colour = "#78b4ff", confidence = 0.5 }\n'
 SETTINGS = b'size = 512\npreset = "patches"\nstrength = 0.5\niterations = [1, 2]\nprotect = ["skin"]\n'
 FILE = {"path": "a.png", "sha256": "0"}
@@ -98,7 +101,7 @@ def damaged(whole: bytes, draw: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def tried(read: Callable[[], object]) -> object:
+def read_or_refused(read: Callable[[], object]) -> object:
     try:
         return read()
     except PhotostyleError as error:
@@ -112,21 +115,23 @@ def amount(count: int) -> list[object]:
 
 @pytest.mark.parametrize("count", [*amount(SAMPLE), *amount(ALL)])
 @pytest.mark.parametrize("kind", PICTURES)
-def test_damaged_pictures_and_masks(tmp_path: Path, kind: str, count: int) -> None:
+def test_damaged_pictures_and_masks(tmp_path: Path, kind: str, count: int, tried: Tried) -> None:
+    tried("bad-files", f"{NAMES.get(kind, kind.upper())} as a photograph and as a mask", count)
     whole, draw, path = PICTURES[kind](), np.random.default_rng(len(kind)), tmp_path / "a"
     for _ in range(count):
         path.write_bytes(damaged(whole, draw))
-        picture = tried(lambda: read_image(path))
+        picture = read_or_refused(lambda: read_image(path))
         if picture is not None:
             assert np.isfinite(picture.pixels.numpy()).all()  # type: ignore[attr-defined]
-        masks = tried(lambda: read_masks(path, path, 40, 50))
+        masks = read_or_refused(lambda: read_masks(path, path, 40, 50))
         if masks is not None:
             assert masks.masks.sum(0).max() <= 1 + 1e-6  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("count", [*amount(SAMPLE), *amount(ALL)])
 @pytest.mark.parametrize("kind", ["legend", "settings", "record"])
-def test_damaged_texts(tmp_path: Path, kind: str, count: int) -> None:
+def test_damaged_texts(tmp_path: Path, kind: str, count: int, tried: Tried) -> None:
+    tried("bad-files", f"a {kind}" if kind != "settings" else "a file of settings", count)
     draw = np.random.default_rng(0)
     Image.fromarray(noise(1)[..., 0]).save(tmp_path / "a.png")
     name = {"legend": "legend.toml", "settings": "s.toml", "record": "r.json"}[kind]
@@ -139,4 +144,4 @@ def test_damaged_texts(tmp_path: Path, kind: str, count: int) -> None:
     }[kind]
     for _ in range(count):
         path.write_bytes(damaged(whole, draw))
-        tried(read)
+        read_or_refused(read)

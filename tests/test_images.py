@@ -171,6 +171,7 @@ def test_the_first_of_several_pictures_is_used_and_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values(tmp_path / "pages.tif"), np.float32(noise(3) / 255))
 
 
+@pytest.mark.situation("a thumbnail first in a TIFF")
 def test_a_thumbnail_in_front_is_not_the_picture(tmp_path: Path) -> None:
     """NewSubfileType says which page is a reduced copy of another: TIFF 6.0, page 36."""
     for name, dtype in (("8.tif", np.uint8), ("16.tif", np.uint16)):

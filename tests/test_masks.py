@@ -549,6 +549,7 @@ def test_the_mask_of_a_whole_picture_takes_no_room() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.situation("label numbers of 16 bits")
 def test_numbers_of_16_bits_stay_apart_and_are_those_of_8(tmp_path: Path, suffix: str) -> None:
     numbers = painted((0, 0, 0), (1, 1, 1), (2, 2, 2))[..., 0]
     eight = read(save(tmp_path / f"8.{suffix}", numbers))
@@ -571,6 +572,7 @@ def test_the_soft_edge_of_a_deep_mask_is_no_label(tmp_path: Path) -> None:
     assert found.names == ("#000000", "#ffffff")
 
 
+@pytest.mark.situation("palette entries that share a colour")
 def test_palette_entries_of_one_colour_stay_apart_and_it_is_said(tmp_path: Path) -> None:
     image = Image.fromarray(painted((0, 0, 0), (1, 1, 1), (2, 2, 2))[..., 0])
     image.putpalette([9, 9, 9] * 3)
@@ -585,6 +587,7 @@ def test_colours_that_8_bits_do_not_tell_apart_are_refused(tmp_path: Path) -> No
     refused(tmp_path / "a.tif", "do not tell apart")
 
 
+@pytest.mark.situation("a label map of many small objects")
 def test_a_label_map_of_many_small_objects_is_exact(tmp_path: Path) -> None:
     """Objects that cover a tenth of it, each less than a hundredth, are regions, and so are the others."""
     numbers = painted((2, 2, 2), (1, 1, 1), (4, 4, 4))[..., 0]
@@ -595,6 +598,7 @@ def test_a_label_map_of_many_small_objects_is_exact(tmp_path: Path) -> None:
     assert {"#010101", "#020202", "#040404", "#141414", "#1f1f1f"} <= set(found.names)
 
 
+@pytest.mark.situation("a small region, painted exactly")
 def test_a_small_region_that_is_painted_exactly_is_a_region(tmp_path: Path) -> None:
     picture = painted(BLUE, WHITE)
     picture[5:11, 5:11] = GREEN  # 0.75 %

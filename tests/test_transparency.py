@@ -24,6 +24,7 @@ def disc(hidden: int) -> np.ndarray:
     return np.dstack([np.where(alpha[..., None] > 0, picture, hidden), alpha]).astype(np.uint8)
 
 
+@pytest.mark.situation("an opaque alpha channel")
 def test_an_alpha_that_hides_nothing_is_none(tmp_path: Path) -> None:
     picture = disc(0)
     picture[..., 3] = 255
@@ -55,6 +56,7 @@ def test_what_is_hidden_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["content", "style"])
+@pytest.mark.situation("hidden pixels under alpha")
 def test_what_is_hidden_decides_nothing(where: str) -> None:
     other = np.asarray(Image.fromarray(data.coffee()).resize((SIDE, SIDE)))
     results = []
