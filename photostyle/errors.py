@@ -3,6 +3,15 @@
 import difflib
 from collections.abc import Iterable
 
+# Known texts of the end of memory, in small letters: of torch, C++, Python's threads, the loader of libraries.
+NO_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "can't start new thread",
+    "failed to map segment",
+)
+
 
 class PhotostyleError(ValueError):
     """Bad input or option (exit code 2).
@@ -19,11 +28,12 @@ class ComputationError(RuntimeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has ended: Python's, NumPy's, CUDA's, or that of torch's CPU allocator."""
-    # Known by name and text, since torch need not be imported here; its CPU allocator has no exception of its own, and
-    # its operators pass on C++'s std::bad_alloc as a RuntimeError.
+    """Whether an error says that memory has ended: Python's, NumPy's, CUDA's, torch's on the CPU, or the loader's."""
+    # Known by name and text, since torch need not be imported here; its CPU allocator has no exception of its own, its
+    # operators pass on C++'s std::bad_alloc as a RuntimeError, Python says "can't start new thread", and the loader of
+    # shared libraries (glibc's dl-load.c) that it "failed to map segment" or "cannot allocate memory".
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or any(text in str(error) for text in ("can't allocate memory", "bad_alloc"))
+    return known or any(text in str(error).lower() for text in NO_MEMORY)
 
 
 def one_line(message: object) -> str:

@@ -5,6 +5,7 @@ torch only when it is asked to set it up, since one of its settings is read when
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from photostyle.errors import PhotostyleError
 
+if sys.platform != "win32":
+    import resource
 if TYPE_CHECKING:
     import torch
 
@@ -101,8 +104,8 @@ def device_named(name: str) -> "torch.device":
 def free_memory(device: "torch.device", root: Path = Path("/")) -> int | None:
     """Bytes that this process may have at most: what it has and what is free; None where that cannot be known.
 
-    Of a CUDA device its own memory, elsewhere the machine's and that of the control groups a container lives in.
-    root: where the system's files are.
+    Of a CUDA device its own memory, elsewhere the machine's, that of the control groups a container lives in, and what
+    the process's own limits leave (`ulimit -v`, `-d`). root: where the system's files are.
     """
     if device.type == "cuda":
         import torch
@@ -113,7 +116,7 @@ def free_memory(device: "torch.device", root: Path = Path("/")) -> int | None:
         own = _kibibytes(root / "proc/self/status", "VmRSS")
     except (OSError, ValueError):  # not Linux
         return None
-    return own + min([available, *_left_in_groups(root)])
+    return own + min([available, *_left_in_groups(root), *_left_in_limits(root)])
 
 
 def _kibibytes(path: Path, name: str) -> int:
@@ -123,6 +126,16 @@ def _kibibytes(path: Path, name: str) -> int:
         if key == name:
             return 1024 * int(value.split()[0])
     raise ValueError(f"{path} has no {name}")
+
+
+def _left_in_limits(root: Path) -> Iterator[int]:
+    """Bytes left under the process's own limits, of its address space and of its data, where they are set."""
+    if sys.platform == "win32":
+        return
+    for number, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        limit, _ = resource.getrlimit(number)
+        if limit != resource.RLIM_INFINITY:
+            yield max(0, limit - _kibibytes(root / "proc/self/status", used))
 
 
 # Control groups of the second and of the first version: folder, limit, use, and what of the use can be given back

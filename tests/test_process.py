@@ -139,6 +139,31 @@ def test_a_container_of_the_first_version_has_what_its_group_leaves(tmp_path: Pa
     assert process.free_memory(CPU, machine(tmp_path, files)) == 100 * 1024 + 600
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits there")
+@pytest.mark.parametrize(("limit", "used"), [("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")])
+def test_a_process_with_a_limit_of_its_own_has_what_that_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str
+) -> None:
+    import resource
+
+    ours, no = getattr(resource, limit), resource.RLIM_INFINITY
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (900 * 1024 if of == ours else no, no))
+    status = {"proc/self/status": f"VmRSS: 100 kB\n{used}: 600 kB\n"}
+    assert process.free_memory(CPU, machine(tmp_path, status)) == (100 + 300) * 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v is not kept elsewhere")
+def test_libraries_that_do_not_fit_are_a_line() -> None:
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_AS, (400 << 20,) * 2); "
+    run = f"sys.argv = sys.argv[1:]; runpy.run_path({SCRIPTS[0]!r}, run_name='__main__')"
+    ended = subprocess.run(
+        [sys.executable, "-c", limited + run, "run", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("photostyle: out of memory")
+
+
 def test_what_another_system_has_is_not_known(tmp_path: Path) -> None:
     assert process.free_memory(CPU, tmp_path) is None
 

@@ -50,9 +50,13 @@ def _ended(command: Callable[[], int], ending: Ending) -> int:
         return complain(error, BAD_INPUT, ending.program)
     except ComputationError as error:
         return complain(f"{error}{ending.remedy}", FAILED, ending.program)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if not is_out_of_memory(error):
             raise
+        if isinstance(error, ImportError):
+            return complain(
+                "out of memory: the libraries do not fit; raise the limit", FAILED, ending.program
+            )
         return complain(ending.out_of_memory.format(error=error), FAILED, ending.program)
     except KeyboardInterrupt as stop:  # with words of its own where a command knows better
         return complain(str(stop) or ending.interrupted, INTERRUPTED, ending.program)
