@@ -30,8 +30,9 @@ class Checkpoints:
     """Where a solve is kept while it runs.
 
     path: of the file, see `files.checkpoints`. found: what the solve is to go on from, None to begin. say: takes notes.
-    company: plain values that are kept beside the state of the solve, for whoever goes on. identity: set before the
-    solve begins; by name everything that decides the bytes of its result.
+    company: plain values that are kept beside the state of the solve, for whoever goes on. willing: whether to begin,
+    and say so, where what was found is of another solve. identity: set before the solve begins; by name everything that
+    decides the bytes of its result.
     """
 
     def __init__(
@@ -40,11 +41,22 @@ class Checkpoints:
         found: Checkpoint | None = None,
         say: Callable[[str], None] = lambda note: None,
         company: Mapping[str, Any] | None = None,
+        willing: bool = False,
     ) -> None:
-        self.path, self.found, self.say = path, found, say
+        self.path, self.found, self.say, self.willing = path, found, say, willing
         self.company = dict(company or {})
         self.identity: Mapping[str, Any] = {}
         self._next, self._fails = 0.0, False
+
+    @classmethod
+    def resumed_or_begun(cls, path: Path, say: Callable[[str], None]) -> "Checkpoints":
+        """Those of a solve that goes on where it can, and begins where it cannot."""
+        try:
+            found = load_checkpoint(path, say)
+        except PhotostyleError as error:
+            say(f"{error}; the solve begins")
+            found = None
+        return cls(path, found, say, company_of(found), willing=True)
 
     @classmethod
     def resumed(cls, path: Path, say: Callable[[str], None]) -> "Checkpoints":
@@ -66,7 +78,13 @@ class Checkpoints:
         self._next = time.perf_counter() + INTERVAL
         if self.found is None:
             return None, []
-        refuse_other(self.found, self.identity, TRIES)
+        try:
+            refuse_other(self.found, self.identity, TRIES)
+        except PhotostyleError as error:
+            if not self.willing:
+                raise
+            self.say(f"{error}; the solve begins")
+            return None, []
         try:
             state: Any = _placed(self.found.state["solve"], device)
             trace: Any = self.found.state["trace"]

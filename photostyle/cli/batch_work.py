@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from photostyle.batch.look import Look, Region, dial_of, looked, regions_of
 from photostyle.batch.page import small, small_of_result, thumbnail_names
 from photostyle.cli.console import DONE, INTERRUPTED, reason
-from photostyle.cli.outputs import record_path
+from photostyle.cli.outputs import checkpoint_path, record_path
 from photostyle.cli.run import execute
 from photostyle.config import Config
 from photostyle.evaluation.records import made_by, make_record, read_record, write_picture
@@ -20,6 +21,7 @@ from photostyle.files.images import Picture, check_output, encode_image
 from photostyle.materials import mask_paths, notes_of, paired, read_all_masks
 from photostyle.pipeline import Result
 from photostyle.process import device_named, prepared
+from photostyle.resuming import Checkpoints
 
 CONSISTENT = "batch --consistent"  # the command in the records of pictures that have the look of their set
 
@@ -58,7 +60,7 @@ def make(config: Config) -> Outcome:
     """One picture as `photostyle run` makes it. Raises KeyboardInterrupt alone."""
     began, reader = time.perf_counter(), _Reader()
     try:
-        code = execute(config, read=reader)
+        code = execute(config, read=reader, keep=_checkpoints)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         record = read_record(record_path(config.output))
@@ -67,6 +69,12 @@ def make(config: Config) -> Outcome:
         return Outcome(failure, time.perf_counter() - began, tuple(record["notes"]))
     except Exception as error:  # of one photograph; the others go on
         return Outcome(reason(error), time.perf_counter() - began)
+
+
+def _checkpoints(config: Config, say: Callable[[str], None]) -> Checkpoints | None:
+    """An unfinished picture goes on from its checkpoint where that is of the same settings and inputs."""
+    path = checkpoint_path(config.output)
+    return Checkpoints.resumed_or_begun(path, say) if config.checkpoints else None
 
 
 def measure(config: Config) -> Outcome:

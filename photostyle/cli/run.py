@@ -71,25 +71,34 @@ SCORED = 1024 * 768
 ReadPhotograph = Callable[[Path | Picture], Picture]
 
 
+# Where a solve is kept, from its settings and from who takes notes.
+MakeCheckpoints = Callable[[Config, Callable[[str], None]], Checkpoints | None]
+
+
 def run(arguments: Sequence[str]) -> int:
     """photostyle run: the main job."""
     return execute(parse_config(arguments))
 
 
 def execute(
-    config: Config, segmentation: dict[str, Any] | None = None, read: ReadPhotograph | None = None
+    config: Config,
+    segmentation: dict[str, Any] | None = None,
+    read: ReadPhotograph | None = None,
+    keep: MakeCheckpoints | None = None,
 ) -> int:
     """Transfer, write the picture and its record, say what happened. Returns the exit code.
 
     segmentation: what made the masks, for the record, where an earlier run made them. read: reads the photo, then each
-    reference; default: from their files.
+    reference; default: from their files. keep: where the solve is kept; default: as config says.
     """
     check(config)
     with prepared(config.threads, config.deterministic):
-        return _execute(config, segmentation, read or read_photograph)
+        return _execute(config, segmentation, read or read_photograph, keep or _checkpoints)
 
 
-def _execute(config: Config, segmentation: dict[str, Any] | None, read: ReadPhotograph) -> int:
+def _execute(
+    config: Config, segmentation: dict[str, Any] | None, read: ReadPhotograph, keep: MakeCheckpoints
+) -> int:
     began, said = time.perf_counter(), list[str]()
     refuse_to_overwrite(config)
     frames = Frames(config.animate)
@@ -104,7 +113,7 @@ def _execute(config: Config, segmentation: dict[str, Any] | None, read: ReadPhot
                     display.aside(f"note: {text}")
 
             _check_beforehand(config, photo, segmentation is not None, say)
-            checkpoints = _checkpoints(config, say)
+            checkpoints = keep(config, say)
             config, segmentation = _with_masks_of(checkpoints, config, segmentation)
             maker = _MaskMaker(config, say, written) if config.masks in TO_BE_MADE else None
             # As they were read: a second copy of 100 MP is 1.2 GB.

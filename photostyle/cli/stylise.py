@@ -1,5 +1,6 @@
 """photostyle stylise: a photo in the style of one picture or several, by a trained network in one pass."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from photostyle.cli.arguments import parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs
 from photostyle.cli.outputs import record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.photographs import named_after
-from photostyle.evaluation.records import environment, made_by, write_record
+from photostyle.evaluation.records import environment, made_by, write_picture
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.packaged import packaged_model
 from photostyle.feedforward.stylise import Manner, stylise
-from photostyle.files.images import Picture, check_output, read_image, sha256_of, write_image
+from photostyle.files.images import Picture, check_output, encode_image, read_image, sha256_of
 from photostyle.process import device_named, prepared
 
 COMMAND = "stylise"
@@ -69,7 +70,8 @@ def stylise_photo(arguments: Sequence[str]) -> int:
         painted = stylise(
             model.to(device), photo.pixels.to(device), [each.pixels.to(device) for each in styles], manner
         ).cpu()
-    digest = write_image(output, painted, alpha=photo.alpha, depth=photo.depth)
+    picture = encode_image(output, painted, alpha=photo.alpha, depth=photo.depth)
+    digest = hashlib.sha256(picture).hexdigest()
     seconds = time.perf_counter() - began
     record = {
         "settings": _settings(options, manner, photo),
@@ -80,7 +82,8 @@ def stylise_photo(arguments: Sequence[str]) -> int:
         "seconds": seconds,
         "output": {"path": str(output.absolute()), "sha256": digest},
     }
-    write_record(record_path(output), {"photostyle": made_by(COMMAND), "ended": "done"} | record)
+    record = {"photostyle": made_by(COMMAND), "ended": "done"} | record
+    write_picture(output, picture, record_path(output), record)
     if not options.quiet:
         for text in said:
             note(text)
