@@ -17,7 +17,6 @@ from photostyle.cli.solved import read_solved
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import (
-    check_inputs,
     config_from_json,
     config_to_json,
     make_record,
@@ -25,6 +24,7 @@ from photostyle.evaluation.records import (
     stranger,
     write_picture,
 )
+from photostyle.evaluation.whereabouts import located
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import check_output, encode_image, sha256_of
 from photostyle.imaging.filters import size_of
@@ -83,8 +83,8 @@ def adjust(arguments: Sequence[str]) -> int:
     record = read_record(options.record)
     if foreign := stranger(record, options.record):
         note(f"{foreign}; what is adjusted is the recorded one")
+    record = located(record, options.record)
     recorded = config_from_json(record["config"], options.record)
-    check_inputs(record)
     output = options.output or options.record.with_name(
         f"{options.record.stem}-adjusted{recorded.output.suffix}"
     )

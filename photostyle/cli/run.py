@@ -41,7 +41,6 @@ from photostyle.config import Config, RunOptions
 from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
 from photostyle.evaluation.animation import Frames
 from photostyle.evaluation.records import (
-    check_inputs,
     complete_record,
     config_from_json,
     make_record,
@@ -49,6 +48,7 @@ from photostyle.evaluation.records import (
     stranger,
     write_picture,
 )
+from photostyle.evaluation.whereabouts import located
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, encode_image, write_image
 from photostyle.files.reading import path_exists
@@ -439,12 +439,12 @@ def rerun(arguments: Sequence[str]) -> int:
     record = read_record(options.record)
     if foreign := stranger(record, options.record):
         note(f"{foreign}; what is made again is the recorded one")
-    config = config_from_json(record["config"], options.record)
     if record["ended"] != "done":
         raise PhotostyleError(
             f"{options.record} is of a run that did not end ({record['ended']}); start a new run"
         )
-    check_inputs(record)
+    record = located(record, options.record)
+    config = config_from_json(record["config"], options.record)
     output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
     if options.output is None:
         refuse_foreign_picture(output)
