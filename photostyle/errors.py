@@ -43,7 +43,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     # operators pass on C++'s std::bad_alloc as a RuntimeError, Python says "can't start new thread", and the loader of
     # shared libraries (glibc's dl-load.c) that it "failed to map segment" or "cannot allocate memory".
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or says_no_memory(str(error))
+    if known or says_no_memory(str(error)):
+        return True
+    # numba's loader of LLVM says only that it failed; what it was handling says why.
+    behind = error.__cause__ or error.__context__
+    return isinstance(error, ImportError | OSError) and behind is not None and is_out_of_memory(behind)
 
 
 def says_no_memory(text: str) -> bool:

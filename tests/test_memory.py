@@ -15,7 +15,8 @@ from photostyle import pipeline
 from photostyle.cli import program as cli
 from photostyle.cli.run import execute
 from photostyle.config import Config
-from photostyle.errors import NotEnoughMemory, PhotostyleError
+from photostyle.errors import NotEnoughMemory, PhotostyleError, is_out_of_memory
+from photostyle.files import decoding
 from photostyle.files.images import write_image
 from photostyle.imaging.filters import resize
 from photostyle.memory import GB, PICTURE, PROCESS, Work, check_memory, estimate
@@ -77,6 +78,38 @@ def test_the_command_refuses_in_one_line(
     assert cli.main([*arguments, "--output", str(output)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "GB are free" in line and not output.exists()
+
+
+def _not_loaded(why: str) -> OSError:
+    """As llvmlite says that its library was not loaded (its binding/ffi.py), the reason behind it."""
+    try:
+        try:
+            raise OSError(f"libllvmlite.so: {why}")
+        except OSError:
+            raise OSError("Could not find/load shared object file 'libllvmlite.so'")  # noqa: B904
+    except OSError as error:
+        return error
+
+
+def test_a_library_that_does_not_fit_is_told_from_one_that_is_not_there():
+    assert is_out_of_memory(_not_loaded("failed to map segment from shared object"))
+    assert not is_out_of_memory(_not_loaded("cannot open shared object file: No such file or directory"))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory")]
+)
+def test_a_picture_that_does_not_fit_is_not_called_damaged(
+    error: Exception, coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: object) -> None:
+        raise error
+
+    write_image(tmp_path / "a.png", coffee)
+    monkeypatch.setattr(decoding, "_plain_samples", fails)
+    with pytest.raises(type(error)) as raised:
+        decoding.decode(tmp_path / "a.png")
+    assert raised.value is error
 
 
 class Ends:
