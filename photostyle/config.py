@@ -191,6 +191,8 @@ class RunOptions:
     """keep a checkpoint beside the output while it is solved, at most every 5 s; the finished picture removes it"""
     resume: bool = False
     """go on from the checkpoint that an unfinished run of the same has left beside the output, to the same bytes"""
+    fit: bool = False
+    """where memory does not suffice, try again at smaller sizes, down to --coarsest"""
     save_every: Count = 0
     """write the unfinished picture beside the output every N evaluations; 0: never"""
     animate: Path | None = None

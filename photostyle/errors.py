@@ -3,8 +3,10 @@
 import difflib
 from collections.abc import Iterable
 
-# Known texts of the end of memory, in small letters: of torch, C++, Python's threads, the loader of libraries.
+# Known texts of the end of memory, in small letters: ours and CUDA's, of torch, C++, Python's threads, the loader of
+# libraries.
 NO_MEMORY = (
+    "out of memory",
     "can't allocate memory",
     "cannot allocate memory",
     "bad_alloc",
@@ -23,6 +25,14 @@ class PhotostyleError(ValueError):
         return printable(super().__str__())
 
 
+class NotEnoughMemory(PhotostyleError):
+    """More memory is needed than is free. size: the largest --size that would fit, None where none does."""
+
+    def __init__(self, message: str, size: int | None = None) -> None:
+        super().__init__(message)
+        self.size = size
+
+
 class ComputationError(RuntimeError):
     """The computation failed on good input: not a number, memory, disk (exit code 1)."""
 
@@ -33,7 +43,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     # operators pass on C++'s std::bad_alloc as a RuntimeError, Python says "can't start new thread", and the loader of
     # shared libraries (glibc's dl-load.c) that it "failed to map segment" or "cannot allocate memory".
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return known or any(text in str(error).lower() for text in NO_MEMORY)
+    if known or says_no_memory(str(error)):
+        return True
+    # numba's loader of LLVM says only that it failed; what it was handling says why.
+    behind = error.__cause__ or error.__context__
+    return isinstance(error, ImportError | OSError) and behind is not None and is_out_of_memory(behind)
+
+
+def says_no_memory(text: str) -> bool:
+    """Whether a message is of the end of memory."""
+    return any(known in text.lower() for known in NO_MEMORY)
 
 
 def one_line(message: object) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from photostyle.config import Recipe
-from photostyle.errors import PhotostyleError
+from photostyle.errors import NotEnoughMemory
 from photostyle.imaging.filters import fit_within
 
 MIB, GB = 1024**2, 1e9
@@ -66,16 +66,24 @@ def estimate(recipe: Recipe, work: Work, size: int | None = None) -> int:
 def check_memory(recipe: Recipe, work: Work, free: int | None) -> None:
     """Refuse a run that needs more than is free. free: bytes, with those that the process has; None: not known.
 
-    Raises PhotostyleError with both numbers and what would fit.
+    Raises NotEnoughMemory with both numbers and what would fit.
     """
     needed = estimate(recipe, work)
     if free is None or needed <= free:
         return
     height, width = work.photo
-    raise PhotostyleError(
+    size = _fitting(recipe, work, free)
+    raise NotEnoughMemory(
         f"a {width}x{height} photo at --size {min(recipe.size, max(work.photo))} needs about {needed / GB:.1f} GB of "
-        f"memory and {free / GB:.1f} GB are free: {_remedy(recipe, work, free)}"
+        f"memory and {free / GB:.1f} GB are free: {_remedy(recipe, work, size)}",
+        size,
     )
+
+
+def smaller_sizes(size: int) -> Iterable[int]:
+    """Sizes below one, down to the least that --size takes, in steps of nearly half an octave."""
+    while (size := size * 3 // 4 // 8 * 8) >= LEAST_SIZE:
+        yield size
 
 
 def _held(size: tuple[int, int], work: Work) -> int:
@@ -102,17 +110,16 @@ def _finishing(recipe: Recipe, work: Work) -> int:
     return _pixels(work.photo) * (PICTURE * (1 + blended) + maps + WRITTEN + STRIPS)
 
 
-def _remedy(recipe: Recipe, work: Work, free: int) -> str:
-    """The largest --size that fits, in steps of a half octave."""
-    for size in _smaller(min(recipe.size, max(work.photo))):
-        if estimate(recipe, work, size) <= free:
-            return f"use --size {size}, which needs {estimate(recipe, work, size) / GB:.1f}"
-    return "use a smaller photo, smaller references or fewer regions"
+def _fitting(recipe: Recipe, work: Work, free: int) -> int | None:
+    """The largest of the smaller sizes that fits."""
+    sizes = smaller_sizes(min(recipe.size, max(work.photo)))
+    return next((size for size in sizes if estimate(recipe, work, size) <= free), None)
 
 
-def _smaller(size: int) -> Iterable[int]:
-    while (size := size * 3 // 4 // 8 * 8) >= LEAST_SIZE:
-        yield size
+def _remedy(recipe: Recipe, work: Work, size: int | None) -> str:
+    if size is None:
+        return "use a smaller photo, smaller references or fewer regions"
+    return f"use --size {size}, which needs {estimate(recipe, work, size) / GB:.1f}, or --fit"
 
 
 def _pixels(size: tuple[int, ...]) -> int:

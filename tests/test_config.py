@@ -17,7 +17,7 @@ from skimage import data
 from skimage.transform import resize
 from vgg import narrow_vgg
 
-from photostyle import resuming
+from photostyle import pipeline, resuming
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT
 from photostyle.cli.run import execute
@@ -25,6 +25,7 @@ from photostyle.config import MASK_WORDS, TERMS, Config, Inputs, Recipe, RunOpti
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import write_image
 from photostyle.losses import weights as weight_files
+from photostyle.memory import Work, estimate
 
 # What the run of a field's test starts from. One small stage, no scores: every run takes a tenth of a second.
 PLAIN: dict[str, Any] = {
@@ -118,6 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "threads": ({}, 1, 2, "record"),
     "checkpoints": ({"iterations": (5,)}, True, False, "files"),
     "resume": ({"quiet": False}, False, True, "console"),
+    "fit": ({"coarsest": 32}, False, True, "refusal"),
     "save_every": ({}, 0, 1, "files"),
     "animate": ({}, None, "moving.gif", "files"),
     "show": ({"quiet": False}, False, True, "console"),
@@ -134,6 +136,8 @@ for _term in TERMS:
         _context = {"weights": "narrow.pth"} if _term.compares_features else {}
         CASES.setdefault(_name, (_context, 0.0, 1.0, "picture"))
 WRITTEN = ("output", "animate")
+_WORK = Work((48, 64), ((48, 64),), 1)
+ENOUGH_FOR_48 = estimate(Recipe(), _WORK, 48)
 PATHS = ("content", "output", "weights", "start_file", "animate")
 
 
@@ -231,6 +235,8 @@ def test_every_field_changes_what_comes_out(
     if name == "checkpoints":  # as a run leaves them that does not end
         monkeypatch.setattr(resuming, "INTERVAL", 0.0)
         monkeypatch.setattr(resuming.Checkpoints, "remove", lambda self: None)
+    if name == "fit":  # memory that suffices for less than the size asked for
+        monkeypatch.setattr(pipeline, "free_memory", lambda device: ENOUGH_FOR_48)
     if where == "refusal" and torch.cuda.is_available():
         where = "record"
     one, two = run("one", context | {name: value}), run("two", context | {name: other})

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,16 @@ from torch import Tensor
 
 from photostyle import pipeline
 from photostyle.cli import program as cli
-from photostyle.errors import PhotostyleError
+from photostyle.cli.run import execute
+from photostyle.config import Config
+from photostyle.errors import NotEnoughMemory, PhotostyleError, is_out_of_memory
+from photostyle.files import decoding
 from photostyle.files.images import write_image
 from photostyle.imaging.filters import resize
 from photostyle.memory import GB, PICTURE, PROCESS, Work, check_memory, estimate
+from photostyle.optimisers import Step
 from photostyle.presets import recipe
+from photostyle.solver import solve
 
 PHOTO = Work((4000, 6000), ((427, 640),), 1)
 INSTANT, PATCHES = recipe("instant"), recipe("patches")
@@ -72,6 +78,93 @@ def test_the_command_refuses_in_one_line(
     assert cli.main([*arguments, "--output", str(output)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "GB are free" in line and not output.exists()
+
+
+def _not_loaded(why: str) -> OSError:
+    """As llvmlite says that its library was not loaded (its binding/ffi.py), the reason behind it."""
+    try:
+        try:
+            raise OSError(f"libllvmlite.so: {why}")
+        except OSError:
+            raise OSError("Could not find/load shared object file 'libllvmlite.so'")  # noqa: B904
+    except OSError as error:
+        return error
+
+
+def test_a_library_that_does_not_fit_is_told_from_one_that_is_not_there():
+    assert is_out_of_memory(_not_loaded("failed to map segment from shared object"))
+    assert not is_out_of_memory(_not_loaded("cannot open shared object file: No such file or directory"))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("std::bad_alloc"), OSError(12, "Cannot allocate memory")]
+)
+def test_a_picture_that_does_not_fit_is_not_called_damaged(
+    error: Exception, coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: object) -> None:
+        raise error
+
+    write_image(tmp_path / "a.png", coffee)
+    monkeypatch.setattr(decoding, "_plain_samples", fails)
+    with pytest.raises(type(error)) as raised:
+        decoding.decode(tmp_path / "a.png")
+    assert raised.value is error
+
+
+class Ends:
+    """A transfer in whose solve memory ends, after so many evaluations, above a size."""
+
+    def __init__(self, evaluations: int, largest: int) -> None:
+        self.evaluations, self.largest, self.tried = evaluations, largest, list[int]()
+
+    def __call__(self, scene: object, config: Config, *others: object, **named: object) -> Iterator[Step]:
+        self.tried.append(config.size)
+        for number, step in enumerate(solve(scene, config, *others, **named)):  # type: ignore[arg-type]
+            if config.size > self.largest and number == self.evaluations:
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+                )
+            yield step
+
+
+@pytest.mark.parametrize("evaluations", [0, 1])
+def test_where_memory_ends_fit_tries_again_at_smaller_sizes(
+    evaluations: int,
+    coffee: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    write_image(tmp_path / "a.png", resize(coffee, 64, 96))
+    photo, output = str(tmp_path / "a.png"), tmp_path / "out.png"
+    run = ["run", "--content", photo, "--style", photo, "--preset", "patches", "--masks", "none"]
+    run += ["--boldness=1", "--iterations=2", "--coarsest=32", "--no-metrics", f"--output={output}"]
+    ends = Ends(evaluations, 60)
+    monkeypatch.setattr(pipeline, "solve", ends)
+    assert cli.main(run) == 1
+    assert ends.tried == [512]
+    ends.tried.clear()
+    assert cli.main([*run, "--fit"]) == 0
+    assert ends.tried == [512, 72, 48]
+    record = json.loads(output.with_suffix(".json").read_text())
+    assert (record["config"]["size"], record["asked_size"]) == (48, 512)
+    said = "memory does not suffice at --size 72: again at --size 48"
+    assert said in record["notes"] and f"note: {said}" in capsys.readouterr().err
+    ends.largest, ends.tried[:] = 0, []
+    assert cli.main([*run, "--fit"]) == 1
+    assert ends.tried == [512, 72, 48, 32]  # no further than --coarsest
+
+
+def test_what_cannot_fit_at_any_size_is_tried_once(
+    coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_image(tmp_path / "a.png", resize(coffee, 64, 96))
+    monkeypatch.setattr(pipeline, "free_memory", lambda device: PROCESS // 2)
+    photo = tmp_path / "a.png"
+    config = Config(photo, (photo,), fit=True, boldness=1.0, output=tmp_path / "out.png", quiet=True)
+    with pytest.raises(NotEnoughMemory, match="use a smaller photo"):
+        execute(config)
 
 
 # Runs a command and prints the most memory that it had, in KiB on Linux (getrusage(2)).

@@ -76,6 +76,8 @@ def _reasons(
 
 def _other_settings(config: Config, recorded: Config, record: dict[str, Any]) -> Iterator[str]:
     names = [field.name for field in fields(Recipe)]
+    if config.fit and record.get("asked_size") == config.size:
+        names.remove("size")  # it was made as large as memory allowed
     if config.precision == Recipe.precision:
         names.remove("precision")  # a record names the one that was decided on
     if config.masks in TO_BE_MADE:

@@ -29,13 +29,19 @@ class Progress:
         bar: bool,
         others: Mapping[str, float] | None = None,
     ) -> None:
-        self.stages, self.say, self.wants_bar = stages, say, bar
-        self.solve = sum(stage.height * stage.width * stage.iterations for stage in stages)
+        self.say, self.wants_bar = say, bar
         self.others = dict(others or {})
+        self.bar: Any = None
+        self.plan(stages)
+
+    def plan(self, stages: Sequence[Stage]) -> None:
+        """The work begins, or begins anew, with these stages."""
+        self.close()
+        self.stages = stages
+        self.solve = sum(stage.height * stage.width * stage.iterations for stage in stages)
         self.done, self.before, self.began = 0, 0, 0.0
         self.behind = 0.0  # the work of the parts that are over
         self.part: str | None = None
-        self.bar: Any = None
 
     def enter(self, part: str) -> None:
         """A part of the work begins, and the one before it is over."""

@@ -18,15 +18,15 @@ from photostyle.cli.console import (
     INTERRUPTED,
     complain,
     line,
-    make_folder,
     note,
     spared,
 )
 from photostyle.cli.first import FirstPicture
+from photostyle.cli.fitting import fitted
+from photostyle.cli.mask_maker import MaskMaker
 from photostyle.cli.outputs import (
     checkpoint_path,
     losses_path,
-    masks_folder,
     record_path,
     refuse_foreign_picture,
     refuse_to_overwrite,
@@ -52,11 +52,12 @@ from photostyle.evaluation.whereabouts import located
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, encode_image, write_image
 from photostyle.files.reading import path_exists
+from photostyle.imaging.filters import size_of
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
 from photostyle.pipeline import Phase, Result, transfer
-from photostyle.process import device_named, prepared
+from photostyle.process import prepared
 from photostyle.resuming import Checkpoints
 from photostyle.stages import schedule
 from photostyle.validate import check
@@ -115,14 +116,15 @@ def _execute(
             _check_beforehand(config, photo, segmentation is not None, say)
             checkpoints = keep(config, say)
             config, segmentation = _with_masks_of(checkpoints, config, segmentation)
-            maker = _MaskMaker(config, say, written) if config.masks in TO_BE_MADE else None
+            maker = MaskMaker(config, say, written.others) if config.masks in TO_BE_MADE else None
             # As they were read: a second copy of 100 MP is 1.2 GB.
             asked = dataclasses.replace(config, content=photo, style=references)
-            result = _watched(asked, written, display, frames, say, maker, checkpoints)
+            size, result = _watched(asked, written, display, frames, say, maker, checkpoints)
+            asked_size, config = config.size, dataclasses.replace(config, size=size)
             if maker is not None:
                 config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
             hold()
-            record = _put(config, result, said, time.perf_counter() - began, segmentation)
+            record = _put(config, asked_size, result, said, time.perf_counter() - began, segmentation)
             written.picture = True
             if checkpoints is not None and result.ended == "done":
                 checkpoints.remove()
@@ -183,7 +185,12 @@ def _early_end(config: Config, written: Written) -> Iterator[Written]:
 
 
 def _put(
-    config: Config, result: Result, said: Sequence[str], seconds: float, segmentation: dict[str, Any] | None
+    config: Config,
+    asked_size: int,
+    result: Result,
+    said: Sequence[str],
+    seconds: float,
+    segmentation: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Write picture, record and what was solved, before anything else can go wrong. Returns the record."""
     photo, output = result.photo, config.output
@@ -192,6 +199,8 @@ def _put(
     result = dataclasses.replace(result, notes=tuple(said))
     digest = hashlib.sha256(picture).hexdigest()
     record = make_record(config, result, digest, seconds, {}, {}, segmentation, named_solved(kept))
+    if config.size < asked_size:
+        record["asked_size"] = asked_size  # --fit has made it smaller
     write_picture(output, picture, record_path(output), record, kept)
     return record
 
@@ -247,64 +256,6 @@ def _names_a_segmenter(config: Config) -> bool:
     return config.segmenter != RunOptions.segmenter or config.segmenter_revision is not None
 
 
-class _MaskMaker:
-    """Makes masks and writes them beside the output, where a person can look at them and edit them.
-
-    The transfer reads them as if they had been given, so a rerun needs no segmenter. origin: what made them.
-    """
-
-    def __init__(self, config: Config, say: Callable[[str], None], written: Written) -> None:
-        self.config, self.say, self.written = config, say, written
-        self.folder = masks_folder(config.output)
-        self.origin: dict[str, Any] = {}
-        self.names: tuple[str, ...] = ()
-        if self.folder.exists():  # asked before any work, and again by write_masks
-            self._check()
-
-    def __call__(self, photo: Picture, references: Sequence[Picture]) -> tuple[str, ...]:
-        from photostyle.evaluation.reports import mask_sheet
-        from segmentation.files import write_masks
-        from segmentation.make import make_masks
-
-        pictures, folders = (photo, *references), self._folders()
-        made = make_masks(pictures, self._making(), self.say)
-        make_folder(self.folder)
-        self.written.others.append(self.folder)
-        for folder, regions in zip(folders, made.sets, strict=True):
-            write_masks(folder, regions, "soft")
-        preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
-        mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
-        self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
-        self.origin = made.origin | {"asked": self.config.masks[0]}
-        self.names = tuple(str(folder.absolute()) for folder in folders)
-        return self.names
-
-    def _making(self) -> Any:
-        from segmentation.make import MaskOptions
-
-        config = self.config
-        return MaskOptions(
-            method="cluster" if config.masks == ("cluster",) else "auto",
-            segmenter=config.segmenter,
-            revision=config.segmenter_revision,
-            refine=config.refine_masks,
-            download=config.download,
-            seed=config.seed,
-            doubtful="unite" if config.masks == ("auto",) else "keep",
-            device=device_named(config.device),
-        )
-
-    def _check(self) -> None:
-        from segmentation.files import check_folder
-
-        for folder in self._folders():
-            check_folder(folder)
-
-    def _folders(self) -> list[Path]:
-        others = range(2, len(self.config.style) + 1)
-        return [self.folder / name for name in ("content", "style", *(f"style-{each}" for each in others))]
-
-
 def _display(config: Config, photo: Picture, references: Sequence[Picture]) -> Progress:
     """The progress display of a run: of its stages, and of the parts before and after them."""
     show = (lambda text: None) if config.quiet else line
@@ -324,15 +275,17 @@ def _watched(
     display: Progress,
     frames: Frames,
     say: Callable[[str], None],
-    maker: "_MaskMaker | None",
+    maker: MaskMaker | None,
     checkpoints: Checkpoints | None,
-) -> Result:
+) -> tuple[int, Result]:
     """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
 
+    Also returns the --size that it was made at, smaller than the one asked for where --fit had to make it so.
     Once there is something to render, an interruption waits until the picture is written: see `signals.release`.
     Raises KeyboardInterrupt where that came before an evaluation, and the first picture is the better one.
     """
     evaluations, every = 0, config.save_every
+    photo_size = size_of(read_photograph(config.content).pixels)
 
     def enter(part: Phase) -> None:
         if part == "solve" and maker is not None and checkpoints is not None:
@@ -357,10 +310,17 @@ def _watched(
                 say(f"no more unfinished pictures: {error}")
                 every = 0
 
-    result = transfer(config, watch, say, maker, enter=enter, checkpoints=checkpoints)
+    def attempt(config: Config) -> Result:
+        nonlocal evaluations
+        evaluations = 0
+        frames.clear()
+        display.plan(schedule(config, *photo_size))
+        return transfer(config, watch, say, maker, enter=enter, checkpoints=checkpoints)
+
+    size, result = fitted(config, max(photo_size), checkpoints, attempt, say)
     if result.ended == "interrupted" and written.first_picture and not result.trace:
         raise KeyboardInterrupt
-    return result
+    return size, result
 
 
 def _finish(
@@ -458,6 +418,7 @@ def rerun(arguments: Sequence[str]) -> int:
         first_picture=False,
         animate=None,
         resume=False,
+        fit=False,
     )
     code = execute(again, record.get("segmentation"))
     if code != DONE:

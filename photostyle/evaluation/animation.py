@@ -34,9 +34,13 @@ class Frames:
                 )
             check_place(path)
         self.path = path
-        self.frames: list[Tensor] = []  # (h, w, 3) uint8
-        self.last: Tensor | None = None
-        self.every, self.seen = 1, 0
+        self.frames: list[Tensor]  # (h, w, 3) uint8
+        self.last: Tensor | None
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.frames, self.last, self.every, self.seen = [], None, 1, 0
 
     def add(self, picture: Tensor) -> None:
         """One more picture (3, h, w) in [0, 1]; the same as the one before it is none."""

@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from photostyle.errors import PhotostyleError, one_line, shortened
+from photostyle.errors import PhotostyleError, is_out_of_memory, one_line, shortened
 from photostyle.files.colour_spaces import Said, said_in_exif, said_in_png
 from photostyle.files.png import MAGIC, read_beside
 from photostyle.files.profiles import Array
@@ -103,6 +103,8 @@ def _one_line_errors(path: Path) -> Iterator[None]:
     except (
         Exception
     ) as error:  # on damaged bytes decoders raise whatever comes: struct, zlib, Index, Runtime …
+        if is_out_of_memory(error):
+            raise
         raise PhotostyleError(
             f"{path} is damaged or cut short ({one_line(error)}): export or copy it again"
         ) from None
