@@ -122,7 +122,7 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     record = run("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
-        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved",
+        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved", "beside",
         "protected",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}

@@ -12,7 +12,7 @@ import tyro
 from photostyle.bounds import Between
 from photostyle.cli.arguments import named, parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs
-from photostyle.cli.outputs import record_path, refuse_foreign_picture, refuse_foreign_record
+from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.solved import read_solved
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -113,7 +113,9 @@ def adjust(arguments: Sequence[str]) -> int:
     picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
     seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
     made = make_record(config, result, digest, seconds, {}, {}) | _of_the_run(record)
-    write_picture(output, picture, record_path(output), made | {"adjusted": origin})
+    write_picture(
+        output, picture, record_path(output), made | {"adjusted": origin, "beside": company(output)}
+    )
     if not options.quiet:
         for text in said:
             note(text)
