@@ -119,7 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "threads": ({}, 1, 2, "record"),
     "checkpoints": ({"iterations": (5,)}, True, False, "files"),
     "resume": ({"quiet": False}, False, True, "console"),
-    "fit": ({"coarsest": 32}, False, True, "refusal"),
+    "fit": ({"coarsest": 32, "iterations": (4,)}, False, True, "refusal"),
     "save_every": ({}, 0, 1, "files"),
     "animate": ({}, None, "moving.gif", "files"),
     "show": ({"quiet": False}, False, True, "console"),
