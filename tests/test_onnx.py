@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
 from torch import Tensor
 
 from experiments.kinds.masks import DESCRIPTION
@@ -181,6 +182,26 @@ def test_what_is_no_graph_and_what_is_no_toml_is_one_line(graph):
     describe(graph)
     graph.write_bytes(b"no graph")
     assert "is no ONNX graph that can be run" in refusal(graph)
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "{parent}/secret.bin", "link.bin", "weights.bin"])
+def test_tensors_in_other_files_are_read_from_its_own_folder_alone(place, tmp_path):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "link.bin").symlink_to("../secret.bin")
+    graph = save(folder / "colours.onnx")
+    model = onnx.load(graph)
+    data = model.graph.initializer[0].raw_data
+    (tmp_path / "secret.bin").write_bytes(data)
+    (folder / "weights.bin").write_bytes(data)
+    set_external_data(model.graph.initializer[0], place.format(parent=tmp_path), length=len(data))
+    model.graph.initializer[0].ClearField("raw_data")
+    graph.write_bytes(model.SerializeToString())
+    describe(graph)
+    if place == "weights.bin":
+        assert find_segmenter(str(graph)).squeezed == (16, 16)
+    else:
+        assert "is no ONNX graph that can be run" in refusal(graph)
 
 
 def test_another_file_than_was_pinned_is_refused(graph):

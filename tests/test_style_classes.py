@@ -1,5 +1,6 @@
 """Style folders to a style encoder, its space, and the nearest styles."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_of_each_class_a_share_is_held_out_but_never_all() -> None:
 def test_pictures_in_no_folder_are_refused(movements: Path) -> None:
     with pytest.raises(PhotostyleError, match="a folder for each style"):
         Classes.of(find_pictures(movements / "across"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\3\4 cut", pickle.dumps([1])])
+def test_embeddings_that_are_none_are_one_line_and_no_pickle_is_read(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / SPACE
+    path.write_bytes(damage)
+    with pytest.raises(PhotostyleError, match="holds no embeddings") as caught:
+        Embeddings.load(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_it_tells_the_movements_apart_and_lays_them_out(tuned: Path) -> None:

@@ -4,13 +4,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shortened
 from photostyle.evaluation.reports import write_figure
 from photostyle.files.atomic import write_bytes_atomically
 
@@ -39,11 +40,11 @@ class Embeddings:
     def load(cls, path: Path) -> "Embeddings":
         """Raises PhotostyleError where the file holds none."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 z, files, classes = file["z"], file["files"], file["classes"]
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
             raise PhotostyleError(
-                f"{path} holds no embeddings ({error}): write it with style-classes"
+                f"{path} holds no embeddings ({shortened(error)}): write it with style-classes"
             ) from error
         return cls(torch.from_numpy(z), tuple(map(str, files)), tuple(map(str, classes)))
 
