@@ -131,6 +131,7 @@ def test_the_photo_keeps_all_of_itself(folder: Path) -> None:
     assert found("photo-recognised.json")["retention"]["result"]["kept"] == 1
 
 
+@pytest.mark.situation("a folder that was moved")
 @pytest.mark.usefixtures("undrawn")
 def test_a_run_that_moved_is_found_beside_its_record(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()

@@ -5,6 +5,7 @@ docs/generate.py writes what is the code's; tests/test_site.py builds the site.
 
 import importlib
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -290,6 +291,18 @@ GENERATED = dict(load("docs/generate.py").documents())
 @pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_what_is_generated_is_the_code_s(path):
     assert text_of(path) == GENERATED[path], "run `python docs/generate.py`"
+
+
+def test_the_situations_of_the_page_are_those_that_are_tested():
+    """And all of what the figures count came out right."""
+    suites = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))["rows"]
+        for path in (ROOT / "docs/reliability").glob("*.json")
+    }
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    marked = set(re.findall(r'^@pytest\.mark\.situation\("(.+)"\)', tests, re.M))
+    assert {row["what"] for row in suites["situations"]} == marked, "run `python scripts/reliability.py`"
+    assert all(row["tried"] == row["right"] > 0 for rows in suites.values() for row in rows)
 
 
 def test_every_setting_is_explained():

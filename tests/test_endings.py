@@ -180,6 +180,7 @@ def test_a_kill_between_the_last_two_names_is_told_by_the_record(
     assert record()["output"]["sha256"] != sha256_of(OUT)
 
 
+@pytest.mark.situation("a record of another picture")
 @pytest.mark.parametrize(
     ("command", "code", "said"),
     [
@@ -200,6 +201,7 @@ def test_a_record_of_another_picture_is_told_in_one_line(
     assert "out.json is the record of another picture than out.png" in lines[0]
 
 
+@pytest.mark.situation("somebody else's file of a name that a run writes")
 @pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
 def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photographs: Path, capsys: Any) -> None:
     foreign = Path(f"out-{name}")

@@ -576,6 +576,7 @@ def test_pixels_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.situation("what a format of pictures cannot hold")
 def test_an_output_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder.png").mkdir()
     for name, words in {

@@ -628,6 +628,7 @@ def test_a_mask_that_nobody_can_see_is_refused(tmp_path: Path) -> None:
         refused(save(tmp_path / "a.png", picture), said)
 
 
+@pytest.mark.situation("a mask in the alpha channel")
 def test_a_soft_mask_may_be_in_the_alpha_channel(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, WIDTH).astype(np.uint8) * np.ones((HEIGHT, 1), np.uint8)
     for colour in (0, 255):

@@ -42,6 +42,7 @@ def test_every_text_that_is_read_goes_through_this_door(tmp_path: Path, reader: 
         refusal(reader, tmp_path / "a")
 
 
+@pytest.mark.situation("a byte order mark")
 def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("size = 512\n", encoding="utf-8-sig")
     assert read_settings(tmp_path / "a.toml") == {"size": 512}
@@ -87,6 +88,7 @@ def test_names_that_cannot_be_are_refused(tmp_path: Path) -> None:
     check_name(tmp_path / "z.png")
 
 
+@pytest.mark.situation("an input from a pipe")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_a_pipe_is_read_once_and_nobody_waits_for_one_without_a_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

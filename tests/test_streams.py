@@ -31,6 +31,7 @@ def speak() -> int:
     return DONE
 
 
+@pytest.mark.situation("a pipe that closes, a full disk behind it")
 @pytest.mark.parametrize(
     ("output", "code"),
     [(Failing(errno.EPIPE), DONE), (Failing(errno.ENOSPC), FAILED), (None, DONE)],
@@ -66,6 +67,7 @@ def test_a_closed_stream_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert exit_code(speak, ENDING) == DONE
 
 
+@pytest.mark.situation("a terminal that lacks a letter")
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_an_encoding_lacks_is_escaped(encoding: str) -> None:
     bytes_ = io.BytesIO()
