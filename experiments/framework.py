@@ -26,7 +26,6 @@ import importlib
 import json
 import os
 import platform
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +37,7 @@ import torch
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import commit, library_versions
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.atomic import temporary_folder, write_bytes_atomically
 from photostyle.version import __version__
 from photostyle.workers.pool import Pool, Task, ThisProcess
 
@@ -137,8 +136,8 @@ def run_task(kind: str, parameters: Mapping[str, Any], inputs: Mapping[str, byte
     kind: a module's full name. inputs: by their names relative to the data folder.
     """
     module = importlib.import_module(kind)
-    with tempfile.TemporaryDirectory() as temporary:
-        data, folder = Path(temporary) / "data", Path(temporary) / "runs"
+    with temporary_folder() as temporary:
+        data, folder = temporary / "data", temporary / "runs"
         for each in (data, folder):
             each.mkdir()
         _write(data, inputs)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from photostyle.errors import ComputationError
-from photostyle.files.atomic import write_bytes_atomically, write_together
+from photostyle.files.atomic import temporary_folder, write_bytes_atomically, write_together
 
 
 def names(folder: Path) -> list[str]:
@@ -122,3 +122,18 @@ def test_what_a_killed_process_was_writing_the_next_one_removes(
     assert (tmp_path / "a.json").read_bytes() == (b"old" if moment == "a.json" else b"new")
     write_bytes_atomically(tmp_path / "b", b"")
     assert names(tmp_path) == [".photostyle.tmp", "a.json", "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked there")
+def test_a_temporary_folder_of_a_killed_process_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".photostyle-killed.tmp").mkdir()
+    (tmp_path / ".photostyle-killed.tmp" / "a.bin").write_bytes(b"a")
+    with temporary_folder() as first:
+        (first / "b.bin").write_bytes(b"b")
+        assert names(tmp_path) == [first.name]
+        with temporary_folder() as second:
+            assert names(tmp_path) == sorted([first.name, second.name])
+    assert names(tmp_path) == []

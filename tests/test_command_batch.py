@@ -101,6 +101,22 @@ def test_the_same_command_makes_what_is_missing_damaged_or_of_another_time(album
     assert set(states().values()) == {"made"}
 
 
+def test_a_moved_folder_has_nothing_to_make_again(album: Path, monkeypatch: Any) -> None:
+    Image.new("RGB", (96, 64), "red").save("mask.png")
+    row = "album/y.png,photo.jpg,mask.png|mask.png\n"
+    Path("pairs.csv").write_text(f"content,style,masks\n{row}", encoding="utf-8")
+    words = ["batch", "--pairs", "pairs.csv", "--preset", "instant", "-o", "out"]
+    assert main(words) == DONE
+    moved = album.parent.with_name("moved")
+    shutil.move(album.parent, moved)
+    monkeypatch.chdir(moved)
+    assert main(words) == DONE
+    assert set(states().values()) == {"kept"}
+    Image.new("RGB", (96, 64), "blue").save("mask.png")
+    assert main(words) == DONE
+    assert set(states().values()) == {"made"}
+
+
 def test_a_photograph_that_fails_is_named_and_the_others_go_on(album: Path, capsys: Any) -> None:
     Path("album/bad.jpg").write_bytes(b"no picture")
     assert main(command()) == FAILED

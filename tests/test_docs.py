@@ -219,18 +219,6 @@ def test_every_command_of_the_program_is_shown():
     assert shown == {*cli.COMMANDS, "photo.jpg"}  # and without a command, photographs
 
 
-def test_the_loop_over_a_folder_works(folder):
-    text = text_of(README).replace(" \\\n    ", " ")
-    ((target, glob, command),) = re.findall(
-        r"^mkdir -p (\w+)\nfor photo in (\S+); do\n  photostyle (.+)\ndone$", text, re.M
-    )
-    (folder / target).mkdir()
-    for photo in sorted(folder.glob(glob)):
-        words = command.replace('$(basename "$photo")', photo.name).replace("$photo", str(photo))
-        assert cli.main(shlex.split(words)) == 0
-    assert [path.name for path in sorted((folder / target).glob("*.jpg"))] == ["harbour.jpg"]
-
-
 def test_the_python_example_runs(folder, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS["patches"], "iterations", (2,))  # what is tested is that it runs
     (example,) = blocks(README, "python")
@@ -381,9 +369,9 @@ def test_the_first_screen_has_the_picture_and_the_commands():
     assert "photostyle photo.jpg sunset.jpg\n" in screen, "one command for one's own photographs"
 
 
-def test_there_are_ten_questions():
+def test_there_are_eleven_questions():
     questions = text_of(README).partition("<!-- questions -->")[2].partition("<!-- /questions -->")[0]
-    assert len(re.findall(r"^\*\*[^*]+\?\*\*", questions, re.M)) == 10
+    assert len(re.findall(r"^\*\*[^*]+\?\*\*", questions, re.M)) == 11
 
 
 def test_the_demonstration_s_masks_pair_region_by_region(folder):

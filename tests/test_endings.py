@@ -14,7 +14,7 @@ from photostyle.cli import main
 from photostyle.cli import run as command_run
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
-from photostyle.files.images import sha256_of
+from photostyle.files.images import read_image, sha256_of
 
 RUN = "run --content photo.jpg --style sunset.jpg --masks none --device cpu --threads 1".split()
 INSTANT = [*RUN, "--preset", "instant", "--metrics"]
@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_for_snapshots_is_said_once(
     def full(*_: Any, **__: Any) -> None:
         raise ComputationError("out-00001.png cannot be written (No space left on device)")
 
-    monkeypatch.setattr(command_run, "write_image", full)
+    monkeypatch.setattr(command_run, "write_snapshot", full)
     assert main([*QUICK, "--save-every", "1", "--no-metrics"]) == DONE
     said = [each for each in capsys.readouterr().err.splitlines() if "No space left" in each]
     assert len(said) == 1 and whole()
@@ -209,6 +209,42 @@ def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photograph
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"photostyle: out-{name} would be written") and "choose another --output" in line
     assert sorted(Path().iterdir()) == before and foreign.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
+def test_a_record_says_which_files_beside_its_picture_are_ours(
+    name: str, photographs: Path, capsys: Any
+) -> None:
+    assert main([*INSTANT, "--no-metrics", "--no-keep-solved"]) == DONE
+    assert record()["beside"] == []
+    foreign, wanted = Path(f"out-{name}"), [*QUICK, "--plot", "--save-every", "2", "--quiet"]
+    foreign.write_bytes(b"somebody's")
+    assert main(wanted) == BAD_INPUT
+    assert f"out-{name} would be written" in capsys.readouterr().err
+    # What no record names that knows of no company was always ours.
+    older = record()
+    del older["beside"]
+    Path("out.json").write_text(json.dumps(older))
+    assert main(wanted) == DONE and main(wanted) == DONE
+    plotted = ["out-00002.png", "out-00004.png", "out-losses.png", "out-solved.tif"]
+    assert record()["beside"] == sorted({*plotted, *([foreign.name] if name == "regions.png" else [])})
+    # A run that writes none of them forgets none of them.
+    assert main([*INSTANT, "--no-metrics"]) == DONE and main(wanted) == DONE
+
+
+def test_unfinished_pictures_of_a_killed_run_are_ours(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise SystemExit
+
+    wanted = [*QUICK, "--save-every", "2", "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(command_run, "_put", killed)
+        main(wanted)
+    assert Path("out-00002.png").exists() and not Path("out.json").exists()
+    assert main(wanted) == DONE
+    read_image(Path("out-00002.png"))
 
 
 def test_a_search_does_not_overwrite_trials_that_are_not_its_own(photographs: Path, capsys: Any) -> None:

@@ -20,18 +20,19 @@ from vgg import narrow_vgg
 
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED
+from photostyle.cli.shown import shown_of
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.artefacts import Artefacts
 from photostyle.evaluation.doubt import doubt
 from photostyle.evaluation.records import (
-    check_inputs,
     config_from_json,
     config_to_json,
     read_record,
     write_record,
 )
 from photostyle.evaluation.signs import Signs
+from photostyle.evaluation.whereabouts import found, located
 from photostyle.files.images import write_image
 from photostyle.presets import configure
 from photostyle.version import __version__
@@ -121,7 +122,7 @@ def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dic
     record = run("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
-        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved",
+        "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved", "beside",
         "protected",
     }  # fmt: skip
     assert set(record["photostyle"]) == {"format", "version", "commit"}
@@ -147,13 +148,18 @@ def test_it_hashes_every_input_and_the_weights(run: Callable[..., dict], folder:
         ("start", "style.png"),
         ("content mask", "mask.png"),
     ):
-        assert record["inputs"][name] == {"path": str(folder / file), "sha256": sha256(file)}
+        assert record["inputs"][name] == {
+            "path": str(folder / file),
+            "sha256": sha256(file),
+            "relative": file,
+        }
     assert record["inputs"]["style mask"]["path"] == str(folder / "soft")
     assert len(record["inputs"]["style mask"]["sha256"]) == 64
     assert record["weights"] == {
         "path": str(folder / "vgg.pth"),
         "sha256": sha256("vgg.pth"),
         "source": "file",
+        "relative": "vgg.pth",
     }
 
 
@@ -170,6 +176,7 @@ def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
     assert record["inputs"]["style mask 2"] == {
         "path": str(folder / "blue.png"),
         "sha256": sha256("blue.png"),
+        "relative": "blue.png",
     }
     assert record["config"]["style"] == [str(folder / "style.png"), str(folder / "photo.png")]
     one, other = record["references"]
@@ -180,7 +187,7 @@ def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
     assert main(["rerun", "out.json"]) == DONE
     write_image(folder / "blue.png", torch.zeros(3, 48, 64))
     with pytest.raises(PhotostyleError, match=r"blue\.png has changed"):
-        check_inputs(read_record(Path("out.json")))
+        located(read_record(Path("out.json")), Path("out.json"))
 
 
 def test_one_reference_is_recorded_as_one_path(run: Callable[..., dict], folder: Path) -> None:
@@ -432,7 +439,7 @@ def test_a_changed_input_is_refused(run: Callable[..., dict], capsys: Any) -> No
         assert changed.parts[0] in line and "has changed since the record was made" in line
         assert not Path("out-rerun.png").exists(), changed
         changed.write_bytes(before)
-    check_inputs(read_record(Path("out.json")))  # which were refused for what was changed alone
+    located(read_record(Path("out.json")), Path("out.json"))  # which were refused for what was changed alone
 
 
 def test_an_input_that_is_gone_is_named(run: Callable[..., dict], capsys: Any) -> None:
@@ -441,7 +448,7 @@ def test_an_input_that_is_gone_is_named(run: Callable[..., dict], capsys: Any) -
     capsys.readouterr()
     assert main(["rerun", "out.json", "--quiet"]) == BAD_INPUT
     (line,) = capsys.readouterr().err.splitlines()
-    assert "photo.png does not exist" in line
+    assert "photo.png does not exist" in line and "is not at" in line
 
 
 def test_unchanged_inputs_pass_where_one_file_is_described_by_a_legend(folder: Path) -> None:
@@ -461,10 +468,64 @@ def test_unchanged_inputs_pass_where_one_file_is_described_by_a_legend(folder: P
         "instant",
     ]
     assert main(["run", *files]) == DONE
-    check_inputs(read_record(Path("out.json")))
+    located(read_record(Path("out.json")), Path("out.json"))
     (folder / "legend.toml").write_text(legend.replace("#0000ff", "#00ff00"))
     with pytest.raises(PhotostyleError, match=r"mask\.png has changed"):
-        check_inputs(read_record(Path("out.json")))
+        located(read_record(Path("out.json")), Path("out.json"))
+
+
+# Moved
+
+
+def test_a_moved_folder_is_scored_run_again_and_adjusted(
+    run: Callable[..., dict], folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any
+) -> None:
+    """Files beside the record and below another folder; where the folder was there is nothing any more."""
+    Path("results").mkdir()
+    run("--weights", "vgg.pth", "--no-metrics", output="results/out.png")
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved"
+    shutil.move(folder, moved)
+    folder.mkdir()  # it is the working directory
+    result, record = moved / "results" / "out.png", moved / "results" / "out.json"
+    assert main(["score", str(result)]) == DONE
+    capsys.readouterr()
+    assert main(["rerun", str(record)]) == DONE
+    assert "the same bytes" in capsys.readouterr().out
+    assert main(["adjust", str(record), "--strength", "0.5", "-o", str(moved / "gentle.png")]) == DONE
+    assert main(["adjust", str(moved / "gentle.json"), "--strength", "0.4"]) == DONE
+    roles = {each.role: each.path for each in shown_of(result)}
+    assert roles == {"content": moved / "photo.png", "style": moved / "style.png", "result": result}
+
+
+def test_a_record_without_relative_paths_finds_what_lies_beside_it(run: Callable[..., dict]) -> None:
+    record = run("--no-metrics")
+    for entry in record["inputs"].values():
+        assert entry.pop("relative") == Path(entry["path"]).name
+        entry["path"] = entry["path"].replace("/", "/gone/", 1)
+    here = located(record, Path("out.json"))
+    assert {entry["path"] for entry in here["inputs"].values()} == {
+        str(Path(name).absolute()) for name in ("photo.png", "style.png", "mask.png", "soft")
+    }
+
+
+def test_the_hash_decides_which_file_is_the_recorded_one(tmp_path: Path) -> None:
+    """Other bytes at a better place are passed by; a foreign record reaches nothing but bytes that it knows."""
+    far, near = tmp_path / "far" / "a.png", tmp_path / "records" / "a.png"
+    far.parent.mkdir()
+    near.parent.mkdir()
+    far.write_bytes(b"other")
+    near.write_bytes(b"wanted")
+    entry = {
+        "path": str(far),
+        "relative": "../far/a.png",
+        "sha256": hashlib.sha256(b"wanted").hexdigest(),
+    }
+    source = near.with_name("out.json")
+    assert found(entry, source) == near
+    far.write_bytes(b"wanted")
+    assert found(entry, source) == far
+    assert found(entry | {"sha256": hashlib.sha256(b"secret").hexdigest()}, source) is None
+    assert found(entry | {"path": str(tmp_path / "gone" / "b.png")}, source) == far
 
 
 def test_a_run_that_was_cut_short_is_not_run_again(run: Callable[..., dict], capsys: Any) -> None:

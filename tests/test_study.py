@@ -360,6 +360,7 @@ def test_a_folder_holds_one_study(study: Callable[..., Study], prepared: Path) -
     list(study().run(1))
     for change, said in (
         ({"content": prepared / "other.png"}, "another content; choose another --output"),
+        ({"style": (prepared / "other.png",)}, "another style; choose another --output"),
         ({"iterations": (3,)}, "another iterations"),
         ({"seed": 1, "patch_size": 4}, "another patch_size, seed"),
         ({"space": SPACE[:2]}, "another space"),

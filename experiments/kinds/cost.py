@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from experiments.pairs import free_pairs
 from experiments.tables import table
 from photostyle import configure, transfer
 from photostyle.errors import PhotostyleError
+from photostyle.files.atomic import temporary_folder
 from photostyle.files.images import write_image
 from photostyle.imaging.filters import resize
 from photostyle.losses.weights import convolutions
@@ -66,8 +66,8 @@ def main() -> None:
     """In the process: the whole of one transfer, measured; its figures to the standard output."""
     parameters = json.loads(sys.argv[1])
     torch.set_num_threads(parameters["threads"])
-    with tempfile.TemporaryDirectory() as folder:
-        sys.stdout.write(json.dumps(measure(parameters, Path(folder))) + "\n")
+    with temporary_folder() as folder:
+        sys.stdout.write(json.dumps(measure(parameters, folder)) + "\n")
 
 
 def measure(parameters: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from experiments.tables import table
 from photostyle.evaluation.reports import contact_sheet
+from photostyle.files.atomic import temporary_folder
 from photostyle.files.images import read_image
 from photostyle.recognition.finetune.data import DIGITS
 from photostyle.recognition.finetune.settings import FinetuneSettings
@@ -44,7 +44,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
     """One training to its end; its curves and confusion matrix go into the folder."""
     config = parameters["config"]
     settings = FinetuneSettings(**config | {"rates": tuple(config["rates"])} if "rates" in config else config)
-    with TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         record = finetune(DIGITS, settings, Path(temporary))
         for name in SHOWN:
             shutil.copy(Path(temporary) / name, folder / f"{parameters['name']}, seed {settings.seed} {name}")

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from experiments.scoring import scores_of
 from experiments.tables import table
 from photostyle import recipe, transfer
 from photostyle.evaluation.reports import contact_sheet
+from photostyle.files.atomic import temporary_folder
 from photostyle.files.images import read_image, write_image
 from photostyle.presets import PRESETS
 from photostyle.search.pareto import choose, preset_trial
@@ -72,7 +72,7 @@ def execute(parameters: Mapping[str, Any], data: Path, folder: Path) -> dict[str
         scores = {"style": small.style, "edge": small.edge, "drift16": small.drift16}
         name = f"{pair.number:02d} {'-'.join(f'{value:.3g}' for value in parameters['values'].values())}.png"
         return {"small": scores, "large": _at_full_size(preset, settings, pair, data, folder / name)}
-    with TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         study, began = Study(problem, Path(temporary)), time.perf_counter()
         for _ in study.run(parameters["trials"]):
             pass

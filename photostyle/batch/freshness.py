@@ -8,7 +8,8 @@ from typing import Any
 
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import TRANSFER, check_inputs, config_from_json, read_record
+from photostyle.evaluation.records import TRANSFER, config_from_json, read_record
+from photostyle.evaluation.whereabouts import NO_FILE, found, mask_sha256
 from photostyle.files.arrays import path_of
 from photostyle.files.images import sha256_of
 from photostyle.files.reading import path_exists
@@ -66,7 +67,7 @@ def _reasons(
     ):
         yield "another photograph or reference"
     masks = {name: entry for name, entry in inputs.items() if "mask" in name}
-    if _other_masks(config, masks, record):
+    if _other_masks(config, masks, record, source):
         yield "other masks"
     weights = record.get("weights")
     if config.weights is not None and weights and weights["sha256"] != hashes.of(config.weights):
@@ -93,15 +94,16 @@ def _pictures(config: Config) -> dict[str, Path]:
     return named if config.start_file is None else named | {"start": path_of(config.start_file)}
 
 
-def _other_masks(config: Config, masks: dict[str, Any], record: dict[str, Any]) -> bool:
+def _other_masks(config: Config, masks: dict[str, Any], record: dict[str, Any], source: Path) -> bool:
     """Whether the masks are others than wanted, by what was asked for where they were made, or have changed."""
     if config.masks in TO_BE_MADE:
-        if (record.get("segmentation") or {}).get("asked") != config.masks[0]:
-            return True
-    elif tuple(each["path"] for each in masks.values()) != mask_paths(config.masks, 1 + len(config.style)):
-        return True
+        asked = (record.get("segmentation") or {}).get("asked")
+        # Those that are gone are made again where they are needed.
+        there = [each for each in masks.values() if path_exists(Path(each["path"]))]
+        return asked != config.masks[0] or not all(found(each, source, mask=True) for each in there)
+    wanted = mask_paths(config.masks, 1 + len(config.style))
     try:
-        check_inputs({"inputs": masks})
+        hashes = ["" if path == NO_FILE else mask_sha256(Path(path)) for path in wanted]
     except PhotostyleError:
         return True
-    return False
+    return hashes != [each["sha256"] for each in masks.values()]

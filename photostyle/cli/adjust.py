@@ -12,12 +12,11 @@ import tyro
 from photostyle.bounds import Between
 from photostyle.cli.arguments import named, parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs, tell
-from photostyle.cli.outputs import record_path, refuse_foreign_picture, refuse_foreign_record
+from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.solved import read_solved
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import (
-    check_inputs,
     config_from_json,
     config_to_json,
     make_record,
@@ -25,6 +24,7 @@ from photostyle.evaluation.records import (
     stranger,
     write_picture,
 )
+from photostyle.evaluation.whereabouts import located
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import check_output, encode_image, sha256_of
 from photostyle.imaging.filters import size_of
@@ -83,8 +83,8 @@ def adjust(arguments: Sequence[str]) -> int:
     record = read_record(options.record)
     if foreign := stranger(record, options.record):
         note(f"{foreign}; what is adjusted is the recorded one")
+    record = located(record, options.record)
     recorded = config_from_json(record["config"], options.record)
-    check_inputs(record)
     output = options.output or options.record.with_name(
         f"{options.record.stem}-adjusted{recorded.output.suffix}"
     )
@@ -113,7 +113,9 @@ def adjust(arguments: Sequence[str]) -> int:
     picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
     seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
     made = make_record(config, result, digest, seconds, {}, {}) | _of_the_run(record)
-    write_picture(output, picture, record_path(output), made | {"adjusted": origin})
+    write_picture(
+        output, picture, record_path(output), made | {"adjusted": origin, "beside": company(output)}
+    )
     if not options.quiet:
         for text in said:
             note(text)

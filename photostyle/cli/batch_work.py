@@ -11,7 +11,7 @@ from typing import Any
 from photostyle.batch.look import Look, Region, dial_of, looked, regions_of
 from photostyle.batch.page import small, small_of_result, thumbnail_names
 from photostyle.cli.console import DONE, INTERRUPTED, reason
-from photostyle.cli.outputs import checkpoint_path, record_path
+from photostyle.cli.outputs import checkpoint_path, company, record_path
 from photostyle.cli.run import execute
 from photostyle.config import Config
 from photostyle.evaluation.records import made_by, make_record, read_record, write_picture
@@ -97,7 +97,7 @@ def apply(config: Config, look: Look) -> Outcome:
         picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
         seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
         record = make_record(config, result, digest, seconds, {}, {})
-        record |= {"photostyle": made_by(CONSISTENT), "look": vars(look)}
+        record |= {"photostyle": made_by(CONSISTENT), "look": vars(look), "beside": company(output)}
         write_picture(output, picture, record_path(output), record)
         _put_thumbnails(output, reader)
         return Outcome("", time.perf_counter() - began, result.notes)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from photostyle.cli.outputs import record_path
+from photostyle.cli.outputs import company, record_path
 from photostyle.cli.signals import hold, release
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
@@ -72,6 +72,7 @@ class FirstPicture:
         picture = encode_image(output, result.image, alpha=self.photo.alpha, depth=self.photo.depth)
         seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
         record = make_record(self.config, result, digest, seconds, {}, {})
+        record["beside"] = company(output)
         hold()
         write_picture(output, picture, record_path(output), record)
         self.written = True

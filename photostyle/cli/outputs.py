@@ -1,9 +1,11 @@
 """What a run writes beside its picture: the names, and the refusal to write over what is read or is not ours."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from photostyle.cli.console import refuse_inputs
+from photostyle.cli.snapshots import is_snapshot
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
@@ -75,23 +77,45 @@ def refuse_to_overwrite(config: Config) -> None:
     _refuse_foreign_company(config)
 
 
+def company(picture: Path, *new: Path) -> list[str]:
+    """The names of what is ours beside a picture, and of what is new there: an entry of the record to be written."""
+    there = _that_are_ours(picture, [losses_path(picture), solved_path(picture), regions_path(picture)])
+    return sorted({path.name for path in (*there, *_that_are_ours(picture, _snapshots(picture)), *new)})
+
+
 def _refuse_foreign_company(config: Config) -> None:
-    """Names that nobody gave must not cost anybody a file: ours are those of a picture with a record."""
+    """Names that nobody gave must not cost anybody a file."""
     picture = config.output
-    if record_path(picture).exists():
-        return
     unnamed = [losses_path(picture)] * config.plot
     unnamed += [solved_path(picture)] * config.keep_solved + [regions_path(picture)] * config.region_sheet
-    if config.save_every:
-        snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
-        folder = picture.parent.iterdir() if picture.parent.is_dir() else iter(())
-        unnamed += sorted(path for path in folder if snapshot.fullmatch(path.name))
+    unnamed += _snapshots(picture) if config.save_every else []
+    ours = _that_are_ours(picture, unnamed)
     for path in unnamed:
-        if path.exists():
+        if path.exists() and path not in ours:
             raise PhotostyleError(
                 f"{path} would be written beside {picture}, and there is no photostyle record by which it was ours; "
                 "move it, or choose another --output"
             )
+
+
+def _that_are_ours(picture: Path, paths: Sequence[Path]) -> list[Path]:
+    """Those that exist and that the picture's record names, all where the record is of an older version."""
+    try:
+        record = read_record(record_path(picture), command=None)
+    except PhotostyleError:  # none there
+        record = {"beside": []}
+    named = record.get("beside")
+
+    def is_ours(path: Path) -> bool:
+        return named is None or (isinstance(named, list) and path.name in named) or is_snapshot(path)
+
+    return [path for path in paths if path.exists() and is_ours(path)]
+
+
+def _snapshots(picture: Path) -> list[Path]:
+    snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
+    folder = picture.parent.iterdir() if picture.parent.is_dir() else iter(())
+    return sorted(path for path in folder if snapshot.fullmatch(path.name))
 
 
 def refuse_foreign_picture(picture: Path) -> None:

@@ -6,9 +6,14 @@ from photostyle.config import Config
 from photostyle.pipeline import Result
 
 
+def shows_regions(result: Result) -> bool:
+    """Whether there are several regions, and so something to show of them."""
+    return len(result.guidance.pairs) > 1
+
+
 def show_regions(config: Config, result: Result) -> None:
     """Where there are several regions: print how they were paired, and draw them beside the output."""
-    if len(result.guidance.pairs) < 2:
+    if not shows_regions(result):
         return
     # Matplotlib, whose font the sheet takes, is half a second: after the picture, for those who see it.
     from photostyle.evaluation.region_sheet import region_sheet

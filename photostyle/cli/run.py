@@ -27,22 +27,24 @@ from photostyle.cli.fitting import fitted
 from photostyle.cli.mask_maker import MaskMaker
 from photostyle.cli.outputs import (
     checkpoint_path,
+    company,
     losses_path,
     record_path,
     refuse_foreign_picture,
     refuse_to_overwrite,
+    regions_path,
     snapshot_path,
 )
 from photostyle.cli.progress import Progress
-from photostyle.cli.regions import show_regions
+from photostyle.cli.regions import show_regions, shows_regions
 from photostyle.cli.scoring import scores_of, wants_scores
 from photostyle.cli.signals import hold, release
+from photostyle.cli.snapshots import write_snapshot
 from photostyle.cli.solved import kept_solved, named_solved
 from photostyle.config import Config, RunOptions
 from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
 from photostyle.evaluation.animation import Frames
 from photostyle.evaluation.records import (
-    check_inputs,
     complete_record,
     config_from_json,
     make_record,
@@ -50,8 +52,9 @@ from photostyle.evaluation.records import (
     stranger,
     write_picture,
 )
+from photostyle.evaluation.whereabouts import located
 from photostyle.files.arrays import read_photograph
-from photostyle.files.images import Picture, check_output, encode_image, write_image
+from photostyle.files.images import Picture, check_output, encode_image
 from photostyle.files.reading import path_exists
 from photostyle.imaging.filters import size_of
 from photostyle.losses.weights import locate
@@ -125,7 +128,8 @@ def _execute(
             if maker is not None:
                 config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
             hold()
-            record = _put(config, asked_size, result, said, time.perf_counter() - began, segmentation)
+            spent = time.perf_counter() - began
+            record = _put(config, asked_size, result, said, spent, segmentation, written.others)
             written.picture = True
             if checkpoints is not None and result.ended == "done":
                 checkpoints.remove()
@@ -192,8 +196,12 @@ def _put(
     said: Sequence[str],
     seconds: float,
     segmentation: dict[str, Any] | None,
+    others: Sequence[Path],
 ) -> dict[str, Any]:
-    """Write picture, record and what was solved, before anything else can go wrong. Returns the record."""
+    """Write picture, record and what was solved, before anything else can go wrong. Returns the record.
+
+    others: what was written beside the picture before.
+    """
     photo, output = result.photo, config.output
     picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
     kept = kept_solved(config, result)
@@ -202,8 +210,15 @@ def _put(
     record = make_record(config, result, digest, seconds, {}, {}, segmentation, named_solved(kept))
     if config.size < asked_size:
         record["asked_size"] = asked_size  # --fit has made it smaller
+    record["beside"] = company(output, *others, *kept, *_later(config, result))
     write_picture(output, picture, record_path(output), record, kept)
     return record
+
+
+def _later(config: Config, result: Result) -> list[Path]:
+    """What will be written beside the picture and its record."""
+    plot, sheet = config.plot and result.trace, config.region_sheet and shows_regions(result)
+    return [losses_path(config.output)] * bool(plot) + [regions_path(config.output)] * sheet
 
 
 def _checkpoints(config: Config, say: Callable[[str], None]) -> Checkpoints | None:
@@ -305,7 +320,7 @@ def _watched(
         if every and evaluations % every == 0:
             path = snapshot_path(config.output, evaluations)
             try:
-                write_image(path, step.image.cpu())
+                write_snapshot(path, step.image.cpu())
                 written.others.append(path)
             except ComputationError as error:  # a full disk: said once, for it costs these alone
                 say(f"no more unfinished pictures: {error}")
@@ -400,12 +415,12 @@ def rerun(arguments: Sequence[str]) -> int:
     record = read_record(options.record)
     if foreign := stranger(record, options.record):
         note(f"{foreign}; what is made again is the recorded one")
-    config = config_from_json(record["config"], options.record)
     if record["ended"] != "done":
         raise PhotostyleError(
             f"{options.record} is of a run that did not end ({record['ended']}); start a new run"
         )
-    check_inputs(record)
+    record = located(record, options.record)
+    config = config_from_json(record["config"], options.record)
     output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
     if options.output is None:
         refuse_foreign_picture(output)

@@ -19,6 +19,7 @@ from photostyle.evaluation.doubt import advice, doubt
 from photostyle.evaluation.records import read_record, stranger
 from photostyle.evaluation.scores import score, score_encoder
 from photostyle.evaluation.signs import find_signs
+from photostyle.evaluation.whereabouts import located
 from photostyle.files.images import read_image
 from photostyle.files.reading import path_is_file
 from photostyle.imaging.filters import area_average, size_of
@@ -96,7 +97,8 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
         record = read_record(beside)
         if foreign := stranger(record, beside, options.result):
             raise PhotostyleError(f"{foreign}; give --content, --style and --masks of {options.result}")
-        recorded = record["config"]
+        needed = {name: entry for name, entry in record["inputs"].items() if not _is_given(name, options)}
+        recorded = located(record | {"inputs": needed, "weights": None, "solved": None}, beside)["config"]
     if not recorded and not (options.content and options.style):
         raise PhotostyleError(
             f"{options.result} has no record {beside} beside it; give --content, --style and --masks"
@@ -116,6 +118,15 @@ def _what_it_was_made_from(options: ScoreCommand) -> tuple[Path, Path, tuple[str
         Path(style),
         masks,
     )
+
+
+def _is_given(name: str, options: ScoreCommand) -> bool:
+    """Whether an input of a record is not asked for, because another is given in its place, or none is needed."""
+    if " mask" in name:
+        return bool(options.masks)
+    if name == "content":
+        return options.content is not None
+    return options.style is not None or not name.startswith("style")
 
 
 def _baseline(photo: Tensor, reference: Tensor, guidance: Guidance) -> Tensor:

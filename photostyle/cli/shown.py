@@ -9,6 +9,7 @@ from photostyle.cli.console import note
 from photostyle.cli.outputs import record_path
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
+from photostyle.evaluation.whereabouts import found
 from photostyle.files.images import Picture, read_image
 
 CONTENT, STYLE, RESULT = "content", "style", "result"
@@ -57,11 +58,14 @@ def read_shown(shown: Shown) -> Picture:
 
 
 def _of_record(record: dict[str, Any], source: Path) -> list[Shown]:
-    """The result is looked for beside its record first: both may have moved."""
+    """The result is looked for beside its record first, and the others from there: all may have moved."""
     recorded, inputs = Path(record["output"]["path"]), record["inputs"]
     beside = source.with_suffix(recorded.suffix)
     names = [CONTENT, *(name for name in inputs if re.fullmatch(rf"{STYLE}( \d+)?", name))]
     return [
-        *(Shown(name, Path(inputs[name]["path"]), inputs[name]["sha256"]) for name in names),
+        *(
+            Shown(name, found(inputs[name], source) or Path(inputs[name]["path"]), inputs[name]["sha256"])
+            for name in names
+        ),
         Shown(RESULT, beside if beside.exists() else recorded, record["output"]["sha256"]),
     ]

@@ -12,7 +12,7 @@ import tyro
 
 from photostyle.cli.arguments import parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs, tell
-from photostyle.cli.outputs import record_path, refuse_foreign_picture, refuse_foreign_record
+from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.photographs import named_after
 from photostyle.evaluation.records import environment, made_by, write_picture
 from photostyle.feedforward.model import StyleModel
@@ -81,6 +81,7 @@ def stylise_photo(arguments: Sequence[str]) -> int:
         "notes": said,
         "seconds": seconds,
         "output": {"path": str(output.absolute()), "sha256": digest},
+        "beside": company(output),
     }
     record = {"photostyle": made_by(COMMAND), "ended": "done"} | record
     write_picture(output, picture, record_path(output), record)

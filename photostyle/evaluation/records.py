@@ -12,11 +12,12 @@ from typing import Any, get_type_hints
 
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError, shortened, shown
+from photostyle.evaluation.whereabouts import with_relative_paths
 from photostyle.files.arrays import IN_MEMORY, read_photograph
 from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import Picture, sha256_of
-from photostyle.files.masks import MaskSet, mask_size, read_masks
-from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_exists
+from photostyle.files.masks import MaskSet
+from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
@@ -85,12 +86,14 @@ def made_by(command: str | None = None) -> dict[str, Any]:
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write a record by itself, atomically, see `encode_record`."""
-    write_bytes_atomically(path, encode_record(record))
+    write_bytes_atomically(path, encode_record(path, record))
 
 
-def encode_record(record: dict[str, Any]) -> bytes:
-    """A record as JSON; a number that is not finite becomes null."""
-    text = json.dumps(_finite(record), indent=1, ensure_ascii=False, allow_nan=False)
+def encode_record(path: Path, record: dict[str, Any]) -> bytes:
+    """A record as JSON, for this place: it names its files from there too. A number that is not finite becomes null."""
+    text = json.dumps(
+        _finite(with_relative_paths(record, path.parent)), indent=1, ensure_ascii=False, allow_nan=False
+    )
     # A lone surrogate stands for a byte of a file name that is no UTF-8; its escape is JSON's own.
     return (text + "\n").encode(errors="backslashreplace")
 
@@ -107,7 +110,7 @@ def write_picture(
     The record first: what a kill between the renames leaves is an old picture beside the record of another one, which
     its hash tells, and that record makes the new picture again. It is never a new picture beside an old record.
     """
-    write_together({record_path: encode_record(record), **(others or {}), path: picture})
+    write_together({record_path: encode_record(record_path, record), **(others or {}), path: picture})
 
 
 def complete_record(path: Path, record: dict[str, Any]) -> bool:
@@ -119,7 +122,7 @@ def complete_record(path: Path, record: dict[str, Any]) -> bool:
         except (PhotostyleError, KeyError, TypeError):
             return False
 
-    return write_together({path: encode_record(record)}, is_still_of_it)
+    return write_together({path: encode_record(path, record)}, is_still_of_it)
 
 
 def stranger(record: dict[str, Any], source: Path, picture: Path | None = None) -> str:
@@ -230,22 +233,6 @@ def _before_there_was() -> dict[str, Any]:
     return values
 
 
-def check_inputs(record: dict[str, Any]) -> None:
-    """Raise PhotostyleError where an input file is no longer the one that the record was made with.
-
-    A file that is gone is left to the reader, whose message says what to do.
-    """
-    inputs = {**record["inputs"], "weights": record.get("weights") or {"path": "none"}}
-    for name, entry in inputs.items():
-        path = Path(entry["path"])
-        if entry["path"] == "none" or not path_exists(path):
-            continue
-        if entry["sha256"] != (_mask_sha256(path) if " mask" in name else sha256_of(path)):
-            raise PhotostyleError(
-                f"{path} has changed since the record was made (SHA-256 differs); restore it, or start a new run"
-            )
-
-
 def environment(device: str, threads: int) -> dict[str, Any]:
     """Versions and machine, as far as they can change the bytes of a result."""
     return {
@@ -330,11 +317,6 @@ def _references(config: Config, result: Result) -> list[dict[str, Any]]:
 
 def _several(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _mask_sha256(path: Path) -> str:
-    """What `read_masks` hashes: more than one file where there is a legend."""
-    return read_masks(path, path, *mask_size(path)).sha256
 
 
 def _weights(result: Result) -> dict[str, str] | None:

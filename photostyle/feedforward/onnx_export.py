@@ -3,7 +3,6 @@
 import importlib.util
 import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from photostyle.feedforward.encoder import StyleEncoder
 from photostyle.feedforward.generator import Generator
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.style import Style
-from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.atomic import temporary_folder, write_bytes_atomically
 
 OPSET = (
     17  # of ONNX: instance normalisation and reflection for any size; onnxruntime reads it since 1.12 (2022)
@@ -54,13 +53,13 @@ def export_onnx(model: StyleModel, path: Path) -> tuple[Path, Path]:
 def _graph(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str) -> bytes:
     """A module as ONNX, the pictures among its inputs and outputs of free height and width."""
     free = {name: {2: "height", 3: "width"} for name in (*names, output) if name != "z"}
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), temporary_folder() as folder:
         # The exporter by tracing is no longer developed; the other one needs a package more, and says the same graph.
         warnings.simplefilter("ignore", DeprecationWarning)
         # Free sizes are no constants, and an instance normalisation has no other mode: it finds both worth a warning.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", torch.jit._trace.TracerWarning)
-        file = Path(folder) / f"graph{SUFFIX}"
+        file = folder / f"graph{SUFFIX}"
         torch.onnx.export(
             module.eval(),
             inputs,

@@ -1,9 +1,14 @@
-"""Writing files whole or not at all, and several of them so that it can be told which belong together."""
+"""Writing files whole or not at all, and several of them so that it can be told which belong together.
+
+Also temporary folders, which are as sure to be removed as temporary files are.
+"""
 
 import hashlib
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +20,7 @@ from photostyle.errors import ComputationError, PhotostyleError
 if sys.platform != "win32":
     import fcntl
 
-# What a file that is being written is called. Who writes it holds a lock on it, so that one without is nobody's.
+# What a file or folder that is being written is called. Who writes it holds a lock on it: one without is nobody's.
 PREFIX, SUFFIX = ".photostyle-", ".tmp"
 # Seconds to wait for whoever renames files in the same folder, which takes milliseconds; a stopped process may keep
 # the lock for ever, and then it is better to go on without: what belongs together can be told by its SHA-256.
@@ -93,6 +98,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for what need not last, removed with it; before that, those of processes that were killed."""
+    _remove_what_is_nobodys(Path(tempfile.gettempdir()))
+    folder, descriptor = _new_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextmanager
 def _failing(path: Path) -> Iterator[None]:
     try:
         yield
@@ -132,12 +150,30 @@ def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
         file.close()  # another process took it for nobody's, between its making and its lock
 
 
+def _new_folder() -> tuple[Path, int | None]:
+    while True:
+        folder = Path(tempfile.mkdtemp(SUFFIX, PREFIX))
+        descriptor = _opened(folder)
+        if descriptor is None:  # a system that opens no folders, and so removes none
+            return folder, None
+        _lock(descriptor, PATIENCE)
+        if folder.is_dir():
+            return folder, descriptor
+        os.close(descriptor)  # as in _new_file
+
+
 def _remove_what_is_nobodys(folder: Path) -> None:
     """Remove what processes that are gone were writing: the lock of a process ends with it, however it ends."""
     for path in _left_in(folder):
-        with suppress(OSError), path.open("rb") as file:
-            if _lock(file.fileno()):
-                path.unlink()
+        descriptor = _opened(path)
+        if descriptor is None:
+            continue
+        try:
+            with suppress(OSError):
+                if _lock(descriptor):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _left_in(folder: Path) -> Iterable[Path]:

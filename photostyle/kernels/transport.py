@@ -10,36 +10,60 @@ Array = np.ndarray[Any, Any]
 
 
 @Kernel
+def within(value: Any, quantiles: Array, cell: Any) -> Any:
+    """The number nearest to a value that the quantile function may have between the knots of a cell."""
+    return min(max(value, quantiles[cell]), quantiles[cell + 1])
+
+
+@Kernel
+def reached(value: Any, quantiles: Array, start: Any, end: Any, first: Any, last: Any) -> Any:
+    """The number nearest to a value that the function's mean over ranks may be: between its lower and its upper sum.
+
+    start, end: ranks in steps of the knots, in the cells first and last.
+    """
+    f4 = np.float32
+    if first == last:
+        return within(value, quantiles, first)
+    before, after = f4(first + 1) - start, end - f4(last)
+    lower = before * quantiles[first] + after * quantiles[last]
+    upper = before * quantiles[first + 1] + after * quantiles[last + 1]
+    for cell in range(first + 1, last):
+        lower += quantiles[cell]
+        upper += quantiles[cell + 1]
+    return min(max(value, lower / (end - start)), upper / (end - start))
+
+
+@Kernel
 def goal_lines(
     mass: Array, centre: Array, quantiles: Array, low: Any, width: Any, share: Any, line: Array
 ) -> None:
     """How a value's distance from its goal depends on its place in the histogram: v - T(v) = a + b place, in each bin.
 
-    mass, centre: weight in each bin and that times the place inside. A bin's values go to the mean of what it stands
-    for in the target (Simpson's rule), spread no further than its edges. Written to line (bins, 2).
+    mass, centre: weight in each bin and that times the place inside. A bin's mean goes to where `reached` says, and its
+    values are spread no further than its edges go. Written to line (bins, 2).
     """
     f4 = np.float32
     one, zero, half = f4(1), f4(0), f4(0.5)
     before, stretch = np.int32(quantiles.shape[0] - 2), f4(quantiles.shape[0] - 1)
-    rank, left = zero, quantiles[0]
+    rank, start, first = zero, zero, np.int32(0)
+    left = within(low, quantiles, first)
     for b in range(mass.shape[0]):
         above = rank + mass[b] * share
-        place = min(above, one) * stretch
-        j = min(np.int32(place), before)
-        right = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
+        end = min(above, one) * stretch
+        last = min(np.int32(end), before)
+        right = within(low + width * f4(b + 1), quantiles, last)
         if mass[b] > zero:
-            place = min((rank + above) * half, one) * stretch
-            j = min(np.int32(place), before)
-            middle = quantiles[j] + (quantiles[j + 1] - quantiles[j]) * (place - f4(j))
-            mean = (left + f4(4) * middle + right) * f4(1 / 6)
             at = centre[b] / mass[b]
+            mean = reached(low + width * (f4(b) + at), quantiles, start, end, first, last)
             slope = min((mean - left) / max(at, f4(1e-6)), (right - mean) / max(one - at, f4(1e-6)))
+            slope = max(slope, zero)
             line[b, 0] = low - (mean - slope * at) + slope * f4(b)
             line[b, 1] = width - slope
         else:
-            line[b, 0] = low - left
+            # No pixel of those that are ranked is here.
+            line[b, 0] = low - within(low + width * (f4(b) + half), quantiles, last)
             line[b, 1] = width
-        rank, left = above, right
+        rank, left, start, first = above, right, end, last
 
 
 @Kernel

@@ -287,22 +287,48 @@ def transport(values: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
     mass = _histogram(bins, weights.expand_as(values))
     centre = _histogram(bins, weights * within) / mass.clamp(min=1e-12)
     cdf = F.pad(mass.cumsum(1), (1, 0)) / weights.sum()
-    edges = _interpolate(quantiles, cdf)
+    at = low + width * torch.arange(BINS + 1, device=values.device)
+    edges = at.clamp(*_bounds(quantiles, cdf))
     left, right = edges[:, :-1], edges[:, 1:]
-    middle = _interpolate(quantiles, (cdf[:, 1:] + cdf[:, :-1]) / 2)
-    # A bin's values stand for the target between its edges: they go to its mean (Simpson's rule), spread linearly and
-    # no further than the edges, so that order is kept from bin to bin.
-    mean = (left + 4 * middle + right) / 6
+    # A bin's values stand for the target between its edges: its mean goes to the target's there, and they are spread
+    # linearly and no further than the edges go, so that order is kept from bin to bin.
+    mean = (at[:, :-1] + width * centre).clamp(*_mean_bounds(quantiles, cdf))
     slope = torch.minimum(
         (mean - left) / centre.clamp(min=1e-6), (right - mean) / (1 - centre).clamp(min=1e-6)
-    )
+    ).clamp(min=0)
     return (mean - slope * centre).gather(1, bins) + slope.gather(1, bins) * within
+
+
+def _bounds(quantiles: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """The knots on either side of ranks in [0, 1]: (R, KNOTS), (R, m) -> (R, m) twice."""
+    cells = (ranks.clamp(0, 1) * (quantiles.shape[1] - 1)).long().clamp(max=quantiles.shape[1] - 2)
+    return quantiles.gather(1, cells), quantiles.gather(1, cells + 1)
+
+
+def _mean_bounds(quantiles: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
+    """What the means of a quantile function over successive ranks (R, m + 1) are between: (R, m) twice.
+
+    Riemann's lower and upper sums over its knots. They are far apart only where it jumps between two knots.
+    """
+    places = ranks.double().clamp(0, 1) * (quantiles.shape[1] - 1)
+    cells = places.long().clamp(max=quantiles.shape[1] - 2)
+    lengths = places.diff(dim=1)
+    bounds = []
+    for heights, nearest in zip(
+        (quantiles[:, :-1], quantiles[:, 1:]), _bounds(quantiles, ranks), strict=True
+    ):
+        sums = F.pad(heights.double().cumsum(1), (1, 0))
+        reached = sums.gather(1, cells) + (places - cells) * heights.double().gather(1, cells)
+        mean = reached.diff(dim=1) / lengths.clamp(min=1e-12)
+        alone = cells[:, :-1] == cells[:, 1:]
+        bounds.append(torch.where(alone, nearest[:, :-1], mean.to(quantiles)))
+    return bounds[0], bounds[1]
 
 
 def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted quantiles of each row at KNOTS even steps of [0, 1]. values (R, n), weights (n,) -> (R, KNOTS)."""
     if usable(values, weights):
-        return _compiled_quantiles(values.contiguous(), weights)
+        return _compiled_quantiles(values, weights)
     ordered, order = values.sort(dim=1)
     sorted_weights = weights[order]
     # A value stands at the middle of its own mass: symmetric, so reversing the axis reverses the function.
@@ -318,6 +344,10 @@ def quantile_function(values: Tensor, weights: Tensor) -> Tensor:
 
 def _compiled_quantiles(values: Tensor, weights: Tensor) -> Tensor:
     """The same by kernels. Where values are many, one bin of a histogram holds several, and no sort is needed."""
+    # Ranked as the pictures are that are to reach it; the ends are those of all values.
+    lowest, highest = values.amin(1), values.amax(1)
+    step = max(1, values.shape[1] // RANKED)
+    values, weights = values[:, ::step].contiguous(), weights[::step].contiguous()
     found = torch.empty(len(values), KNOTS)
     arrays = values.numpy(), weights.numpy(), found.numpy()
 
@@ -330,6 +360,7 @@ def _compiled_quantiles(values: Tensor, weights: Tensor) -> Tensor:
         kernels.sorted_quantiles(rows[first:end], order, weight, out[first:end], 0, end - first)
 
     in_parts(work, len(values))
+    found[:, 0], found[:, -1] = lowest, highest
     return found
 
 
@@ -347,10 +378,3 @@ def _histogram(bins: Tensor, weights: Tensor) -> Tensor:
     # Flat, because only the one-dimensional scatter has a deterministic form on CUDA.
     mass.scatter_add_(0, (bins + rows).flatten(), weights.flatten())
     return mass.view(len(bins), BINS)
-
-
-def _interpolate(table: Tensor, at: Tensor) -> Tensor:
-    """Read rows of a table spaced evenly over [0, 1] at given places, linearly. (R, n), (R, m) -> (R, m)."""
-    position = at.clamp(0, 1) * (table.shape[1] - 1)
-    lower = position.long().clamp(max=table.shape[1] - 2)
-    return torch.lerp(table.gather(1, lower), table.gather(1, lower + 1), position - lower)

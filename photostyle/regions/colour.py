@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from photostyle.imaging.opponent import AXES
 from photostyle.regions.mixture import Moments, Reference, alone, mixed_moments
 
 # Added to both covariances: (2/255)^2, below which the variation of an 8-bit picture is noise. It bounds the gain of a
 # flat region (a clipped sky) and hardly changes ordinary ones.
 RIDGE = (2 / 255) ** 2
+# (0.5/255)^2: chroma that varies by less than rounding to 8 bits makes is none.
+ROUNDING = (0.5 / 255) ** 2
 # What a map may stretch colours by where nothing says that a region is related to its reference: a cat's fur, all of
 # one hue, goes every colour of a forest else. Judged on the unrelated photographs of experiment 013: at 2 fur is green.
 GAIN = 1.5
@@ -31,10 +34,12 @@ def region_moments(image: Tensor, mask: Tensor) -> Moments:
     return mean.cpu().numpy(), ((centred * weight) @ centred.T).cpu().numpy()
 
 
-def monge_kantorovich(source: Moments, target: Moments, ridge: float = RIDGE) -> np.ndarray:
+def monge_kantorovich(
+    source: Moments, target: Moments, ridge: float = RIDGE, target_ridge: np.ndarray | None = None
+) -> np.ndarray:
     """The affine map that carries one Gaussian onto another at the least squared cost. Moments -> (3, 4).
 
-    ridge: added to both covariances, in the squared unit of the colours.
+    ridge: added to both covariances, in the squared unit of the colours; target_ridge (3, 3): to the target's instead.
 
     T = C^-1/2 (C^1/2 S C^1/2)^1/2 C^-1/2, offset so that the means meet:
     Pitie & Kokaram, "The Linear Monge-Kantorovitch Linear Colour Mapping" (CVMP 2007), eq. 8.
@@ -43,8 +48,23 @@ def monge_kantorovich(source: Moments, target: Moments, ridge: float = RIDGE) ->
     identity = ridge * np.eye(3)
     root = symmetric_root(cov_c + identity)
     inverse_root = np.linalg.inv(root)
-    slopes = inverse_root @ symmetric_root(root @ (cov_s + identity) @ root) @ inverse_root
+    wanted = cov_s + (identity if target_ridge is None else target_ridge)
+    slopes = inverse_root @ symmetric_root(root @ wanted @ root) @ inverse_root
     return np.column_stack((slopes, mean_s - slopes @ mean_c))
+
+
+def without_absent_chroma(covariance: np.ndarray) -> np.ndarray:
+    """RIDGE times the identity (3, 3), but for the chroma that a covariance of RGB has not: a grey stays grey.
+
+    A direction of chroma of variance s has its s / (s + ROUNDING), so that of equal distributions the map still is the
+    identity to a fraction of a level.
+    """
+    grey, chroma = AXES.numpy()[:1].astype(float), AXES.numpy()[1:].astype(float)
+    values, vectors = np.linalg.eigh(chroma @ covariance @ chroma.T)
+    seen = np.maximum(values, 0) / (np.maximum(values, 0) + ROUNDING)
+    axes = vectors.T @ chroma
+    ridge: np.ndarray = RIDGE * (grey.T @ grey + (axes.T * seen) @ axes)
+    return ridge
 
 
 def region_colour_maps(content: Tensor, content_masks: Tensor, style: Tensor, style_masks: Tensor) -> Tensor:
@@ -67,7 +87,8 @@ def mixture_colour_maps(
             if each.weights[region] > 0
         ]
         source = region_moments(content, mask)
-        colour_map = monge_kantorovich(source, mixed_moments(target))
+        goal = mixed_moments(target)
+        colour_map = monge_kantorovich(source, goal, target_ridge=without_absent_chroma(goal[1]))
         bold = 1.0 if boldness is None else float(boldness[region])
         maps.append(colour_map if bold == 1 else calmed(colour_map, source[0], bold))
     return torch.from_numpy(np.stack(maps)).to(content)

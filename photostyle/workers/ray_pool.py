@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import socket
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.files.atomic import temporary_folder
 from photostyle.process import WAITING, environment
 from photostyle.workers.pool import Answer, Key, Pool, Processes, Say, Task, ThisProcess, answer, cores_here
 
@@ -248,10 +248,10 @@ def _connect(address: str, packages: Sequence[str]) -> None:
     waiting = {name: os.environ.get(name, value) for name, value in WAITING.items()}
     try:
         _reach(address)
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), environment(UNREPORTED):
+        with temporary_folder() as folder, warnings.catch_warnings(), environment(UNREPORTED):
             warnings.simplefilter("ignore", UserWarning)  # of a client that waits in vain: the error says it
             # Sent even to workers of this machine, which would otherwise find some of these modules, or older ones.
-            code = [str(_copied(name, Path(folder))) for name in packages]
+            code = [str(_copied(name, folder)) for name in packages]
             ray.init(address, runtime_env={"py_modules": code, "env_vars": waiting}, **options)
             if address == HERE:
                 _refuse_other_interfaces()
