@@ -1,12 +1,14 @@
 """What the commands say, to terminals and pipes of any kind."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from photostyle.cli.console import BAD_INPUT, complain, line
+from photostyle.cli import console
+from photostyle.cli.console import BAD_INPUT, complain, line, tell
 from photostyle.cli.outputs import refuse_to_overwrite
 from photostyle.cli.program import main
 from photostyle.config import Config
@@ -62,3 +64,17 @@ def test_a_record_holds_names_that_are_no_text(tmp_path: Path) -> None:
             (tmp_path / "b.json").write_text(json.dumps(record | {name: wrong}), encoding="utf-8")
             with pytest.raises(PhotostyleError, match="no whole record"):
                 read_record(tmp_path / "b.json")
+
+
+def test_no_escape_of_a_name_reaches_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("one\ntwo", Path("a\x1b]0;title\x07.png"), "–")
+    assert capsys.readouterr().out == "one\ntwo\na\\x1b]0;title\\x07.png\n–\n"
+
+
+def test_commands_print_through_it_alone() -> None:
+    """What else prints: usage, the version and the terminal's own progress."""
+    folder = Path(console.__file__).parent
+    printing = {
+        file.name for file in folder.glob("*.py") if re.search(r"(?<![\w.])print\(", file.read_text())
+    }
+    assert printing == {"console.py", "program.py", "terminal.py"}

@@ -11,7 +11,7 @@ import tyro
 
 from photostyle.bounds import Between
 from photostyle.cli.arguments import named, parse, refuse_half_said
-from photostyle.cli.console import DONE, note, refuse_inputs
+from photostyle.cli.console import DONE, note, refuse_inputs, tell
 from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.solved import read_solved
 from photostyle.config import Config
@@ -119,7 +119,7 @@ def adjust(arguments: Sequence[str]) -> int:
     if not options.quiet:
         for text in said:
             note(text)
-        print(
+        tell(
             f"{output}  {photo.width}x{photo.height}  {seconds:.1f} s on {result.device}\n{record_path(output)}"
         )
     return DONE

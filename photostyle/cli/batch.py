@@ -18,7 +18,7 @@ from photostyle.batch.summary import Job, look_of, outputs_of, read_summary, wri
 from photostyle.cli.arguments import named
 from photostyle.cli.batch_jobs import BatchCommand, jobs_of, read_command, refuse_to_overwrite
 from photostyle.cli.batch_work import CONSISTENT, Outcome, apply, make, measure, restore_thumbnails
-from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, spared
+from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, spared, tell
 from photostyle.cli.outputs import record_path
 from photostyle.cli.terminal import duration
 from photostyle.config import Config
@@ -276,9 +276,9 @@ def _conclude(work: Batch, ended: str) -> None:
     if shown:
         spared("contact sheet", lambda: _write_sheet(work, shown))
     if not work.quiet:
-        print(text)
+        tell(text)
         written = [PAGE, SHEET] if shown else [PAGE]
-        print(*(work.folder / name for name in written), sep="\n")
+        tell(*(work.folder / name for name in written))
 
 
 def _write_page(work: Batch, text: str, shown: Sequence[Job]) -> None:

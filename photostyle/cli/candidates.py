@@ -10,7 +10,7 @@ import tyro
 from torch import Tensor
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, line, note, refuse_inputs
+from photostyle.cli.console import DONE, line, note, refuse_inputs, tell
 from photostyle.cli.photographs import named_after
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -84,8 +84,8 @@ def try_candidates(arguments: Sequence[str]) -> int:
         results = _results(pictures, options)
     commands = [command(options.photos, number, each) for number, each in enumerate(CANDIDATES, 1)]
     _write_sheet(options.photos, pictures, results, commands, sheet)
-    print(*commands, sep="\n")
-    print(f"\n{sheet}")
+    tell(*commands)
+    tell(f"\n{sheet}")
     return DONE
 
 

@@ -93,6 +93,12 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
+def tell(*texts: object) -> None:
+    """Print texts to standard output, each on lines of its own, as a terminal may have them: see `printable`."""
+    for text in texts:
+        print(*(printable(each) for each in str(text).split("\n")), sep="\n")
+
+
 def spared(what: str, action: Callable[[], None], say: Callable[[str], None] = note) -> None:
     """Do what a finished picture does not depend on: whatever goes wrong costs it alone, and a note."""
     try:

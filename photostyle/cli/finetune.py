@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder
+from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder, tell
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.files.checkpoints import previous_path
@@ -94,16 +94,16 @@ def settings_in(options: FinetuneCommand) -> FinetuneSettings:
 
 def _print_summary(record: dict[str, Any], folder: Path) -> None:
     outcome = record["outcome"]
-    print(f"test accuracy        {outcome['test accuracy']:.1%}")
-    print(f"validation accuracy  {outcome['validation accuracy']:.1%} (epoch {outcome['best epoch']})")
+    tell(f"test accuracy        {outcome['test accuracy']:.1%}")
+    tell(f"validation accuracy  {outcome['validation accuracy']:.1%} (epoch {outcome['best epoch']})")
     for name, share in outcome["accuracy by class"].items():
-        print(f"  {name:18s} {'–' if share is None else f'{share:.1%}'}")
+        tell(f"  {name:18s} {'–' if share is None else f'{share:.1%}'}")
     for each in outcome["confused"]:
-        print(f"  {each['class']} taken for {each['taken for']}: {each['times']}")
+        tell(f"  {each['class']} taken for {each['taken for']}: {each['times']}")
     for what, name in (
         ("weights", WEIGHTS),
         ("record", RECORD),
         ("curves", CURVES),
         ("confusion", CONFUSION),
     ):
-        print(f"{what:10s} {folder / name}")
+        tell(f"{what:10s} {folder / name}")

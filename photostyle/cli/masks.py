@@ -11,7 +11,7 @@ import tyro
 from torch import Tensor
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, make_folder, note, refuse_inputs
+from photostyle.cli.console import DONE, make_folder, note, refuse_inputs, tell
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.files.images import check_output, read_image
@@ -98,11 +98,11 @@ def segment(arguments: Sequence[str]) -> int:
         write_masks(folder, regions, options.kind, options.depth)
     names = [photo.name for photo in options.photos]
     report.mask_sheet([picture.pixels for picture in pictures], sets, names, preview)
-    print(report.share_table(sets, names))
-    print(*folders, preview, sep="\n")
+    tell(report.share_table(sets, names))
+    tell(*folders, preview)
     if len(folders) > 1:
         photographs, masks = (shlex.join(map(str, paths)) for paths in (options.photos, folders))
-        print(f"\nphotostyle {photographs} --masks {masks}")
+        tell(f"\nphotostyle {photographs} --masks {masks}")
     return DONE
 
 
@@ -141,13 +141,13 @@ def show_masks(arguments: Sequence[str]) -> int:
     guidance = pair_regions(pictures[0], sets[0], pictures[1], sets[1])
     for text in (*sets[0].notes, *sets[1].notes, *guidance.notes):
         note(text)
-    print(report.region_table(guidance))
+    tell(report.region_table(guidance))
     views = [
         (str(mask), report.overlay(picture, regions.masks, regions.colours))
         for mask, picture, regions in zip(options.files, pictures, sets, strict=True)
     ]
     report.contact_sheet([views], options.output)
-    print(options.output)
+    tell(options.output)
     return DONE
 
 

@@ -10,7 +10,7 @@ import tyro
 from torch import Tensor
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, line, note, refuse_inputs
+from photostyle.cli.console import DONE, line, note, refuse_inputs, tell
 from photostyle.cli.outputs import record_path
 from photostyle.cli.shown import CONTENT, RESULT, STYLE, Shown, read_shown, shown_of
 from photostyle.errors import PhotostyleError
@@ -85,8 +85,8 @@ def recognise_pictures(arguments: Sequence[str]) -> int:
     sheet = output.with_suffix(".png")
     recognition_sheet(drawn, sheet, summary, compared=bool(kept))
     for caption, classes in zip(captions, guesses, strict=True):
-        print(caption, *(f"{guess.probability:8.1%}  {guess.name}" for guess in classes), sep="\n")
-    print(*([summary] if summary else []), output, sheet, sep="\n")
+        tell(caption, *(f"{guess.probability:8.1%}  {guess.name}" for guess in classes))
+    tell(*([summary] if summary else []), output, sheet)
     return DONE
 
 

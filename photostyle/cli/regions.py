@@ -1,5 +1,6 @@
 """How the regions of a run were paired: a little table, and a sheet that shows them."""
 
+from photostyle.cli.console import tell
 from photostyle.cli.outputs import regions_path
 from photostyle.config import Config
 from photostyle.pipeline import Result
@@ -21,5 +22,5 @@ def show_regions(config: Config, result: Result) -> None:
     if config.region_sheet:
         region_sheet(result, regions_path(config.output))
     if not config.quiet:
-        print(*([regions_path(config.output)] if config.region_sheet else []), sep="\n")
-        print(f"\n{pairing_table(result.guidance, result.how)}")
+        tell(*([regions_path(config.output)] if config.region_sheet else []))
+        tell(f"\n{pairing_table(result.guidance, result.how)}")

@@ -20,6 +20,7 @@ from photostyle.cli.console import (
     line,
     note,
     spared,
+    tell,
 )
 from photostyle.cli.first import FirstPicture
 from photostyle.cli.fitting import fitted
@@ -350,7 +351,7 @@ def _finish(
     output = config.output
     if not config.quiet:
         size = f"{result.photo.width}x{result.photo.height}"
-        print(f"{output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(output)}")
+        tell(f"{output}  {size}  {seconds:.1f} s on {result.device}\n{record_path(output)}")
         _say_doubt(metrics)
     spared("moving picture", frames.write)
     if config.plot and result.trace:
@@ -441,6 +442,6 @@ def rerun(arguments: Sequence[str]) -> int:
     after, before = (each["output"]["sha256"] for each in (read_record(record_path(output)), record))
     if after == before:
         if not options.quiet:
-            print(f"the same bytes: SHA-256 {after}")
+            tell(f"the same bytes: SHA-256 {after}")
         return DONE
     return complain(f"{output} differs from the record: SHA-256 {after}, recorded {before}", FAILED)

@@ -9,7 +9,7 @@ import tyro
 from torch import Tensor
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, line, note
+from photostyle.cli.console import DONE, line, note, tell
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
@@ -81,7 +81,7 @@ def show_scores(arguments: Sequence[str]) -> int:
     spoilt = {name: find_artefacts(each).as_dict() for name, each in compared.items()}
     signs = {name: find_signs(each) for name, each in compared.items()}
     doubted = {name: {"doubt": doubt(each)} | each.as_dict() for name, each in signs.items()}
-    print(*(report.score_table(each) for each in (scores, spoilt, doubted)), sep="\n\n")
+    tell("\n\n".join(report.score_table(each) for each in (scores, spoilt, doubted)))
     if doubted_for := advice(signs[str(options.result)]):
         line(doubted_for)
     return DONE

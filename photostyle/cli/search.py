@@ -12,7 +12,17 @@ import tyro
 
 from photostyle.bounds import Between
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, refuse_inputs
+from photostyle.cli.console import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    complain,
+    line,
+    make_folder,
+    note,
+    refuse_inputs,
+    tell,
+)
 from photostyle.cli.terminal import duration
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
@@ -167,11 +177,11 @@ def _conclude(options: SearchCommand, study: Study) -> int:
     if best is None:
         return complain("no trial is complete: there is nothing to choose from", FAILED)
     _write(options, study, trials, best)
-    print(front_table(trials))
-    print(f"\n{_verdict(best, trials)}\n{scored_in(study.problem)}")
+    tell(front_table(trials))
+    tell(f"\n{_verdict(best, trials)}\n{scored_in(study.problem)}")
     for name in (BEST, PLOT, PAGE):
-        print(options.output / name)
-    print(f"\n{_command(options, study.problem)}")
+        tell(options.output / name)
+    tell(f"\n{_command(options, study.problem)}")
     return DONE
 
 

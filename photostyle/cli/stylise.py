@@ -11,7 +11,7 @@ import torch
 import tyro
 
 from photostyle.cli.arguments import parse, refuse_half_said
-from photostyle.cli.console import DONE, note, refuse_inputs
+from photostyle.cli.console import DONE, note, refuse_inputs, tell
 from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
 from photostyle.cli.photographs import named_after
 from photostyle.evaluation.records import environment, made_by, write_picture
@@ -88,7 +88,7 @@ def stylise_photo(arguments: Sequence[str]) -> int:
     if not options.quiet:
         for text in said:
             note(text)
-        print(f"{output}  {photo.width}x{photo.height}  {seconds:.1f} s on {device}\n{record_path(output)}")
+        tell(f"{output}  {photo.width}x{photo.height}  {seconds:.1f} s on {device}\n{record_path(output)}")
     return DONE
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, make_folder
+from photostyle.cli.console import DONE, Ending, exit_code, make_folder, tell
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.errors import PhotostyleError, did_you_mean
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        tell(USAGE)
         return DONE
     name, *rest = arguments
     commands = {"multistyle": _multistyle, "style-classes": _style_classes}
@@ -184,10 +184,10 @@ def train_multistyle(
 
 def _say_what_came_out(record: dict[str, Any], folder: Path) -> None:
     for name, value in record["outcome"]["losses"].items():
-        print(f"{name:10s} {value:.4g}")
+        tell(f"{name:10s} {value:.4g}")
     for what, name in (("model", MODEL), ("record", RECORD), ("curves", CURVES), ("samples", SAMPLES)):
-        print(f"{what:10s} {folder / name}")
-    print(f"photostyle stylise PHOTO --style PICTURE --model {folder / MODEL}")
+        tell(f"{what:10s} {folder / name}")
+    tell(f"photostyle stylise PHOTO --style PICTURE --model {folder / MODEL}")
 
 
 def _style_classes(arguments: list[str]) -> int:
@@ -209,11 +209,11 @@ def _style_classes(arguments: list[str]) -> int:
         )
         nearest = [] if options.query is None else nearest_styles(options.query, options.output, settings)
     for file, style, cosine in nearest:
-        print(f"{cosine:.3f}  {style}  {file}")
+        tell(f"{cosine:.3f}  {style}  {file}")
     if not nearest:
         for name, value in record["outcome"]["last epoch"].items():
-            print(f"{name:18s} {value:.4g}")
-        print(f"{'encoder':18s} {options.output / ENCODER}\n{'map':18s} {options.output / MAP}")
+            tell(f"{name:18s} {value:.4g}")
+        tell(f"{'encoder':18s} {options.output / ENCODER}\n{'map':18s} {options.output / MAP}")
     return DONE
 
 
