@@ -114,7 +114,7 @@ def folder(tmp_path, monkeypatch, one_start) -> Path:
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "other.png")  # what another tool made of it
     (tmp_path / "album").mkdir()
     shutil.copy(tmp_path / "harbour.jpg", tmp_path / "album/harbour.jpg")
-    (pairs,) = blocks(ROOT / "docs/batch.md", "csv")
+    (pairs,) = blocks(ROOT / "docs/batch.md", "text")
     (tmp_path / "pairs.csv").write_text(pairs, encoding="utf-8")
     state, channels = {}, 3
     generator = torch.Generator().manual_seed(0)
