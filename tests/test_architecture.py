@@ -2,19 +2,25 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 STORY = 70  # lines: pipeline.transfer, which tells the whole story straight down with its docstring
 FUNCTION = 60  # lines of any other: what a screen shows at once
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for package in ("photostyle", "segmentation")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-MODULES = sorted(SOURCES)
+MODULES = sorted(FILES)
 PHOTOSTYLE = [name for name in MODULES if name.startswith("photostyle.")]
+
+
+@cache
+def source(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 def for_each(modules: list[str]) -> Callable[[Callable[[str], None]], Callable[[], None]]:
@@ -50,15 +56,15 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def functions(module: str) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(SOURCES[module]) if isinstance(node, ast.FunctionDef))
+    return (node for node in ast.walk(source(module)) if isinstance(node, ast.FunctionDef))
 
 
 @for_each(MODULES)
 def test_only_the_command_line_prints(module):
-    names = {node.id for node in ast.walk(SOURCES[module]) if isinstance(node, ast.Name)}
+    names = {node.id for node in ast.walk(source(module)) if isinstance(node, ast.Name)}
     streams = {
         node.attr
-        for node in ast.walk(SOURCES[module])
+        for node in ast.walk(source(module))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys"
     }
     prints = "print" in names or streams & {"stdout", "stderr"}
@@ -68,7 +74,7 @@ def test_only_the_command_line_prints(module):
 @for_each(PHOTOSTYLE)
 def test_the_library_does_not_know_the_segmenters(module):
     # The commands may, inside the function that needs one.
-    known = [name for name in imported(SOURCES[module]) if name.startswith("segmentation")]
+    known = [name for name in imported(source(module)) if name.startswith("segmentation")]
     inside = [
         name for each in functions(module) for name in imported(each) if name.startswith("segmentation")
     ]
@@ -87,8 +93,8 @@ def test_a_function_fits_on_a_screen(module):
 def test_what_is_public_says_what_it_is(module):
     defined = [
         node
-        for node in SOURCES[module].body
+        for node in source(module).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     silent = [node.name for node in defined if not ast.get_docstring(node)]
-    assert ast.get_docstring(SOURCES[module]) and not silent
+    assert ast.get_docstring(source(module)) and not silent

@@ -281,6 +281,7 @@ def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(album: Path, ca
     assert states()["bad.jpg"] == "failed" and states()["y.png"] == "kept"
 
 
+@pytest.mark.slow  # test_pool holds by default that a study and other tasks come out the same on processes
 def test_on_processes_pictures_are_the_same(
     album: Path, kept_processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,7 +92,10 @@ def test_a_search_says_how_far_it_is_and_ends_with_the_front_and_what_to_do(
     assert Path("found/best.png").is_file()
 
 
-def test_the_same_command_goes_on(folder: Path, capsys: Any) -> None:
+def test_the_same_command_goes_on(folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        command_search, "plot_front", lambda *given: given[-1].touch()
+    )  # drawn in the test before
     assert main(SEARCH) == DONE
     before = contents(folder / "search" / "trials")
     capsys.readouterr()

@@ -30,8 +30,8 @@ from photostyle.memory import Work, estimate
 # What the run of a field's test starts from. One small stage, no scores: every run takes a tenth of a second.
 PLAIN: dict[str, Any] = {
     "output": "out.png",
-    "size": 64,
-    "coarsest": 64,
+    "size": 48,
+    "coarsest": 48,
     "iterations": (2,),
     "boldness": 1.0,
     "metrics": False,

@@ -128,11 +128,12 @@ def test_structure_does_not_weigh_chroma():
 @pytest.mark.parametrize(("seed", "regions"), [(0, 1), (1, 2)])
 def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, regions: int):
     """With so many filters that the mean is the expectation: every change of a picture costs at most what it says."""
-    content, style = picture(seed), picture(seed + 50) ** 2
+    size = 32, 32  # the least for two levels
+    content, style = picture(seed, *size), picture(seed + 50, *size) ** 2
     masks = (
-        torch.rand(2, *SIZE, generator=torch.Generator().manual_seed(seed)).double() if regions == 2 else None
+        torch.rand(2, *size, generator=torch.Generator().manual_seed(seed)).double() if regions == 2 else None
     )
-    masks = torch.ones(1, *SIZE).double() if masks is None else masks / masks.sum(0)
+    masks = torch.ones(1, *size).double() if masks is None else masks / masks.sum(0)
     measured = PatchStyle(alone(style, masks), masks, patch_size=5, levels=2, bank=400, seed=seed)
     everything = [torch.arange(400)] * 2
     curvature = PatchCurvature(measured, 1.0, content)
@@ -140,10 +141,10 @@ def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, re
     value = measured(leaf, everything)
     (gradient,) = torch.autograd.grad(value, leaf)
     changes = [
-        picture(seed + 90) - 0.5,
-        torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(3)).double(),
+        picture(seed + 90, *size) - 0.5,
+        torch.randn(3, *size, generator=torch.Generator().manual_seed(3)).double(),
     ]
-    for change in (*changes, torch.tensor((1.0, -1.0, 0.0)).double()[:, None, None].expand(3, *SIZE)):
+    for change in (*changes, torch.tensor((1.0, -1.0, 0.0)).double()[:, None, None].expand(3, *size)):
         for length in (1e-3, 0.3):
             moved, axes = content + length * change, to_opponent(length * change)
             model = value + (gradient * length * change).sum() + (axes * times(curvature, axes)).sum() / 2
@@ -154,8 +155,9 @@ def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, re
 
 def test_the_patches_model_is_no_looser_than_it_must_be():
     """Along a change that keeps all ranks, where the transport does not give way, it is met."""
-    content = torch.linspace(0, 1, SIZE[1]).expand(3, *SIZE).double().clone()
-    whole = torch.ones(1, *SIZE).double()
+    size = 16, SIZE[1]  # every row is the same
+    content = torch.linspace(0, 1, size[1]).expand(3, *size).double().clone()
+    whole = torch.ones(1, *size).double()
     measured = PatchStyle(alone(content**2, whole), whole, patch_size=5, levels=1, bank=2000, seed=0)
     everything = [torch.arange(2000)]
     leaf = content.clone().requires_grad_()
@@ -166,7 +168,7 @@ def test_the_patches_model_is_no_looser_than_it_must_be():
     model = (axes * times(PatchCurvature(measured, 1.0, content), axes)).sum() / 2
     # A patch of one colour is seen through the sum of 25 random weights, whose square is 25/75: a third, as by pixels.
     # The model gives the border's pixels, which are the centre of no patch, as much as the others.
-    model *= (SIZE[0] - 4) * (SIZE[1] - 4) / (SIZE[0] * SIZE[1])
+    model *= (size[0] - 4) * (size[1] - 4) / (size[0] * size[1])
     rest = measured(content + change, everything) - value - (gradient * change).sum()
     assert rest.item() == pytest.approx(model.item(), rel=0.1)
 

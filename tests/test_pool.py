@@ -1,5 +1,6 @@
 """Pools: every task done once, whoever is lost on the way. On processes, and on a real Ray where it is installed."""
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pytest
 from waiting import until
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.presets import configure
+from photostyle.search.study import Study
+from photostyle.search.trials import prepare
 from photostyle.workers.pool import ATTEMPTS, Pool, Processes, Task, ThisProcess
 
 Workers = Callable[..., Pool]
@@ -113,6 +117,22 @@ def test_what_is_shared_arrives(workers: Workers) -> None:
         shared = pool.share(content)
         results = dict(pool.run(tasks(on_workers.size, shared, count=4)))
     assert results == dict.fromkeys(range(4), len(content))
+
+
+def test_a_study_is_that_of_one_process(photographs: Path, workers: Workers) -> None:
+    """Trials and pictures, to the bit. More of it, killed workers too, is test_study's."""
+    given = {"content": photographs / "photo.jpg", "style": photographs / "sunset.jpg", "device": "cpu"}
+    problem = prepare(configure("patches", **given, size=48, iterations=(2,), patch_draws=4, boldness=1.0))
+    folders = [photographs / name for name in ("alone", "together")]
+    for folder in folders:
+        folder.mkdir()
+    alone, together = (Study(problem, folder) for folder in folders)
+    trials = list(alone.run(2))
+    with workers() as pool:
+        found = sorted(together.run(2, pool), key=lambda trial: trial.number)
+    for one, other in zip(trials, found, strict=True):
+        assert dataclasses.replace(other, seconds=one.seconds) == one
+        assert together.picture(other).read_bytes() == alone.picture(one).read_bytes()
 
 
 def test_leaving_it_ends_what_is_running(all_workers: Workers, tmp_path: Path) -> None:

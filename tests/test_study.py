@@ -501,7 +501,7 @@ def test_two_processes_share_the_work(
 Workers = Callable[..., Pool]
 
 
-@pytest.mark.slow  # test_experiments holds that what workers do is what one process does
+@pytest.mark.slow  # test_pool holds that two trials on processes are those of one, where processes run anyway
 def test_workers_find_what_one_process_finds(study: Callable[..., Study], all_workers: Workers) -> None:
     """The first trials are drawn by number alone, so that all of them are the same, to the bit."""
     alone = list(study(folder="alone").run(4))
