@@ -843,7 +843,7 @@ def test_the_installed_command_ends_with_the_exit_code_and_no_traceback(folder: 
 
 @pytest.mark.slow
 def test_control_c_in_the_middle_of_the_script_leaves_picture_and_record(folder: Path, root: Path) -> None:
-    endless = "--size 64 --coarsest 64 --iterations 100000 --preset patches --device cpu".split()
+    endless = "--size 64 --coarsest 64 --iterations 100000 --boldness 1 --preset patches --device cpu".split()
     command = [sys.executable, str(root / "scripts" / "run.py"), *PHOTOS, *NONE, *endless]
     command += ["--save-every", "3"]
     # A shell that starts the tests in the background has SIGINT ignored, and its children inherit that.

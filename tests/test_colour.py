@@ -15,6 +15,7 @@ from photostyle.regions.colour import (
     monge_kantorovich,
     region_colour_maps,
     region_moments,
+    without_foreign_chroma,
 )
 
 Moments = tuple[np.ndarray, np.ndarray]
@@ -146,3 +147,17 @@ def test_a_calmed_map_stretches_no_more_and_meets_the_mean(boldness: float) -> N
 def test_a_map_that_stretches_nothing_is_calm() -> None:
     colour_map = np.column_stack((np.diag((0.5, 1.0, 1.4)), (0.1, 0.2, 0.3)))
     np.testing.assert_allclose(calmed(colour_map, np.ones(3) / 2, 0.0), colour_map)
+
+
+def test_chroma_that_no_picture_has_is_taken_off_and_no_other() -> None:
+    draws = torch.Generator().manual_seed(3)
+    image = torch.rand(3, 8, 9, generator=draws)
+    grey = torch.rand(1, 8, 9, generator=draws).expand(3, -1, -1)
+    assert torch.equal(without_foreign_chroma(image, [grey, torch.rand(3, 4, 4, generator=draws)]), image)
+    plain = without_foreign_chroma(image, [grey, grey / 2])
+    torch.testing.assert_close(plain, image.mean(0).expand(3, -1, -1), rtol=0, atol=1e-6)
+    # Red and grey: what is left of any colour is grey and that one direction of chroma, so green equals blue.
+    red = grey.clone()
+    red[0] = 1
+    left = without_foreign_chroma(image * 0.5 + 0.25, [grey, red])
+    torch.testing.assert_close(left[1], left[2], rtol=0, atol=1e-6)

@@ -53,7 +53,8 @@ def test_it_writes_the_picture_at_the_photos_size_and_a_record(model, capsys):
         "size": 48,
         "worked_at": {"width": 48, "height": 32},
     }
-    assert record["inputs"]["style 1"] == {"path": str(Path("sunset.jpg").absolute()), "sha256": style.sha256}
+    where = {"path": str(Path("sunset.jpg").absolute()), "relative": "sunset.jpg"}
+    assert record["inputs"]["style 1"] == where | {"sha256": style.sha256}
     assert record["model"]["sha256"] == sha256_of(model)
     assert record["model"]["origin"]["licence"] == "CC0" and record["model"]["settings"]["blocks"] == 1
     assert record["output"]["sha256"] == sha256_of(picture)

@@ -205,7 +205,7 @@ def test_low_resolution_ranks_settings_and_judges_a_search_at_full_size(experime
 def test_cost_is_of_a_process_of_its_own(experiment):
     held = np.ones(1200 * 2**17)  # 1200 MiB of eight bytes each, which are no peak of the process
     quick = QUICK.removesuffix(", threads = 1")
-    line = f'{{ name = "small", photo = 64, threads = 1, config = {{ preset = "patches", {quick} }} }}'
+    line = f'{{ name = "small", photo = 64, threads = 1, config = {{ preset = "patches", boldness = 1.0, {quick} }} }}'
     result, _ = experiment("cost", f"lines = [{line}]")
     small = result["figures"]["small"]
     assert small["evaluations"] == 2 and small["evaluation"] > 0 and small["ratio"] == 1

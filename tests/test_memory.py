@@ -204,7 +204,7 @@ def test_a_run_takes_about_what_was_estimated(
         "--quiet",
     ]
     if preset == "patches":
-        command += ["--iterations", "2"]
+        command += ["--iterations", "2", "--boldness", "1"]
     files = ["--content", "a.jpg", "--style", "b.jpg", "--output", "c.jpg"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     measured = json.loads(

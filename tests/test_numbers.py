@@ -128,6 +128,15 @@ def test_the_same_call_twice_and_on_two_threads() -> None:
     assert levels_apart(one, two)[0] <= 1
 
 
+@pytest.mark.parametrize("preset", ["patches", "best", "instant"])
+def test_grey_stays_grey_at_full_length(preset: str) -> None:
+    """Through 24 filters a step chroma comes out of nothing: 32 levels of it, were there no end to it."""
+    settings = {} if preset == "instant" else {"iterations": ()}
+    grey = coffee(96, 144)[..., 1:2].repeat(3, 2)
+    image = made(grey, grey[::-1].copy() // 2, preset, boldness=1.0, size=144, **settings)
+    assert (image.amax(0) - image.amin(0)).max() <= 4 * LEVEL
+
+
 @pytest.mark.parametrize(
     ("photo", "preset"),
     [("grey", "patches"), ("grey", "best"), ("grey", "instant"), ("coloured", "instant")],

@@ -20,6 +20,24 @@ ROUNDING = (0.5 / 255) ** 2
 # What a map may stretch colours by where nothing says that a region is related to its reference: a cat's fur, all of
 # one hue, goes every colour of a forest else. Judged on the unrelated photographs of experiment 013: at 2 fur is green.
 GAIN = 1.5
+# In levels of chroma: what differs by less from a picture's mean is rounding, or what JPEG leaves of a grey.
+NO_CHROMA = 2 / 255
+
+
+def without_foreign_chroma(image: Tensor, pictures: Sequence[Tensor]) -> Tensor:
+    """An image (3, H, W) without chroma along directions in which none of the pictures (3, h, w) has any.
+
+    A grey photo with a grey reference stays grey, whatever an optimisation through a few filters makes of it. In
+    ordinary pictures chroma has both directions, and nothing is changed.
+    """
+    chroma = AXES[1:].to(image)
+    seen = torch.cat([chroma @ each.to(image).flatten(1) for each in pictures], 1)
+    mean = seen.mean(1, keepdim=True)
+    _, axes = torch.linalg.eigh(torch.cov(seen))
+    foreign = axes.T[(axes.T @ (seen - mean)).abs().amax(1) < NO_CHROMA]
+    colours = image.flatten(1)
+    strange = foreign.T @ (foreign @ (chroma @ colours - mean))
+    return (colours - chroma.T @ strange).clamp(0, 1).view(image.shape) if len(foreign) else image
 
 
 def region_moments(image: Tensor, mask: Tensor) -> Moments:
