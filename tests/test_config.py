@@ -119,7 +119,12 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "threads": ({}, 1, 2, "record"),
     "checkpoints": ({"iterations": (5,)}, True, False, "files"),
     "resume": ({"quiet": False}, False, True, "console"),
-    "fit": ({"coarsest": 40}, False, True, "refusal"),  # of no other case, whose run would stand for this one
+    "fit": (
+        {"size": 64, "coarsest": 40},
+        False,
+        True,
+        "refusal",
+    ),  # of no other case, whose run would stand for this one
     "save_every": ({}, 0, 1, "files"),
     "animate": ({}, None, "moving.gif", "files"),
     "show": ({"quiet": False}, False, True, "console"),

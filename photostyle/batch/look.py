@@ -20,7 +20,7 @@ from photostyle.files.images import Picture
 from photostyle.finish import rendered, strengths_of
 from photostyle.imaging.filters import area_average, fit_within, resize, size_of
 from photostyle.regions.canvas import recoloured
-from photostyle.regions.colour import calmed, monge_kantorovich, region_moments
+from photostyle.regions.colour import calmed, colour_map_between, region_moments
 from photostyle.regions.guidance import Guidance, colour_statistics, wasserstein
 from photostyle.regions.mixture import Moments, mixed_moments
 from photostyle.regions.relation import Dial, Relation, dial
@@ -98,7 +98,7 @@ def pooled(photographs: Iterable[Mapping[str, Region]], recipe: Recipe, of: str)
     maps = {}
     for name, bold in zip(names, how.boldness.tolist(), strict=True):
         region = several[name]
-        maps[name] = calmed(monge_kantorovich(region.own, region.goal), region.own[0], bold).tolist()
+        maps[name] = calmed(colour_map_between(region.own, region.goal), region.own[0], bold).tolist()
     by_name = [dict(zip(names, each.tolist(), strict=True)) for each in (how.boldness, how.strength)]
     return Look(of, maps, *by_name)
 

@@ -85,6 +85,11 @@ def without_absent_chroma(covariance: np.ndarray) -> np.ndarray:
     return ridge
 
 
+def colour_map_between(source: Moments, goal: Moments) -> np.ndarray:
+    """The map of one region's colours to its goal, (3, 4): `monge_kantorovich`, which invents no chroma."""
+    return monge_kantorovich(source, goal, target_ridge=without_absent_chroma(goal[1]))
+
+
 def region_colour_maps(content: Tensor, content_masks: Tensor, style: Tensor, style_masks: Tensor) -> Tensor:
     """One Monge-Kantorovich map per region. Images (3, H, W), masks (K, H, W) -> (K, 3, 4) on the content's device."""
     return mixture_colour_maps(content, content_masks, alone(style, style_masks))
@@ -106,7 +111,7 @@ def mixture_colour_maps(
         ]
         source = region_moments(content, mask)
         goal = mixed_moments(target)
-        colour_map = monge_kantorovich(source, goal, target_ridge=without_absent_chroma(goal[1]))
+        colour_map = colour_map_between(source, goal)
         bold = 1.0 if boldness is None else float(boldness[region])
         maps.append(colour_map if bold == 1 else calmed(colour_map, source[0], bold))
     return torch.from_numpy(np.stack(maps)).to(content)
