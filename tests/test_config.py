@@ -124,7 +124,7 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
         False,
         True,
         "refusal",
-    ),  # of no other case, whose run would stand for this one
+    ),  # of no other case, whose run would stand in
     "save_every": ({}, 0, 1, "files"),
     "animate": ({}, None, "moving.gif", "files"),
     "show": ({"quiet": False}, False, True, "console"),
