@@ -189,6 +189,8 @@ def _template(words: Sequence[str], row: dict[str, tuple[str, ...]]) -> Config:
         else:
             kept += [option, *values]
     given = named(kept)
+    if "style" not in given:
+        raise PhotostyleError(f"{PROGRAM} needs --style, as in {PROGRAM} photos/ --style sunset.jpg -o out")
     for name, default in DEFAULTS.items():
         kept += [] if name in given else default
     return parse_config(["--content", "photo", *kept], PROGRAM)
