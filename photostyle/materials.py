@@ -54,8 +54,9 @@ def _masks(name: str | MaskSet, picture: Picture) -> MaskSet:
                 f"masks in memory are {found[1]}x{found[0]} but {picture.path} is {size[1]}x{size[0]}; "
                 "give them at the photo's size"
             )
-        return name
-    regions = whole_picture(*size) if name == "none" else read_masks(Path(name), picture.path, *size)
+        regions = name
+    else:
+        regions = whole_picture(*size) if name == "none" else read_masks(Path(name), picture.path, *size)
     return regions if picture.alpha is None else _seen(regions, picture.alpha)
 
 

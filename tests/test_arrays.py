@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from samples import ADOBE_GAMMA, ADOBE_RGB, gamma_curve, noise, rgb_profile
+from samples import ADOBE_GAMMA, ADOBE_RGB, chunk, gamma_curve, noise, rgb_profile
 
 from photostyle import configure, transfer
 from photostyle.errors import PhotostyleError
@@ -108,7 +108,7 @@ def test_the_hash_is_of_the_pixels() -> None:
         (torch.zeros(40, 50, 3), r"a photo is a tensor \(40, 50, 3\).*expected \(3, height, width\)"),
         (torch.zeros(3, 40, 50, dtype=torch.uint8), "tensor .* of torch.uint8"),
         (np.zeros((40, 50, 5), np.uint8), r"a photo is \(40, 50, 5\)"),
-        (Image.fromarray(COLOURS[..., 0].astype(np.float32)), "PIL image of mode F; expected one of 1, L"),
+        (Image.fromarray(COLOURS[..., 0].astype(np.float32)), "pixels of type F; expected grey"),
     ],
 )
 def test_what_is_no_photo_is_refused(image: Any, said: str) -> None:
@@ -227,3 +227,67 @@ def test_an_image_that_is_still_open_is_read_once() -> None:
     buffer.seek(0)
     with Image.open(buffer) as image:
         assert torch.equal(picture_of(image).pixels, picture_of(COLOURS).pixels)
+
+
+@pytest.mark.situation("label numbers of 16 bits")
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_a_pil_mask_keeps_its_numbers(mode: str) -> None:
+    numbers = LABELS.astype(np.uint16 if mode == "I;16" else np.int32) * 1000
+    regions = mask_set_of(Image.fromarray(numbers))
+    assert torch.equal(regions.masks, mask_set_of(LABELS).masks)
+
+
+@pytest.mark.situation("palette entries that share a colour")
+def test_a_pil_mask_keeps_the_numbers_of_its_palette() -> None:
+    image = Image.fromarray(LABELS.astype(np.uint8))
+    image.putpalette([9, 9, 9] * 3)
+    regions = mask_set_of(image)
+    assert torch.equal(regions.masks, mask_set_of(LABELS).masks) and "its palette" in regions.notes[0]
+
+
+@pytest.mark.situation("a mask in the alpha channel")
+def test_the_alpha_and_the_turn_of_a_pil_mask_count(tmp_path: Path) -> None:
+    colours = np.dstack([np.full((40, 50, 3), 255, np.uint8), np.where(LABELS == 0, 0, 255).astype(np.uint8)])
+    regions = mask_set_of(Image.fromarray(colours))
+    assert (
+        torch.equal(regions.masks[0] > 0, torch.from_numpy(LABELS != 0)) and "transparent" in regions.notes[0]
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(saved(Image.fromarray(LABELS.astype(np.uint8)), tmp_path / "a.png", exif=exif)) as image:
+        assert mask_set_of(image).masks.shape == (3, 50, 40)
+
+
+@pytest.mark.situation("Adobe RGB that only EXIF says")
+def test_the_colours_of_a_pil_image_are_those_of_its_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    exif.get_ifd(0x8769)[0xA001] = 2
+    path = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
+    gamma = saved(Image.fromarray(COLOURS), tmp_path / "b.png")
+    whole = gamma.read_bytes()
+    gamma.write_bytes(whole[:33] + chunk(b"gAMA", (100_000).to_bytes(4, "big")) + whole[33:])
+    for each in (path, gamma):
+        with Image.open(each) as image:
+            here = picture_of(image)
+        assert torch.equal(here.pixels, read_image(each).pixels) and "converted" in here.notes[0]
+
+
+def test_other_number_formats_are_the_same_picture() -> None:
+    deep = COLOURS.astype(np.uint16) * 257
+    assert torch.equal(picture_of(deep.astype(">u2")).pixels, picture_of(deep).pixels)
+    half = torch.from_numpy(COLOURS / 255).permute(2, 0, 1).bfloat16()
+    assert torch.equal(picture_of(half).pixels, half.float())
+
+
+def test_numbers_that_are_no_labels_are_refused() -> None:
+    with pytest.raises(PhotostyleError, match="10000 labels"):
+        mask_set_of(np.arange(10_000).reshape(100, 100))
+
+
+def test_a_pil_image_that_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(COLOURS), tmp_path / "a.png")
+    path.write_bytes(path.read_bytes()[:200])
+    for read in (picture_of, mask_set_of):
+        with Image.open(path) as image, pytest.raises(PhotostyleError, match="damaged"):
+            read(image)

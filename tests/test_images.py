@@ -299,7 +299,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "nothing.png", "does not exist", "check the name")
     refused(tmp_path, "is a folder")
     refused(tmp_path / "empty.png", "empty (0 bytes)")
-    refused(tmp_path / "text.png", "not a readable picture", "PNG, JPEG, TIFF or WebP")
+    refused(tmp_path / "text.png", "not a readable picture", "PNG, JPEG, TIFF, WebP or AVIF")
     refused(tmp_path / "a.gif", "not a readable picture")
 
 

@@ -194,6 +194,17 @@ def test_a_mask_of_another_shape_is_refused_with_both_sizes(tmp_path: Path) -> N
 # legends
 
 
+@pytest.mark.situation("a mask that lies on its side")
+def test_a_mask_that_is_not_turned_as_its_photo_is_told_so(tmp_path: Path) -> None:
+    """Programs that pass over EXIF export the mask of a turned photo as the sensor saw it."""
+    path = save(tmp_path / "a.png", painted(BLUE, GREEN))
+    refused(path, "lies on its side", "EXIF orientation", height=WIDTH, width=HEIGHT)
+    said = Image.Exif()
+    said[0x0112] = 6
+    Image.fromarray(painted(BLUE, GREEN)).save(path, exif=said)
+    assert read(path, WIDTH, HEIGHT).masks[0, : WIDTH // 2].all()
+
+
 def documented(kind: str) -> str:
     """The example in the module's docstring."""
     blocks = re.findall(r"(?:^    .*\n|^\n)+", str(legend_module.__doc__), re.M)

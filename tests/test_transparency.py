@@ -7,9 +7,10 @@ from PIL import Image
 from skimage import data
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.arrays import picture_of
+from photostyle.files.arrays import mask_set_of, picture_of
 from photostyle.files.images import read_image
 from photostyle.files.transparency import covered, meant
+from photostyle.materials import read_all_masks
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
 
@@ -86,3 +87,11 @@ def test_statistics_are_those_of_what_is_seen() -> None:
     )
     # What the map leaves in [0, 1] has the mean of its target; a few pixels are clipped.
     np.testing.assert_allclose(made.image.mean((1, 2)).numpy(), seen.mean(0), atol=0.02)
+
+
+def test_masks_in_memory_leave_out_what_is_hidden(tmp_path: Path) -> None:
+    """As masks in files do: nobody sees what becomes of it, and it counts in no statistic."""
+    photo = picture_of(disc(0))
+    labels = np.zeros((SIDE, SIDE), int)
+    whole, _ = read_all_masks((mask_set_of(labels), mask_set_of(labels)), photo, [photo])
+    assert torch.equal(whole.masks[0] > 0, torch.from_numpy(photo.alpha > 0))

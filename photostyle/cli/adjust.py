@@ -110,7 +110,9 @@ def adjust(arguments: Sequence[str]) -> int:
         "sha256": sha256_of(options.record),
         "changed": {name: config_to_json(config)[name] for name in sorted(changed)},
     }
-    picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
+    picture = encode_image(
+        output, result.image, alpha=photo.alpha, depth=photo.depth, resolution=photo.resolution
+    )
     seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
     made = make_record(config, result, digest, seconds, {}, {}) | _of_the_run(record)
     write_picture(

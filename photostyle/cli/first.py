@@ -69,7 +69,13 @@ class FirstPicture:
         began, output = time.perf_counter(), self.config.output
         asked = dataclasses.replace(self.config, content=self.photo, style=self.references)
         result = transfer(asked)
-        picture = encode_image(output, result.image, alpha=self.photo.alpha, depth=self.photo.depth)
+        picture = encode_image(
+            output,
+            result.image,
+            alpha=self.photo.alpha,
+            depth=self.photo.depth,
+            resolution=self.photo.resolution,
+        )
         seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
         record = make_record(self.config, result, digest, seconds, {}, {})
         record["beside"] = company(output)

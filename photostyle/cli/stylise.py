@@ -70,7 +70,7 @@ def stylise_photo(arguments: Sequence[str]) -> int:
         painted = stylise(
             model.to(device), photo.pixels.to(device), [each.pixels.to(device) for each in styles], manner
         ).cpu()
-    picture = encode_image(output, painted, alpha=photo.alpha, depth=photo.depth)
+    picture = encode_image(output, painted, alpha=photo.alpha, depth=photo.depth, resolution=photo.resolution)
     digest = hashlib.sha256(picture).hexdigest()
     seconds = time.perf_counter() - began
     record = {

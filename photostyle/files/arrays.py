@@ -1,42 +1,28 @@
 """Pictures and masks that are in memory already: PIL images, NumPy arrays, torch tensors, in the place of files."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.images import LEAST_SIDE, Picture, read_image
+from photostyle.files.decoding import one_line_errors, raster_of
+from photostyle.files.images import LEAST_SIDE, Picture, colours_of, read_image
 from photostyle.files.legends import Colour, hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.files.profiles import Array, planar_srgb
 from photostyle.files.transparency import covered, meant
 
 IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
+PHOTO, MASKS = Path("a photo in memory"), Path("masks in memory")
 MOST_COLOURS = 256  # what a palette holds: a painted mask of more has soft edges, and is no set of labels
+# A mask each, of four bytes a pixel: numbers that are no labels, such as a depth map, may be as many as pixels.
+MOST_LABELS = 4096
 SUM_TOLERANCE = 1e-3  # of soft masks over 1: a quarter of an 8-bit level, as rounding leaves it
-
-# Those of PIL whose values have one meaning: 1 to 8 bits, or 16 of grey.
-MODES = (
-    "1",
-    "L",
-    "LA",
-    "La",
-    "P",
-    "PA",
-    "RGB",
-    "RGBA",
-    "RGBa",
-    "RGBX",
-    "YCbCr",
-    "CMYK",
-    "I;16",
-    "I;16L",
-    "I;16B",
-)
 
 Photograph = Image.Image | Array | Tensor
 Regions = Image.Image | Array | Tensor
@@ -50,15 +36,15 @@ def picture_of(image: Photograph) -> Picture:
     Raises PhotostyleError for anything else.
     """
     if isinstance(image, Image.Image):
-        return _picture(*_samples(image))
+        return _pil_picture(image)
     if isinstance(image, Tensor):
         if image.ndim != 3 or len(image) != 3 or not image.is_floating_point():
             raise PhotostyleError(
                 f"a photo is a tensor {tuple(image.shape)} of {image.dtype}; expected (3, height, width), floats "
                 "in [0, 1]"
             )
-        image = image.detach().cpu().permute(1, 2, 0).numpy()
-    return _picture(np.asarray(image), None)
+        image = image.detach().cpu().float().permute(1, 2, 0).numpy()
+    return _picture(np.asarray(image))
 
 
 def mask_set_of(regions: Regions) -> MaskSet:
@@ -69,11 +55,13 @@ def mask_set_of(regions: Regions) -> MaskSet:
     painted mask, one region for each colour. Raises PhotostyleError for anything else.
     """
     if isinstance(regions, Image.Image):
-        regions = np.array(regions.convert("RGB"))
-    array = regions.detach().cpu().numpy() if isinstance(regions, Tensor) else np.asarray(regions)
+        return _pil_masks(regions)
+    if isinstance(regions, Tensor):
+        floats = regions.is_floating_point()
+        regions = (regions.float() if floats else regions).detach().cpu().numpy()
+    array = np.asarray(regions)
     if array.ndim == 3 and array.shape[-1] == 3 and array.dtype == np.uint8:
-        wide = array.astype(np.int64)
-        return _labelled(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], painted=True)
+        return _labelled(_numbers(array), painted=True)
     if array.ndim == 2 and (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
         return _labelled(array.astype(np.int64), painted=False)
     if array.ndim == 3 and len(array) and np.issubdtype(array.dtype, np.floating):
@@ -84,24 +72,39 @@ def mask_set_of(regions: Regions) -> MaskSet:
     )
 
 
-def _samples(image: Image.Image) -> tuple[Array, bytes | None, bool]:
-    """Samples (H, W, C), the colour profile, and whether they are CMYK."""
-    profile = image.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode not in MODES:
-        raise PhotostyleError(
-            f"a photo is a PIL image of mode {upright.mode}; expected one of {', '.join(MODES)}"
-        )
-    if upright.mode.startswith("I;16"):
-        return np.array(upright)[..., None].astype(np.uint16), profile, False
-    grey = upright.mode in ("1", "L", "LA", "La")
-    if upright.mode != "CMYK":
-        upright = upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
-    samples = np.array(upright).reshape(upright.height, upright.width, -1)
-    return samples, profile, upright.mode == "CMYK"
+def _pil_picture(image: Image.Image) -> Picture:
+    with one_line_errors(PHOTO):  # it may still be a file, damaged or closed
+        raster = raster_of(image, PHOTO)
+    picture = _picture(raster.samples, raster.profile, raster.mode == "CMYK")
+    notes = tuple(f"{PHOTO} {note}" for note in (*picture.notes, *raster.notes))
+    return replace(picture, notes=notes, resolution=raster.resolution)
 
 
-def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Picture:
+def _pil_masks(image: Image.Image) -> MaskSet:
+    """As `read_colours` reads a file, but every colour is a region."""
+    if image.mode == "I":  # whole numbers of 32 bits: labels, if they are those of 16
+        numbers = np.array(image)
+        if numbers.min() < 0 or numbers.max() > np.iinfo(np.uint16).max:
+            raise PhotostyleError(
+                "masks in memory have numbers that are no uint16; number the regions from 0"
+            )
+        image = Image.fromarray(numbers.astype(np.uint16))
+    with one_line_errors(MASKS):
+        raster = raster_of(image, MASKS, keep_palette=True)
+    paint = colours_of(raster, MASKS)
+    found = _labelled(_numbers(paint.values), painted=True, erased=paint.erased)
+    return replace(found, notes=paint.notes)
+
+
+def _numbers(colours: Array) -> Array:
+    """(H, W, 3) uint8 as whole numbers 0xrrggbb."""
+    wide = colours.astype(np.int64)
+    numbers: Array = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    return numbers
+
+
+def _picture(samples: Array, profile: bytes | None = None, cmyk: bool = False) -> Picture:
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     samples = samples[..., None] if samples.ndim == 2 else samples
     if samples.ndim != 3 or samples.shape[-1] not in (1, 2, 3, 4) or min(samples.shape[:2]) < LEAST_SIDE:
         raise PhotostyleError(
@@ -122,7 +125,7 @@ def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Pictu
         raise PhotostyleError(
             f"a photo is an array of {samples.dtype}; expected uint8, uint16 or floats in [0, 1]"
         )
-    alpha = meant(alpha, "a photo in memory")
+    alpha = meant(alpha, PHOTO)
     covered(rgb, alpha)
     return Picture(
         pixels=torch.from_numpy(rgb),
@@ -134,16 +137,22 @@ def _picture(samples: Array, profile: bytes | None, cmyk: bool = False) -> Pictu
     )
 
 
-def _labelled(labels: Array, painted: bool) -> MaskSet:
-    values = np.unique(labels)
+def _labelled(labels: Array, painted: bool, erased: Array | None = None) -> MaskSet:
+    """erased: (H, W) bool, what is in no region."""
+    values = np.unique(labels if erased is None else labels[~erased])
     if painted and len(values) > MOST_COLOURS:
         raise PhotostyleError(f"a painted mask has {len(values)} colours; paint flat ones, or give labels")
+    if len(values) > MOST_LABELS:
+        raise PhotostyleError(
+            f"masks have {len(values)} labels, more than {MOST_LABELS}; give each region one number"
+        )
     colours: tuple[Colour, ...] = tuple(
         (int(v) >> 16, int(v) >> 8 & 255, int(v) & 255) if painted else _shown_in(k)
         for k, v in enumerate(values)
     )
+    masks = labels == values[:, None, None]
     return MaskSet(
-        masks=torch.from_numpy((labels == values[:, None, None]).astype(np.float32)),
+        masks=torch.from_numpy((masks if erased is None else masks & ~erased).astype(np.float32)),
         names=tuple(hex_name(each) if painted else str(v) for each, v in zip(colours, values, strict=True)),
         colours=colours,
         exact=True,

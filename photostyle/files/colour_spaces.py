@@ -1,16 +1,17 @@
-"""Colour spaces that a file names without an ICC profile: in EXIF, or in the chunks gAMA, cHRM and cICP of a PNG.
+"""Colour spaces that a file names without an ICC profile: in EXIF, in the chunks gAMA, cHRM and cICP of a PNG, in AVIF.
 
 Each becomes the ICC profile that it stands for, and goes the way of all profiles.
 """
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from photostyle.errors import one_line
-from photostyle.files.profiles import Array
+from photostyle.files.profiles import SRGB_PROFILE, Array
 
 Said = tuple[bytes | None, tuple[str, ...]]  # a profile, and notes of what was decided
 
@@ -34,11 +35,12 @@ _CURVES: dict[int, tuple[float, ...]] = {  # as `_curve` takes them
     8: (1.0,),
     13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
 } | dict.fromkeys((6, 14, 15), (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081))
-# The gAMA of sRGB, 45455, and what programs round it to: PNG third edition, 11.3.2.2.
-_SRGB_GAMMAS = (45000, 46000)
+# The gAMA of sRGB, 45455 of 100,000, and what programs round it to: PNG third edition, 11.3.2.2.
+_SRGB_GAMMAS = (0.45, 0.46)
 
 _EXIF, _INTEROPERABILITY = 0x8769, 0xA005  # the tags of the two directories: EXIF 2.32, 4.6.3
-_COLOUR_SPACE, _INDEX, _UNCALIBRATED = 0xA001, 1, 0xFFFF
+_COLOUR_SPACE, _INDEX, _SRGB_SPACE = 0xA001, 1, 1
+_WHITE, _CHROMATICITIES, _GAMMA = 0x013E, 0x013F, 0xA500
 
 
 def said_in_png(chunks: Mapping[bytes, bytes]) -> Said:
@@ -46,56 +48,91 @@ def said_in_png(chunks: Mapping[bytes, bytes]) -> Said:
 
     chunks: by type, the profile in iCCP unpacked.
     """
-    cicp, iccp = chunks.get(b"cICP", b""), chunks.get(b"iCCP")
-    if len(cicp) == 4:
-        primaries, curve = _PRIMARIES.get(cicp[0]), _CURVES.get(cicp[1])
-        if primaries and curve:
-            return _profile(f"cICP {cicp[0]}/{cicp[1]}", primaries, _D65, curve), ()
-        if iccp is None:
-            return None, (f"has colours that are not converted (cICP {cicp[0]}/{cicp[1]}): taken as sRGB",)
+    cicp, iccp = chunks.get(b"cICP"), chunks.get(b"iCCP")
+    if cicp is not None:
+        primaries, curve, matrix, full = cicp
+        profile, notes = said_by_points("cICP", primaries, curve)
+        if matrix or full != 1:  # 11.3.2.6 wants RGB; of narrow range nobody reads it
+            profile, notes = (
+                None,
+                ("has samples that are no RGB of full range (cICP): they are taken for that",),
+            )
+        if profile or iccp is None:
+            return profile, notes
     if iccp is not None:
         return iccp, ()
+    if b"sRGB" in chunks:
+        return SRGB_PROFILE, ()
     gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big")
-    chromaticities = chunks.get(b"cHRM", b"")
-    if b"sRGB" in chunks or not (gamma or len(chromaticities) == 32):
+    x = [value / 100_000 for value in struct.unpack(">8I", chunks.get(b"cHRM", bytes(32)))]
+    return _of_gamma(gamma / 100_000, x if any(x) else [])
+
+
+def said_in_info(info: Mapping[Any, Any]) -> Said:
+    """The same of a PIL image in memory, whose `info` has the profile and what Pillow reads of a PNG's chunks."""
+    if profile := info.get("icc_profile"):
+        return profile, ()
+    if "srgb" in info:
+        return SRGB_PROFILE, ()
+    try:
+        return _of_gamma(float(info.get("gamma", 0)), [float(each) for each in info.get("chromaticity", ())])
+    except (TypeError, ValueError):
         return None, ()
-    return _of_gamma(gamma, chromaticities)
 
 
-def _of_gamma(gamma: int, chromaticities: bytes) -> Said:
-    x = (
-        [value / 100_000 for value in struct.unpack(">8I", chromaticities)]
-        if len(chromaticities) == 32
-        else []
-    )
-    pairs = list(zip(x[::2], x[1::2], strict=True))  # white, red, green, blue: PNG third edition, 11.3.2.1
+def said_by_points(where: str, primaries: int, curve: int) -> Said:
+    """What the numbers of ITU-T H.273 stand for. where: they were found, for notes."""
+    columns, formula = _PRIMARIES.get(primaries), _CURVES.get(curve)
+    if columns and formula:
+        return _profile(f"{where} {primaries}/{curve}", columns, _D65, formula), ()
+    return None, (f"has colours that are not converted ({where} {primaries}/{curve}): taken as sRGB",)
+
+
+def _of_gamma(gamma: float, x: Sequence[float], where: str = "gAMA and cHRM") -> Said:
+    """gamma: the exponent that the samples were encoded with, 0 where it is not said. x: 8 chromaticities, or none."""
+    pairs = list(zip(x[::2], x[1::2], strict=True)) if len(x) == 8 else []
+    if not (gamma or pairs):
+        return None, ()
     white, primaries = (pairs[0], pairs[1:]) if pairs else (_D65, _SRGB)
+    # White, red, green, blue: PNG third edition, 11.3.2.1.
     like_srgb = np.abs(np.array([white, *primaries]) - np.array([_D65, *_SRGB])).max() < 0.002
     if like_srgb and (not gamma or _SRGB_GAMMAS[0] <= gamma <= _SRGB_GAMMAS[1]):
         return None, ()
-    curve = (100_000 / gamma,) if gamma else _CURVES[13]
-    names = " and ".join(name for name, is_there in (("gAMA", gamma), ("cHRM", pairs)) if is_there)
     try:
-        return _profile(names, primaries, white, curve), ()
+        return _profile(where, primaries, white, (1 / gamma,) if gamma else _CURVES[13]), ()
     except (ArithmeticError, ValueError, struct.error) as error:
-        return None, (f"has {names} that mean nothing ({one_line(error)}): it is taken as sRGB",)
+        return None, (f"has {where} that mean nothing ({one_line(error)}): it is taken as sRGB",)
 
 
 def said_in_exif(exif: Image.Exif) -> Said:
-    """What EXIF says of the colour space: Adobe RGB by the Interoperability index R03 (DCF 2.0), or by ColorSpace 2."""
+    """What EXIF says of the colour space: Adobe RGB by the Interoperability index R03 (DCF 2.0), or by ColorSpace 2.
+
+    Where it says no more than that it is not sRGB, or nothing, WhitePoint, PrimaryChromaticities and Gamma count, which
+    a TIFF has too.
+    """
     try:
-        space = exif.get_ifd(_EXIF).get(_COLOUR_SPACE)
+        own = exif.get_ifd(_EXIF)
+        space = own.get(_COLOUR_SPACE)
         index = str(exif.get_ifd(_INTEROPERABILITY).get(_INDEX, "")).strip("\0 ")
     except Exception:  # whatever a damaged directory raises: it says nothing then
         return None, ()
-    return said_by_numbers(space, index)
+    profile, notes = said_by_numbers(space, index)
+    if profile or space == _SRGB_SPACE:
+        return profile, notes
+    try:
+        x = [float(each) for each in (*exif.get(_WHITE, ()), *exif.get(_CHROMATICITIES, ()))]
+        gamma = float(own.get(_GAMMA, 0))
+        more = _of_gamma(1 / gamma if gamma else 0, x, "EXIF")
+    except (TypeError, ValueError, ArithmeticError):
+        return None, notes
+    return more if any(more) else (None, notes)
 
 
 def said_by_numbers(space: object, index: str) -> Said:
     """The same from EXIF's ColorSpace and the Interoperability index."""
     if index == "R03" or space == 2:
         return _profile("Adobe RGB (1998), said in EXIF", _ADOBE, _D65, (_ADOBE_GAMMA,)), ()
-    if space == _UNCALIBRATED:
+    if space not in (None, _SRGB_SPACE):  # 0xFFFF by the standard, others by cameras
         return None, ("says in EXIF that its colours are not sRGB, and not which: it is taken as sRGB",)
     return None, ()
 

@@ -1,4 +1,4 @@
-"""From the bytes of a PNG, JPEG, TIFF or WebP to its samples: 8 or 16 bit, upright, in the file's own colours."""
+"""From the bytes of a PNG, JPEG, TIFF, WebP or AVIF to its samples: 8 or 16 bit, upright, in the file's own colours."""
 
 import hashlib
 import logging
@@ -14,19 +14,22 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from photostyle.errors import PhotostyleError, is_out_of_memory, one_line, shortened
-from photostyle.files.colour_spaces import Said, said_in_exif, said_in_png
-from photostyle.files.png import MAGIC, read_beside
+from photostyle.files.avif import bits_in_avif, said_in_avif
+from photostyle.files.colour_spaces import Said, said_in_exif, said_in_info, said_in_png
+from photostyle.files.exif import Resolution, exif_of, exif_of_tiff, orientation, resolution
+from photostyle.files.png import MAGIC, taken_apart
 from photostyle.files.profiles import Array
 from photostyle.files.reading import file_bytes
 
 # Twice Image.MAX_IMAGE_PIXELS, where Pillow stops too. A number of our own, because others may unset that global.
 MAX_PIXELS = 178_956_970
-_READABLE = ("PNG", "JPEG", "TIFF", "WEBP")  # Pillow opens phones' MPO as JPEG
+# Pillow opens phones' MPO as JPEG; AVIF it reads from 11.3 on.
+_AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
+_READABLE = ("PNG", "JPEG", "TIFF", "WEBP", *_AVIF)
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, either byte order
-_ORIENTATION = 0x0112  # the EXIF and TIFF tag
 # What a byte of a file can stand for: a JPEG's block of 64 pixels takes a bit or more (ITU-T T.81, F.1.2), and deflate
 # packs 1032 bytes into one (RFC 1951: 258 of them in two bits). A picture of FREE_PIXELS is small enough in any case.
 JPEG_PIXELS, PACKED_PIXELS, FREE_PIXELS = 512, 1032, 1 << 25
@@ -39,7 +42,8 @@ class Raster:
     samples: (H, W, C) uint8 or uint16, upright. mode: L, LA, RGB, RGBA, CMYK or P (palette indices).
     profile: the ICC profile's bytes, if there is one. frames: how many pictures the file holds.
     sha256: of the file's bytes. notes: what was decided for the user, one sentence each. palette: (256, 3 or 4) uint8,
-    the colours of the indices, with their alpha where they have any.
+    the colours of the indices, with their alpha where they have any. resolution: dots per inch, across and down the
+    upright picture; None where the file does not say.
     """
 
     samples: Array
@@ -49,6 +53,7 @@ class Raster:
     sha256: str = ""
     notes: tuple[str, ...] = ()
     palette: Array | None = None
+    resolution: Resolution | None = None
 
     @property
     def depth(self) -> int:
@@ -76,12 +81,11 @@ def decode(path: Path, keep_palette: bool = False) -> Raster:
     data = file_bytes(path)
     if not data:
         raise PhotostyleError(f"{path} is empty (0 bytes); expected a picture: export or copy it again")
-    with warnings.catch_warnings(record=True) as caught, _one_line_errors(path), _heard() as heard:
+    with warnings.catch_warnings(record=True) as caught, one_line_errors(path), _heard() as heard:
         warnings.simplefilter("always")
-        tiff = data[:4] in _TIFF_MAGIC
-        raster = (
-            _decode_tiff(path, data, keep_palette) if tiff else _decode_with_pillow(path, data, keep_palette)
-        )
+        tiff, png = data[:4] in _TIFF_MAGIC, data.startswith(MAGIC)
+        decoder = _decode_tiff if tiff else _decode_png if png else _decode_with_pillow
+        raster = decoder(path, data, keep_palette)
     said = [w for w in caught if w.category not in (Image.DecompressionBombWarning, DeprecationWarning)]
     messages = [*(shortened(w.message) for w in said), *map(shortened, heard)]
     notes = tuple(f"may be damaged ({text})" for text in dict.fromkeys(messages))
@@ -89,14 +93,15 @@ def decode(path: Path, keep_palette: bool = False) -> Raster:
 
 
 @contextmanager
-def _one_line_errors(path: Path) -> Iterator[None]:
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Whatever a decoder raises in the block becomes a PhotostyleError; memory that ends stays what it is."""
     try:
         yield
     except (PhotostyleError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise PhotostyleError(
-            f"{path} is not a readable picture; expected PNG, JPEG, TIFF or WebP: export it as one of these"
+            f"{path} is not a readable picture; expected PNG, JPEG, TIFF, WebP or AVIF: export it as one of these"
         ) from None
     except Image.DecompressionBombError:
         raise _too_large(path) from None
@@ -133,39 +138,95 @@ def _heard() -> Iterator[list[str]]:
         logger.removeFilter(listen)
 
 
-def _check_size(path: Path, width: int, height: int, data: bytes, jpeg: bool = False) -> None:
-    """Refuse what is too large, and what claims more pixels than its bytes can hold, before memory is taken for it."""
+def _check_size(
+    path: Path, width: int, height: int, data: bytes, *, jpeg: bool = False, bits: int = 8
+) -> None:
+    """Refuse what is too large, and what claims more pixels than its bytes can hold, before memory is taken for it.
+
+    bits: of a pixel.
+    """
     pixels = width * height
     if pixels > MAX_PIXELS:
         raise _too_large(path)
-    if pixels > (JPEG_PIXELS * len(data) if jpeg else max(FREE_PIXELS, PACKED_PIXELS * len(data))):
+    packed = PACKED_PIXELS * len(data) * 8 // min(bits, 8)
+    if pixels > (JPEG_PIXELS * len(data) if jpeg else max(FREE_PIXELS, packed)):
         raise PhotostyleError(
             f"{path} claims {width}x{height} pixels in {len(data):,} bytes, too few for a picture of that size: "
             "export or copy it again"
         )
 
 
-def _decode_with_pillow(path: Path, data: bytes, keep_palette: bool, page: int = 0, pages: int = 0) -> Raster:
-    """page, pages: of a TIFF, which to read and how many there are; 0: as the file says."""
-    said: Said = None, ()
-    if data.startswith(MAGIC):
-        data, beside = read_beside(data)
-        said = said_in_png(beside)
+def _decode_with_pillow(
+    path: Path, data: bytes, keep_palette: bool, page: int = 0, pages: int = 0, bits: int = 8
+) -> Raster:
+    """page, pages, bits: of a TIFF, which to read, how many there are, and its bits a pixel; 0: as the file says."""
     image = Image.open(BytesIO(data), formats=_READABLE)
     image.seek(page)
-    _check_size(path, image.width, image.height, data, image.format in ("JPEG", "MPO"))
+    _check_size(path, image.width, image.height, data, jpeg=image.format in ("JPEG", "MPO"), bits=bits)
     # Behind the photo, an MPO holds its preview or a depth map, which nobody would call a second picture.
     frames = 1 if image.format == "MPO" else pages or getattr(image, "n_frames", 1)
-    profile, notes = _colours_of(image, said)
-    if data.startswith(MAGIC) and data[24] == 16:  # IHDR's bit depth: PNG specification, 11.2.1
-        samples, mode = _png_of_16_bits(data)
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        return Raster(_upright(samples, orientation), mode, profile, frames, notes=notes)
-    # In place: a copy of 100 MP is 400 MB.
-    ImageOps.exif_transpose(image, in_place=True)
-    samples, mode, more = _plain_samples(path, image, keep_palette)
-    palette = _palette_of(image) if mode == "P" else None
-    return Raster(samples, mode, profile, frames, notes=(*notes, *more), palette=palette)
+    said: Said = None, ()
+    notes: tuple[str, ...] = ()
+    if image.format == "AVIF":
+        said = said_in_avif(data)
+        notes = bits_in_avif(data)
+    elif _has_parts_of_a_profile(image):
+        notes = ("has a colour profile of which parts are missing: it is not used",)
+    raster = raster_of(image, path, keep_palette, said)
+    return replace(raster, frames=frames, notes=(*raster.notes, *notes))
+
+
+def _has_parts_of_a_profile(image: Image.Image) -> bool:
+    """Whether a JPEG holds an ICC profile that Pillow passes over because a part of it is missing: ICC.1:2022, B.4."""
+    parts: list[tuple[str, bytes]] = getattr(image, "applist", [])
+    found = any(kind == "APP2" and body.startswith(b"ICC_PROFILE\0") for kind, body in parts)
+    return found and not image.info.get("icc_profile")
+
+
+def _decode_png(path: Path, data: bytes, keep_palette: bool) -> Raster:
+    png = taken_apart(data)
+    image = Image.open(BytesIO(png.pixels), formats=("PNG",))
+    _check_size(path, image.width, image.height, png.pixels, bits=png.bits_per_pixel)
+    image.info["dpi"] = png.resolution
+    said = said_in_png(png.said)
+    if png.bits == 16:
+        exif, notes = exif_of(image)
+        raster = _upright_raster(*_png_of_16_bits(png.pixels), exif, said, notes, png.resolution)
+    else:
+        if png.is_grey and png.transparent:
+            # Pillow spreads grey of fewer bits over 0 to 255, but not the grey that is transparent.
+            image.info["transparency"] = int.from_bytes(png.transparent) * 255 // (2**png.bits - 1)
+        raster = raster_of(image, path, keep_palette, said)
+    damage = tuple(f"has a damaged {kind} chunk, which is not used" for kind in png.damaged)
+    return replace(raster, frames=png.frames, notes=(*raster.notes, *damage))
+
+
+def raster_of(
+    image: Image.Image, name: object, keep_palette: bool = False, said: Said = (None, ())
+) -> Raster:
+    """A PIL image of up to 8 bits, or 16 of grey, upright. said: of its colours, by what Pillow does not read.
+
+    name: of the picture, for messages. Raises PhotostyleError for modes that are no picture's.
+    """
+    lies = orientation(getattr(image, "tag_v2", {})) >= 5
+    image.load()  # Pillow turns a TIFF here, and takes the orientation out of its EXIF
+    exif, notes = exif_of(image)
+    samples, mode, more = _plain_samples(name, image, keep_palette)
+    said = said if any(said) else said_in_info(image.info)
+    dots = resolution(image.info.get("dpi"), exif)
+    dots = dots[::-1] if dots and lies else dots
+    raster = _upright_raster(samples, mode, exif, said, (*notes, *more), dots)
+    return replace(raster, palette=_palette_of(image) if mode == "P" else None)
+
+
+def _upright_raster(
+    samples: Array, mode: str, exif: Image.Exif, said: Said, notes: tuple[str, ...], dots: Resolution | None
+) -> Raster:
+    """One frame as its EXIF has it. said: of its colours, which goes before EXIF. dots: its resolution as it lies."""
+    turn = orientation(exif)
+    profile, more = said if any(said) else said_in_exif(exif)
+    dots = dots[::-1] if dots and turn >= 5 else dots
+    return Raster(_upright(samples, turn), mode, profile, 1, notes=(*more, *notes), resolution=dots)
 
 
 def _palette_of(image: Image.Image) -> Array:
@@ -179,21 +240,18 @@ def _palette_of(image: Image.Image) -> Array:
     return colours
 
 
-def _colours_of(image: Image.Image, said: Said) -> Said:
-    """The profile: what the file's own format says, before a profile, before EXIF. said: in the chunks of a PNG."""
-    profile, notes = said
-    profile = profile or image.info.get("icc_profile")
-    return (profile, notes) if profile or notes else said_in_exif(image.getexif())
-
-
-def _plain_samples(path: Path, image: Image.Image, keep_palette: bool) -> tuple[Array, str, tuple[str, ...]]:
+def _plain_samples(
+    name: object, image: Image.Image, keep_palette: bool
+) -> tuple[Array, str, tuple[str, ...]]:
     notes = ("has a fourth channel of no stated meaning: it is ignored",) if image.mode == "RGBX" else ()
     if image.mode == "P" and keep_palette:
         return np.array(image)[..., None], "P", notes
+    if image.mode in ("I;16", "I;16L", "I;16B"):
+        return np.array(image).astype(np.uint16)[..., None], "L", notes
     grey = image.mode in ("1", "L", "LA", "La")
     if not grey and image.mode not in ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr", "CMYK"):
         raise PhotostyleError(
-            f"{path} has pixels of type {image.mode}; expected grey, RGB or CMYK: save it as RGB"
+            f"{name} has pixels of type {image.mode}; expected grey, RGB or CMYK: save it as RGB"
         )
     wanted = ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
     if image.mode not in ("CMYK", wanted):
@@ -229,7 +287,10 @@ def _pixels(data: bytes, low_bytes: bool = False) -> Array:
 
 
 def _upright(samples: Array, orientation: int) -> Array:
-    """Undo the camera's rotation: EXIF 2.32, tag 0x0112, whose 8 values are the symmetries of the rectangle."""
+    """Undo the camera's rotation: EXIF 2.32, tag 0x0112, whose 8 values are the symmetries of the rectangle.
+
+    Pillow's own way writes all of the EXIF again, and fails where that cannot be written.
+    """
     if orientation >= 5:
         samples = samples.swapaxes(0, 1)
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
@@ -247,7 +308,8 @@ def _decode_tiff(path: Path, data: bytes, keep_palette: bool) -> Raster:
         kept = [number for number, each in enumerate(pages) if not int(each.subfiletype) & 5]
         kept = kept or list(range(len(pages)))
         page = pages[kept[0]]
-        _check_size(path, page.imagewidth, page.imagelength, data)
+        bits = int(page.bitspersample) * int(page.samplesperpixel)
+        _check_size(path, page.imagewidth, page.imagelength, data, bits=bits)
         if page.sampleformat != 1 or page.bitspersample not in (1, 2, 4, 8, 16):
             kind = {2: "signed integer", 3: "floating-point"}.get(page.sampleformat, "integer")
             raise PhotostyleError(
@@ -255,11 +317,13 @@ def _decode_tiff(path: Path, data: bytes, keep_palette: bool) -> Raster:
                 "export it as a 16-bit integer TIFF"
             )
         if page.bitspersample == 16:
-            return _tiff_of_16_bits(path, page, len(kept))
-    return _decode_with_pillow(path, data, keep_palette, kept[0], len(kept))
+            exif, notes = exif_of_tiff(data, file, page)
+            raster = _tiff_of_16_bits(path, page, exif)
+            return replace(raster, frames=len(kept), notes=(*raster.notes, *notes))
+    return _decode_with_pillow(path, data, keep_palette, kept[0], len(kept), bits)
 
 
-def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
+def _tiff_of_16_bits(path: Path, page: Any, exif: Image.Exif) -> Raster:
     # White is zero, black is zero, RGB: TIFF 6.0, page 37.
     colours = {0: 1, 1: 1, 2: 3}.get(int(page.photometric))
     if colours is None or page.axes not in ("YX", "YXS", "SYX"):
@@ -281,10 +345,9 @@ def _tiff_of_16_bits(path: Path, page: Any, frames: int) -> Raster:
     if extra == 1 and channels > colours:
         samples = _unmultiplied(samples[..., :channels])
     notes = () if samples.shape[-1] == channels else ("has channels beside its colours: they are ignored",)
-    tag = page.tags.get(_ORIENTATION)
-    upright = _upright(samples[..., :channels], int(tag.value) if tag else 1)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
-    return Raster(upright, mode, page.iccprofile, frames, notes=notes)
+    said = page.iccprofile, ()
+    return _upright_raster(samples[..., :channels], mode, exif, said, notes, resolution(None, exif))
 
 
 def _tiff_samples(path: Path, page: Any) -> Array:

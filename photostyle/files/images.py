@@ -1,4 +1,4 @@
-"""Reading and writing pictures: PNG, JPEG, TIFF and WebP of 8 or 16 bits, upright and in sRGB.
+"""Reading and writing pictures: PNG, JPEG, TIFF and WebP of 8 or 16 bits, and AVIF, upright and in sRGB.
 
 Nothing else reads or writes pixels. Photographs go through `read_image` and `write_image`. Masks are numbers, not
 colours, so their three readers (`read_colours`, `read_grey`, `read_indices`) apply the orientation and leave colour
@@ -20,6 +20,7 @@ from torch import Tensor
 from photostyle.errors import ComputationError, PhotostyleError, one_line
 from photostyle.files.atomic import check_place, write_bytes_atomically
 from photostyle.files.decoding import Raster, decode
+from photostyle.files.exif import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Resolution
 from photostyle.files.places import check_name
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
 from photostyle.files.reading import file_bytes
@@ -51,6 +52,7 @@ class Picture:
     depth: 8 or 16, the file's bits per channel.
     sha256: of the file's bytes.
     notes: what was decided for the user, one sentence each.
+    resolution: dots per inch, across and down; None where the file does not say.
     """
 
     pixels: Tensor
@@ -59,6 +61,7 @@ class Picture:
     path: Path
     sha256: str
     notes: tuple[str, ...]
+    resolution: Resolution | None = None
 
     @property
     def height(self) -> int:
@@ -70,7 +73,7 @@ class Picture:
 
 
 def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
-    """Read a photograph: PNG, JPEG, TIFF or WebP; 8 or 16 bit; grey, RGB, palette or CMYK; alpha or none.
+    """Read a photograph: PNG, JPEG, TIFF, WebP or AVIF; 8 or 16 bit; grey, RGB, palette or CMYK; alpha or none.
 
     EXIF and TIFF orientation are applied, and an ICC profile is converted to sRGB. 8-bit files go through
     Little CMS (relative colorimetric, black point compensated). 16-bit files with a matrix or grey profile
@@ -100,6 +103,7 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
         path=path,
         sha256=raster.sha256,
         notes=tuple(f"{path} {note}" for note in (*notes, *raster.notes)),
+        resolution=raster.resolution,
     )
 
 
@@ -127,7 +131,11 @@ def read_colours(path: Path) -> Paint:
     (n // 256, n % 256, 0) above. So is a palette that has one colour for several numbers in use.
     Errors as `read_image`, and for 16-bit colours that 8 bits do not tell apart.
     """
-    raster = _decode_mask(path, keep_palette=True)
+    return colours_of(_decode_mask(path, keep_palette=True), path)
+
+
+def colours_of(raster: Raster, path: Path) -> Paint:
+    """`read_colours` of what was decoded, with the indices of a palette. path: for messages."""
     alpha = _mask_alpha(raster)
     erased, notes = _erased(alpha, path)
     colour, numbers = raster.colour, False
@@ -292,12 +300,20 @@ def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth
     return write_bytes_atomically(path, encode_image(path, pixels, alpha=alpha, depth=depth))
 
 
-def encode_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> bytes:
+def encode_image(
+    path: Path,
+    pixels: Tensor,
+    *,
+    alpha: Array | None = None,
+    depth: int = 8,
+    resolution: Resolution | None = None,
+) -> bytes:
     """The bytes of a picture's file, tagged as sRGB. The same pixels give the same bytes. path: where it will stand.
 
     pixels: (3, H, W) in [0, 1], clipped, rounded half to even. alpha: (H, W) uint8 or uint16, written as it is where
     the file has its depth, else scaled by 257. depth: 8 or 16; TIFF keeps 16, the other formats have 8 bits, as
     `check_output` has said. PNG, TIFF (ZIP) and WebP are lossless, JPEG has quality 95 without chroma subsampling.
+    resolution: dots per inch, across and down, to be printed at: in WebP by EXIF, in the others by the format's own.
     Raises PhotostyleError for what the format cannot hold, ComputationError for pixels that are not numbers.
     """
     suffix = path.suffix.lower()
@@ -308,7 +324,7 @@ def encode_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, dept
         raise ComputationError(f"{path} is not written: the picture holds values that are not numbers")
     samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
     try:
-        return _encoded(samples, suffix)
+        return _encoded(samples, suffix, resolution)
     except (OSError, ValueError) as error:  # above all a side over the format's limit: 16383 in WebP
         raise PhotostyleError(f"{path} cannot be encoded ({one_line(error)}): use .png or .tif") from error
 
@@ -339,7 +355,7 @@ def _rescaled(alpha: Array, kind: type[np.unsignedinteger[Any]]) -> Array:
     return np.rint(alpha / 257) if kind is np.uint8 else alpha.astype(kind) * 257
 
 
-def _encoded(samples: Array, suffix: str) -> bytes:
+def _encoded(samples: Array, suffix: str, resolution: Resolution | None) -> bytes:
     buffer = BytesIO()
     if suffix in (".tif", ".tiff"):
         tifffile.imwrite(
@@ -352,7 +368,19 @@ def _encoded(samples: Array, suffix: str) -> bytes:
             iccprofile=SRGB_PROFILE,
             metadata=None,
             software=False,
+            resolution=resolution,
+            resolutionunit=None if resolution is None else "INCH",
         )
         return buffer.getvalue()
-    Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **OPTIONS.get(suffix, JPEG))
+    options = OPTIONS.get(suffix, JPEG)
+    if resolution is not None:
+        options = options | (_as_exif(resolution) if suffix == ".webp" else {"dpi": resolution})
+    Image.fromarray(samples).save(buffer, icc_profile=SRGB_PROFILE, **options)
     return buffer.getvalue()
+
+
+def _as_exif(resolution: Resolution) -> dict[str, Image.Exif]:
+    exif = Image.Exif()
+    exif[X_RESOLUTION], exif[Y_RESOLUTION] = resolution
+    exif[RESOLUTION_UNIT] = 2  # inch
+    return {"exif": exif}

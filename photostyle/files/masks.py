@@ -295,9 +295,17 @@ def _fit(path: Path, shape: Sequence[int], photo: Path, height: int, width: int)
     if (rows, columns) == (height, width):
         return ()
     sizes = f"{path} is {columns}x{rows}, {photo} is {width}x{height}"
-    if abs(columns * height / (rows * width) - 1) > ASPECT_TOLERANCE:
-        raise PhotostyleError(f"{sizes}; expected one shape: export the mask at the photo's size, uncropped")
+    if not _alike(rows, columns, height, width):
+        remedy = "export the mask at the photo's size, uncropped"
+        if _alike(columns, rows, height, width):
+            remedy = "the mask lies on its side: turn it upright, as the photo is once its EXIF orientation is applied"
+        raise PhotostyleError(f"{sizes}; expected one shape: {remedy}")
     return (f"{sizes}: the mask was resized",)
+
+
+def _alike(rows: int, columns: int, height: int, width: int) -> bool:
+    """Whether two sizes have one aspect."""
+    return abs(columns * height / (rows * width) - 1) <= ASPECT_TOLERANCE
 
 
 def _nearest(index: Array, height: int, width: int) -> Array:
