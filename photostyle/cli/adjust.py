@@ -13,6 +13,7 @@ from photostyle.bounds import Between
 from photostyle.cli.arguments import named, parse, refuse_half_said
 from photostyle.cli.console import DONE, note, refuse_inputs, tell
 from photostyle.cli.outputs import company, record_path, refuse_foreign_picture, refuse_foreign_record
+from photostyle.cli.quoting import command_line
 from photostyle.cli.solved import read_solved
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -77,8 +78,8 @@ def adjust(arguments: Sequence[str]) -> int:
     changed = {name: getattr(options, name) for name in named(arguments) & ADJUSTABLE}
     if not changed:
         raise PhotostyleError(
-            "photostyle adjust is told nothing to change; give a setting, as in photostyle adjust "
-            f"{options.record} --strength 0.5"
+            "photostyle adjust is told nothing to change; give a setting, as in "
+            + command_line("photostyle", "adjust", options.record, "--strength", "0.5")
         )
     record = read_record(options.record)
     if foreign := stranger(record, options.record):

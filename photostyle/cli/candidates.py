@@ -1,6 +1,5 @@
 """photostyle try: six ways to treat a photo, small and side by side, with the command that makes each in full."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, line, note, refuse_inputs, tell
 from photostyle.cli.photographs import named_after
+from photostyle.cli.quoting import command_line
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.files.arrays import picture_of
@@ -92,8 +92,7 @@ def try_candidates(arguments: Sequence[str]) -> int:
 def command(photos: Sequence[Path], number: int, candidate: Candidate) -> str:
     """The command line that makes a candidate in full."""
     picture = named_after(photos, f"-{number}")
-    words = ["photostyle", *map(str, photos), *candidate.options(), "-o", str(picture)]
-    return shlex.join(words)
+    return command_line("photostyle", *photos, *candidate.options(), "-o", picture)
 
 
 def _small(path: Path) -> Picture:

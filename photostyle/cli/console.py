@@ -51,6 +51,10 @@ def _ended(command: Callable[[], int], ending: Ending) -> int:
     except ComputationError as error:
         return complain(f"{error}{ending.remedy}", FAILED, ending.program)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None and not is_out_of_memory(error):
+            # A name too long, a folder not to be entered, a loop of links: whoever asked the system first.
+            said = f"{error.filename} cannot be used ({error.strerror}): check its name and permissions"
+            return complain(said, BAD_INPUT, ending.program)
         if not is_out_of_memory(error):
             raise
         if isinstance(error, ImportError):

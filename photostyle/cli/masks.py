@@ -1,7 +1,6 @@
 """photostyle segment and masks: regions from photographs, and what the program makes of masks."""
 
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,10 +11,13 @@ from torch import Tensor
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, make_folder, note, refuse_inputs, tell
+from photostyle.cli.quoting import command_line
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.files.images import check_output, read_image
 from photostyle.files.masks import mask_size, read_masks
+from photostyle.files.places import check_name
+from photostyle.files.reading import path_exists
 from photostyle.imaging.filters import size_of
 from photostyle.process import device_named, prepared
 from photostyle.regions.guidance import pair_regions
@@ -70,9 +72,11 @@ def segment(arguments: Sequence[str]) -> int:
         )
     folders = _folders(options.photos, options.output)
     preview = options.output / "preview.png"
+    for path in (*folders, preview):
+        check_name(path)
     refuse_inputs([preview], options.photos)
-    ours = [check_folder(folder) for folder in folders] if options.output.exists() else []
-    if preview.exists() and not any(ours):
+    ours = [check_folder(folder) for folder in folders] if path_exists(options.output) else []
+    if path_exists(preview) and not any(ours):
         raise PhotostyleError(
             f"{preview} exists beside no masks that photostyle wrote, so it is not overwritten; choose another --output"
         )
@@ -101,8 +105,7 @@ def segment(arguments: Sequence[str]) -> int:
     tell(report.share_table(sets, names))
     tell(*folders, preview)
     if len(folders) > 1:
-        photographs, masks = (shlex.join(map(str, paths)) for paths in (options.photos, folders))
-        tell(f"\nphotostyle {photographs} --masks {masks}")
+        tell(f"\n{command_line('photostyle', *options.photos, '--masks', *folders)}")
     return DONE
 
 

@@ -15,7 +15,9 @@ from photostyle.files.reading import path_exists
 
 
 def record_path(picture: Path) -> Path:
-    """The record of a picture."""
+    """The record of a picture. Raises PhotostyleError for a path that names no file."""
+    if not picture.name:
+        raise PhotostyleError(f'"{picture}" names no picture: name one, such as out.png')
     return picture.with_suffix(".json")
 
 
@@ -91,7 +93,7 @@ def _refuse_foreign_company(config: Config) -> None:
     unnamed += _snapshots(picture) if config.save_every else []
     ours = _that_are_ours(picture, unnamed)
     for path in unnamed:
-        if path.exists() and path not in ours:
+        if path_exists(path) and path not in ours:
             raise PhotostyleError(
                 f"{path} would be written beside {picture}, and there is no photostyle record by which it was ours; "
                 "move it, or choose another --output"
@@ -109,7 +111,7 @@ def _that_are_ours(picture: Path, paths: Sequence[Path]) -> list[Path]:
     def is_ours(path: Path) -> bool:
         return named is None or (isinstance(named, list) and path.name in named) or is_snapshot(path)
 
-    return [path for path in paths if path.exists() and is_ours(path)]
+    return [path for path in paths if path_exists(path) and is_ours(path)]
 
 
 def _snapshots(picture: Path) -> list[Path]:
@@ -122,7 +124,7 @@ def refuse_foreign_picture(picture: Path) -> None:
     """A name that nobody gave must not cost anybody a picture: raise PhotostyleError where there is a foreign one."""
     check_name(picture)
     check_name(record_path(picture))
-    if picture.exists() and not record_path(picture).exists():
+    if path_exists(picture) and not path_exists(record_path(picture)):
         raise PhotostyleError(
             f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
             "choose another --output"
@@ -143,7 +145,7 @@ def refuse_foreign_record(picture: Path) -> None:
     """Raise PhotostyleError where the .json beside a picture that is to be written is no record of ours."""
     path = record_path(picture)
     check_name(path)
-    if not path.exists():
+    if not path_exists(path):
         return
     try:
         read_record(path, command=None)

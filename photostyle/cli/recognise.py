@@ -17,6 +17,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import commit
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import Picture, check_output
+from photostyle.files.reading import path_exists
 from photostyle.networks.network import Network, find_network
 from photostyle.process import device_named, prepared
 from photostyle.recognition.recognise import Guess, Size, likeliest, recognise
@@ -100,6 +101,8 @@ def _check(options: RecogniseCommand) -> None:
         raise PhotostyleError(f"--top {options.top} names nothing; give 1 or more")
     if isinstance(options.size, int) and options.size < 1:
         raise PhotostyleError(f"--size {options.size} has no pixels; give a number, crop or own")
+    if nameless := [each for each in options.pictures if not each.name]:
+        raise PhotostyleError(f'"{nameless[0]}" names no picture: name one, such as out.png')
     if options.style and not options.content:
         raise PhotostyleError("--style is the reference of a run; give its --content too")
     if options.content and len(options.pictures) > 1:
@@ -138,8 +141,8 @@ def _output(options: RecogniseCommand, shown: Sequence[Shown]) -> Path:
         *(record_path(each) for each in options.pictures),
     ]
     refuse_inputs([output, sheet], [*read, options.weights])
-    foreign = output if output.exists() else sheet
-    if foreign.exists() and not _is_ours(output):
+    foreign = output if path_exists(output) else sheet
+    if path_exists(foreign) and not _is_ours(output):
         raise PhotostyleError(
             f"{foreign} exists and was not written by photostyle recognise, so it is not overwritten; "
             "choose another --output"

@@ -1,7 +1,6 @@
 """photostyle search: settings for two photographs, tried at low resolution, as a file for `run --config`."""
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -23,8 +22,9 @@ from photostyle.cli.console import (
     refuse_inputs,
     tell,
 )
+from photostyle.cli.quoting import command_line
 from photostyle.cli.terminal import duration
-from photostyle.config import Config, Recipe
+from photostyle.config import MASK_WORDS, Config, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.materials import TO_BE_MADE
 from photostyle.presets import PRESETS, configure
@@ -211,8 +211,9 @@ def _verdict(best: Trial, trials: Sequence[Trial]) -> str:
 
 def _command(options: SearchCommand, problem: Problem) -> str:
     """How to use the chosen settings, at any size."""
-    words = ["photostyle", "run", "--config", str(options.output / BEST)]
-    words += ["--content", str(options.content), "--style", str(options.style), "--masks", *options.masks]
+    words: list[str | Path] = ["photostyle", "run", "--config", options.output / BEST]
+    words += ["--content", options.content, "--style", options.style, "--masks"]
+    words += [name if name in MASK_WORDS else Path(name) for name in options.masks]
     if problem.encoder is not None and options.weights is not None:
-        words += ["--weights", str(options.weights), "--encoder", options.encoder]
-    return shlex.join([*words, "--output", str(options.output / "best.png")])
+        words += ["--weights", options.weights, "--encoder", options.encoder]
+    return command_line(*words, "--output", options.output / "best.png")

@@ -11,6 +11,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
 from photostyle.evaluation.whereabouts import found
 from photostyle.files.images import Picture, read_image
+from photostyle.files.reading import path_exists, path_is_file
 
 CONTENT, STYLE, RESULT = "content", "style", "result"
 
@@ -36,7 +37,7 @@ def shown_of(path: Path) -> list[Shown]:
     if path.suffix.lower() == ".json":
         return _of_record(read_record(path), path)
     beside = record_path(path)
-    if not beside.is_file():
+    if not path_is_file(beside):
         return [Shown("", path)]
     try:
         record = read_record(beside)
@@ -67,5 +68,5 @@ def _of_record(record: dict[str, Any], source: Path) -> list[Shown]:
             Shown(name, found(inputs[name], source) or Path(inputs[name]["path"]), inputs[name]["sha256"])
             for name in names
         ),
-        Shown(RESULT, beside if beside.exists() else recorded, record["output"]["sha256"]),
+        Shown(RESULT, beside if path_exists(beside) else recorded, record["output"]["sha256"]),
     ]

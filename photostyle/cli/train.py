@@ -9,6 +9,7 @@ import tyro
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, Ending, exit_code, make_folder, tell
+from photostyle.cli.quoting import command_line
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.errors import PhotostyleError, did_you_mean
@@ -187,7 +188,7 @@ def _say_what_came_out(record: dict[str, Any], folder: Path) -> None:
         tell(f"{name:10s} {value:.4g}")
     for what, name in (("model", MODEL), ("record", RECORD), ("curves", CURVES), ("samples", SAMPLES)):
         tell(f"{what:10s} {folder / name}")
-    tell(f"photostyle stylise PHOTO --style PICTURE --model {folder / MODEL}")
+    tell(command_line("photostyle", "stylise", "PHOTO", "--style", "PICTURE", "--model", folder / MODEL))
 
 
 def _style_classes(arguments: list[str]) -> int:

@@ -17,7 +17,7 @@ from photostyle.files.arrays import IN_MEMORY, read_photograph
 from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet
-from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json
+from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_is_file
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
@@ -134,8 +134,9 @@ def stranger(record: dict[str, Any], source: Path, picture: Path | None = None) 
     if not isinstance(entry, dict):
         return ""
     if picture is None:
-        picture = source.with_name(Path(str(entry.get("path"))).name)
-    if not picture.is_file() or entry.get("sha256") == sha256_of(picture):
+        name = Path(str(entry.get("path"))).name
+        picture = source.with_name(name or source.name)
+    if not path_is_file(picture) or entry.get("sha256") == sha256_of(picture):
         return ""
     return f"{source} is the record of another picture than {picture} (SHA-256 differs)"
 

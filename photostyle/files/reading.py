@@ -1,5 +1,6 @@
 """Reading what somebody else made: once, from a file or a pipe, and no more than any such file can be."""
 
+import codecs
 import json
 import os
 import select
@@ -84,11 +85,17 @@ def parsed_json(path: Path, data: bytes | str) -> object:
 
 def _parsed(path: Path, data: bytes | str, parse: Callable[[str], Any], kind: str) -> Any:
     try:
-        return parse(data.decode("utf-8-sig") if isinstance(data, bytes) else data)
+        return parse(_text(data) if isinstance(data, bytes) else data)
     except RecursionError:
         raise PhotostyleError(f"{path} is no {kind} (nested too deeply): correct it") from None
     except ValueError as error:  # not UTF-8, not of this form, or a number of thousands of digits
         raise PhotostyleError(f"{path} is no {kind} ({shortened(error)}): correct it") from None
+
+
+def _text(data: bytes) -> str:
+    """UTF-8, or UTF-16 where its byte order mark stands first, as some editors and shells of Windows write."""
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _all_of(path: Path, handle: int, most: int) -> bytes:
