@@ -1,6 +1,7 @@
 """Masks without painting from the command line: what is written, said and recorded, and how it ends."""
 
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,24 @@ def test_segment_writes_a_folder_for_each_photo_a_preview_and_says_what_to_do(
     assert ours.names == theirs.names and ours.colours == theirs.colours
     assert Path("masks/preview.png").is_file()
     assert main([*RUN, "--masks", "masks/photo", "masks/style", "--quiet"]) == DONE
+
+
+@pytest.mark.situation("a command to copy")
+def test_the_command_that_segment_prints_names_its_files(folder: Path, capsys: Any) -> None:
+    photos = ["my photo's.png", "-style.png"]
+    for old, new in zip(("photo.png", "style.png"), photos, strict=True):
+        Path(old).rename(new)
+    said = ["segment", photos[0], f"./{photos[1]}", "-o", "my masks", "--method", "cluster"]
+    assert main(said) == DONE
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    masks = ["my masks/my photo's", "my masks/-style"]
+    assert words == ["photostyle", photos[0], f"./{photos[1]}", "--masks", *masks]
+    assert all(Path(each).exists() for each in words if "/" in each or "photo's" in each)
+
+
+def test_a_folder_of_masks_that_cannot_be_is_refused_before_any_work(folder: Path, capsys: Any) -> None:
+    assert main(["segment", "photo.png", "-o", "y" * 300, "--method", "cluster"]) == BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_flat_picture_to_repaint(folder: Path) -> None:

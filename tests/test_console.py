@@ -1,6 +1,7 @@
 """What the commands say, to terminals and pipes of any kind."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from photostyle.cli import console
-from photostyle.cli.console import BAD_INPUT, complain, line, tell
+from photostyle.cli.console import BAD_INPUT, complain, exit_code, line, tell
 from photostyle.cli.outputs import refuse_to_overwrite
-from photostyle.cli.program import main
+from photostyle.cli.program import ENDING, main
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record, write_record
@@ -43,6 +44,23 @@ def test_a_record_must_have_a_name_too(tmp_path: Path, name: str, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PhotostyleError, match=r"names no file|more than the"):
         refuse_to_overwrite(Config(content=Path("a.png"), style=(Path("b.png"),), output=Path(name)))
+
+
+@pytest.mark.parametrize("name", [".", "/", "", "y" * 300 + ".png", "z" * 246 + ".png"])
+@pytest.mark.parametrize("words", ["stylise a.png --style a.png -o", "recognise", "recognise a.png", "score"])
+@pytest.mark.situation("names too long, folders as files")
+def test_a_name_that_no_picture_can_have_is_a_line(
+    words: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), name]) == BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_the_system_refuses_by_name_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever asks it first, before anything has looked at the name."""
+    assert exit_code(lambda: os.stat("y" * 300).st_size, ENDING) == BAD_INPUT  # noqa: PTH116
+    assert "cannot be used (File name too long)" in capsys.readouterr().err
 
 
 @pytest.mark.situation("a file name that is no UTF-8")

@@ -128,6 +128,7 @@ def test_the_same_call_twice_and_on_two_threads() -> None:
     assert levels_apart(one, two)[0] <= 1
 
 
+@pytest.mark.situation("colours that neither photo nor reference has")
 @pytest.mark.parametrize("preset", ["patches", "best", "instant"])
 def test_grey_stays_grey_at_full_length(preset: str) -> None:
     """Through 24 filters a step chroma comes out of nothing: 32 levels of it, were there no end to it."""
@@ -137,6 +138,7 @@ def test_grey_stays_grey_at_full_length(preset: str) -> None:
     assert (image.amax(0) - image.amin(0)).max() <= 4 * LEVEL
 
 
+@pytest.mark.situation("colours that neither photo nor reference has")
 @pytest.mark.parametrize(
     ("photo", "preset"),
     [("grey", "patches"), ("grey", "best"), ("grey", "instant"), ("coloured", "instant")],

@@ -50,6 +50,9 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "legend.toml").write_text(legend, encoding="utf-8-sig")
     assert read_legend(tmp_path / "legend.toml").regions[0].name == "a"
     assert parsed_json(PATH, b"\xef\xbb\xbf[1]") == [1]
+    for order in ("utf-16-le", "utf-16-be"):
+        (tmp_path / "a.toml").write_bytes("\ufeffsize = 512\n".encode(order))
+        assert read_settings(tmp_path / "a.toml") == {"size": 512}
 
 
 def test_a_value_is_shown_on_a_line() -> None:
