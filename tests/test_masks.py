@@ -12,6 +12,7 @@ from skimage import data
 
 from photostyle.errors import PhotostyleError
 from photostyle.files import legends as legend_module
+from photostyle.files import masks as mask_module
 from photostyle.files.images import read_grey, read_image
 from photostyle.files.legends import hex_name
 from photostyle.files.masks import LIKE_COLOURS, MaskSet, mask_size, read_masks, whole_picture
@@ -137,6 +138,18 @@ def test_a_jpeg_mask_has_the_regions_it_was_painted_with(tmp_path: Path, quality
     assert (found.masks != truth.masks[order]).any(0).float().mean() < 500 / 19200
 
 
+@pytest.mark.parametrize("suffix", ["webp", "tif", "jpg.png"])
+def test_a_lossy_mask_has_its_regions_whatever_it_is_called(tmp_path: Path, suffix: str) -> None:
+    """As many as were painted, and a note; lossless WebP is exact."""
+    options = {"tif": {"compression": "jpeg"}, "jpg.png": {"format": "JPEG"}}.get(suffix, {})
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(discs(1)).save(path, quality=80, **options)
+    found = read(path, 120, 160)
+    assert len(found.names) == 3 and not found.exact and "gathered into 3 regions" in found.notes[0]
+    exact = read(save(tmp_path / "b.webp", discs(1), lossless=True), 120, 160)
+    assert exact.exact and len(exact.names) == 3 and exact.notes == ()
+
+
 def test_a_png_that_was_a_jpeg_has_one_region_for_colours_a_level_apart(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     picture = painted(BLACK, (200, 30, 30), height=120, width=160)
@@ -233,6 +246,31 @@ def test_the_documented_soft_set_is_read_at_8_and_16_bits(tmp_path: Path) -> Non
     assert found.names == ("sky", "ground") and found.notes == ()
     np.testing.assert_array_equal(found.masks[0].numpy(), np.float32(sky / 65535))
     np.testing.assert_array_equal(found.masks[1].numpy(), np.float32(0.2) * (sky < 32768))
+
+
+@pytest.mark.parametrize("name", ["./labels.png", "../masks/labels.png"])
+def test_a_legend_may_spell_the_name_of_its_file_otherwise(tmp_path: Path, name: str) -> None:
+    """The file is read by its legend, as its folder is."""
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "legend.toml").write_text(documented("labels").replace("labels.png", name))
+    save(folder / "labels.png", np.uint8(np.where(np.arange(WIDTH) < 20, 2, 17) * np.ones((HEIGHT, 1))))
+    assert read(folder / "labels.png").names == read(folder).names == ("sky", "old wall")
+
+
+def test_a_soft_mask_of_false_and_true_is_said(tmp_path: Path) -> None:
+    """Saved as numbers 0 and 1 it is nearly black."""
+    (tmp_path / "legend.toml").write_text(documented("soft"))
+    half = np.uint8(np.arange(WIDTH) < 20) * np.ones((HEIGHT, 1), np.uint8)
+    save(tmp_path / "sky.png", half)
+    save(tmp_path / "ground.png", 255 - 255 * half)
+    assert "sky.png is nowhere brighter than 1 of 255" in read(tmp_path).notes[0]
+
+
+def test_masks_that_no_memory_holds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_module, "free_memory", lambda device: 3 * 4 * HEIGHT * WIDTH - 1)
+    assert len(read(save(tmp_path / "a.png", painted(BLUE, GREEN))).names) == 2
+    refused(save(tmp_path / "a.png", painted(BLUE, GREEN, WHITE)), "3 regions", "unite regions")
 
 
 def test_a_file_that_the_legend_beside_it_does_not_name_is_a_colour_mask(tmp_path: Path) -> None:

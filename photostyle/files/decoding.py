@@ -43,7 +43,7 @@ class Raster:
     profile: the ICC profile's bytes, if there is one. frames: how many pictures the file holds.
     sha256: of the file's bytes. notes: what was decided for the user, one sentence each. palette: (256, 3 or 4) uint8,
     the colours of the indices, with their alpha where they have any. resolution: dots per inch, across and down the
-    upright picture; None where the file does not say.
+    upright picture; None where the file does not say. lossy: whether the format has changed the colours.
     """
 
     samples: Array
@@ -54,6 +54,7 @@ class Raster:
     notes: tuple[str, ...] = ()
     palette: Array | None = None
     resolution: Resolution | None = None
+    lossy: bool = False
 
     @property
     def depth(self) -> int:
@@ -173,7 +174,23 @@ def _decode_with_pillow(
     elif _has_parts_of_a_profile(image):
         notes = ("has a colour profile of which parts are missing: it is not used",)
     raster = raster_of(image, path, keep_palette, said)
-    return replace(raster, frames=frames, notes=(*raster.notes, *notes))
+    return replace(raster, frames=frames, notes=(*raster.notes, *notes), lossy=_is_lossy(image, data))
+
+
+def _is_lossy(image: Image.Image, data: bytes) -> bool:
+    """Whether it is a JPEG, by itself or in a TIFF, an AVIF, or a WebP with a lossy frame (RFC 9649, 2.5)."""
+    if image.format == "WEBP":
+        return any(kind == b"VP8 " for kind in _chunks_of_webp(data))
+    return image.format in ("JPEG", "MPO", "AVIF") or image.info.get("compression") in ("jpeg", "webp")
+
+
+def _chunks_of_webp(data: bytes) -> Iterator[bytes]:
+    """The types of the chunks in a WebP, frames of an animation left out."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, at)
+        yield kind
+        at += 8 + size + size % 2
 
 
 def _has_parts_of_a_profile(image: Image.Image) -> bool:

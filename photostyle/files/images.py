@@ -111,8 +111,9 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
 class Paint:
     """What a mask's file holds, upright, no colour profile applied.
 
-    values: what its reader gives. lossy: whether its format is (JPEG). erased: (H, W) bool, what transparency leaves
-    out; None where nothing. numbers: whether the colours stand for the numbers of a label map. sha256: of the file.
+    values: what its reader gives. lossy: whether its format is (JPEG, AVIF, most WebP). erased: (H, W) bool, what
+    transparency leaves out; None where nothing. numbers: whether the colours stand for the numbers of a label map.
+    sha256: of the file.
     notes: what was decided for the user.
     """
 
@@ -121,6 +122,7 @@ class Paint:
     sha256: str
     notes: tuple[str, ...] = ()
     numbers: bool = False
+    lossy: bool = False
 
 
 def read_colours(path: Path) -> Paint:
@@ -152,7 +154,7 @@ def colours_of(raster: Raster, path: Path) -> Paint:
         numbers = colour.shape[-1] == 1 and _are_numbers(colour)
         colour = _of_numbers(colour[..., 0]) if numbers else _upper_bits(path, colour)
     eight = np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)), dtype=np.uint8)
-    return Paint(eight, erased, raster.sha256, notes, numbers)
+    return Paint(eight, erased, raster.sha256, notes, numbers, raster.lossy)
 
 
 def _mask_alpha(raster: Raster) -> Array | None:
@@ -229,10 +231,14 @@ def read_grey(path: Path) -> Paint:
         raise PhotostyleError(
             f"{path} has colours; a soft mask is grey, 0 outside and white inside: save it as grey"
         )
+    notes: tuple[str, ...] = ()
+    if colour.max() == 1:  # a mask of numbers, false and true
+        notes = (f"{path} is nowhere brighter than 1 of {np.iinfo(colour.dtype).max}: save white for inside",)
     grey = unit(np.ascontiguousarray(colour[..., 0]))
     if alpha is None:
-        return Paint(grey, None, raster.sha256)
-    return Paint(grey * unit(alpha), None, raster.sha256, (f"{path}: what is transparent in it is outside",))
+        return Paint(grey, None, raster.sha256, notes)
+    notes = (*notes, f"{path}: what is transparent in it is outside")
+    return Paint(grey * unit(alpha), None, raster.sha256, notes)
 
 
 def read_indices(path: Path) -> Paint:

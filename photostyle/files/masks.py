@@ -13,7 +13,7 @@ not name, the pixels in the void colour of a painting, and what soft masks leave
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import NotEnoughMemory, PhotostyleError
 from photostyle.files.images import Paint, read_colours, read_grey, read_indices
 from photostyle.files.legends import LEGEND, Colour, Legend, Region, hex_name, read_legend
 from photostyle.files.reading import path_is_dir, path_is_file
+from photostyle.process import free_memory
 
 # A colour is a label from 1 % of its mask on. Published regions are larger, the colours of their edges are rarer.
 LABEL_SHARE = 0.01
@@ -90,9 +91,19 @@ def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     if folder and not described:
         raise PhotostyleError(f"{path} is a folder without {LEGEND}; expected one to name its masks: add it")
     legend = read_legend(beside) if described else None
-    if legend and (folder or legend.file == path.name):
+    if legend and (folder or _is_named(path, legend)):
         return _described(legend, photo, height, width)
     return _colour_mask(path, photo, height, width)
+
+
+def _is_named(path: Path, legend: Legend) -> bool:
+    """Whether a legend is of this file, however it spells its name."""
+    if legend.kind == "soft":
+        return False
+    try:
+        return legend.file == path.name or path.samefile(legend.path.parent / legend.file)
+    except (OSError, ValueError):
+        return False
 
 
 def mask_size(path: Path) -> tuple[int, int]:
@@ -107,7 +118,7 @@ def _colour_mask(path: Path, photo: Path, height: int, width: int) -> MaskSet:
     paint = read_colours(path)
     index, colours, exact, notes = _painted(path, paint, (), photo, height, width)
     names = tuple(hex_name(colour) for colour in colours)
-    return MaskSet(_one_hot(index, range(len(names))), names, colours, exact, paint.sha256, notes)
+    return MaskSet(_one_hot(path, index, range(len(names))), names, colours, exact, paint.sha256, notes)
 
 
 def _painted(
@@ -127,7 +138,9 @@ def _painted(
     if paint.numbers or len(palette.colours) <= PALETTE_SIZE:
         counts |= _filling(palette)
     others = [colour for colour in _tuples(palette.colours[counts]) if colour not in known]
-    exact = paint.numbers or not _lossy(path, palette, known, others)
+    # What is called a JPEG has mostly been one.
+    lossy = paint.lossy or path.suffix.lower() in (".jpg", ".jpeg")
+    exact = paint.numbers or not (lossy or _blurred(palette, known, others))
     if exact:
         colours = [*known, *others]
         index = _positions(palette, colours)[palette.index]
@@ -194,8 +207,8 @@ def _positions(palette: _Palette, colours: Sequence[Colour]) -> Array:
     return positions
 
 
-def _lossy(path: Path, palette: _Palette, known: Sequence[Colour], others: Sequence[Colour]) -> bool:
-    """Whether the file's flat colours are only near what was painted: JPEG, or a PNG that was once one.
+def _blurred(palette: _Palette, known: Sequence[Colour], others: Sequence[Colour]) -> bool:
+    """Whether the flat colours are only near what was painted: a PNG that was once a JPEG, or soft edges.
 
     Two labels of nearly one colour (#000000 and #010000: three of the 24 published masks) are a sign of that only in a
     mask of more colours than a palette holds, because the 0, 1, 2, … of a plain label map are meant. Two such labels
@@ -203,7 +216,7 @@ def _lossy(path: Path, palette: _Palette, known: Sequence[Colour], others: Seque
     """
     labels = [*known, *others]
     flat = palette.counts[_positions(palette, labels) >= 0].sum()
-    if path.suffix.lower() in (".jpg", ".jpeg") or flat < EXACT_SHARE * palette.counts.sum():
+    if flat < EXACT_SHARE * palette.counts.sum():
         return True
     alike = sum((_distance(np.array(labels), colour) < LIKE_COLOURS).sum() for colour in others)
     return bool(alike > len(others) and len(palette.colours) > PALETTE_SIZE)
@@ -325,9 +338,19 @@ def _resampled(masks: Tensor, height: int, width: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
-def _one_hot(index: Array, values: Iterable[int]) -> Tensor:
-    """(H, W) numbers → (K, H, W) float32, one mask per value."""
-    return torch.from_numpy(np.stack([index == value for value in values]).astype(np.float32))
+def _one_hot(path: Path, index: Array, values: Sequence[int]) -> Tensor:
+    """(H, W) numbers → (K, H, W) float32, one mask per value. Raises NotEnoughMemory before there is none left."""
+    height, width = index.shape
+    needed, free = 4 * len(values) * index.size, free_memory(torch.device("cpu"))
+    if free is not None and needed > free:
+        raise NotEnoughMemory(
+            f"{path} has {len(values)} regions, whose masks at {width}x{height} need {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are free: unite regions, or use a smaller photo"
+        )
+    masks = torch.empty(len(values), height, width)
+    for mask, value in zip(masks, values, strict=True):
+        mask.copy_(torch.from_numpy(index == value))
+    return masks
 
 
 def _described(legend: Legend, photo: Path, height: int, width: int) -> MaskSet:
@@ -377,7 +400,13 @@ def _painting(
             f"{legend.files[0]} has colours that {legend.path} does not name, each a region of its own: {names}",
         )
     labels = [k for k in range(len(colours)) if not len(legend.regions) <= k < len(known)]
-    return _one_hot(index, labels), [paint.sha256], (*legend.regions, *new), exact or not new, notes
+    return (
+        _one_hot(legend.files[0], index, labels),
+        [paint.sha256],
+        (*legend.regions, *new),
+        exact or not new,
+        notes,
+    )
 
 
 def _label_map(
@@ -393,7 +422,7 @@ def _label_map(
     if unnamed.size:
         share = np.isin(index, unnamed).mean()
         notes += (f"{file}: {share:.1%} of its pixels have values {legend.path} does not name, in no region",)
-    return _one_hot(_nearest(index, height, width), values), [paint.sha256], notes
+    return _one_hot(file, _nearest(index, height, width), values), [paint.sha256], notes
 
 
 def _soft_set(
