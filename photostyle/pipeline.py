@@ -22,7 +22,7 @@ from photostyle.materials import Plan, full_scene, mask_paths, planned, read_all
 from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
-from photostyle.process import device_named, free_memory
+from photostyle.process import default_modes, device_named, free_memory
 from photostyle.regions.colour import without_foreign_chroma
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
@@ -66,6 +66,7 @@ class Result:
         return only(self.references)
 
 
+@default_modes()
 def transfer(
     config: Config,
     watch: Callable[[Step], None] = lambda step: None,

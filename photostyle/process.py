@@ -6,10 +6,10 @@ torch only when it is asked to set it up, since one of its settings is read when
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from photostyle.errors import PhotostyleError
 
@@ -17,6 +17,8 @@ if sys.platform != "win32":
     import resource
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 # What the threads of OpenMP do while they wait. Spinning, its default, makes two busy processes on the same cores ten
 # times slower: the tests of this project took 541 CPU seconds beside another process, and 80 with sleeping threads.
@@ -46,6 +48,42 @@ def environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name in absent:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def default_modes() -> Iterator[None]:
+    """Torch's modes as a thread has them that has set none, for the time of a block or of a function.
+
+    Gradients are taken, what is made is float32 and nothing is cast, though the caller has no_grad, inference_mode,
+    autocast or another default dtype.
+    """
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            if not torch.is_autocast_enabled("cuda"):
+                yield
+            else:
+                with torch.autocast("cuda", enabled=False):
+                    yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def in_default_modes(steps: Iterator[T]) -> Iterator[T]:
+    """What a generator yields: its own code runs in `default_modes`, its reader's in the modes that the reader has."""
+    try:
+        while True:
+            with default_modes():
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+    finally:
+        if isinstance(steps, Generator):
+            steps.close()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from photostyle.losses.encoders import Features
 from photostyle.losses.term import Terms
 from photostyle.objective import Objective
 from photostyle.optimisers import Step, optimise
+from photostyle.process import in_default_modes
 from photostyle.regions.canvas import noise, recoloured
 from photostyle.regions.colour import mixture_colour_maps
 from photostyle.scene import Restraint, Scene, Stage, at_stage, reduced
@@ -46,6 +47,18 @@ def solve(
     been no break.
     Raises PhotostyleError for bad settings, `optimisers.Diverged` with the last good picture.
     """
+    return in_default_modes(_steps(scene, recipe, objective, encoder, start, stages, state))
+
+
+def _steps(
+    scene: Scene,
+    recipe: Recipe,
+    objective: MakeObjective | None,
+    encoder: Features | None,
+    start: Callable[[Scene], Tensor] | None,
+    stages: Iterable[tuple[Stage, Scene]] | None,
+    state: Mapping[str, Any] | None,
+) -> Iterator[Step]:
     check_numbers(recipe)
     begin = start or starting(scene, recipe)
     canvas: Tensor | None = None if state is None else state["image"]

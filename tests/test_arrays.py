@@ -291,3 +291,34 @@ def test_a_pil_image_that_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     for read in (picture_of, mask_set_of):
         with Image.open(path) as image, pytest.raises(PhotostyleError, match="damaged"):
             read(image)
+
+
+@pytest.mark.parametrize("mode", ["float64", "float16", "no_grad", "inference_mode", "autocast"])
+@pytest.mark.situation("torch in another mode")
+def test_a_transfer_is_the_same_in_every_mode_of_torch(mode: str) -> None:
+    """Another default dtype, no gradients, casts: the caller's own, and theirs again afterwards."""
+
+    def made() -> torch.Tensor:
+        halves = (LABELS > 0, LABELS > 0)
+        return transfer(
+            configure("patches", content=COLOURS, style=COLOURS[::-1], masks=halves, **QUICK)
+        ).image
+
+    expected = made()
+    modes = {
+        "no_grad": torch.no_grad,
+        "inference_mode": torch.inference_mode,
+        "autocast": lambda: torch.autocast("cpu"),
+    }
+    if mode in modes:
+        with modes[mode]():
+            found = made()
+            assert torch.is_grad_enabled() == (mode == "autocast")
+    else:
+        torch.set_default_dtype(getattr(torch, mode))
+        try:
+            found = made()
+            assert torch.get_default_dtype() == getattr(torch, mode)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)

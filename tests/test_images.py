@@ -160,6 +160,18 @@ def test_a_transparent_colour_of_a_sixteen_bit_png_becomes_alpha(tmp_path: Path)
     assert alpha is not None and alpha[5, 7] == 0 and (alpha == 65535).sum() == alpha.size - 1
 
 
+@pytest.mark.situation("names as strings")
+def test_a_name_may_be_a_string(tmp_path: Path) -> None:
+    digest = write_image(str(tmp_path / "a.png"), pixels())
+    assert read_image(str(tmp_path / "a.png")).sha256 == digest
+
+
+def test_levels_are_no_floats(tmp_path: Path) -> None:
+    """A picture of 0 to 255 would be clipped to black and white."""
+    with pytest.raises(ValueError, match="uint8; expected"):
+        write_image(tmp_path / "a.png", (pixels() * 255).byte())
+
+
 def test_the_first_of_several_pictures_is_used_and_said(tmp_path: Path) -> None:
     first, second = Image.fromarray(noise(3)), Image.fromarray(255 - noise(3))
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])

@@ -19,6 +19,7 @@ from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.packaged import packaged_model
 from photostyle.feedforward.stylise import Manner, stylise
 from photostyle.files.images import Picture, check_output, encode_image, read_image, sha256_of
+from photostyle.imaging.filters import size_of
 from photostyle.process import device_named, prepared
 
 COMMAND = "stylise"
@@ -64,7 +65,7 @@ def stylise_photo(arguments: Sequence[str]) -> int:
     refuse_foreign_record(output)
     photo, styles = read_image(options.photo), [read_image(each) for each in options.style]
     said = [text for each in (photo, *styles) for text in each.notes]
-    said += check_output(output, alpha=photo.alpha is not None, depth=photo.depth)
+    said += check_output(output, alpha=photo.alpha is not None, depth=photo.depth, size=size_of(photo.pixels))
     device, model = device_named(options.device), StyleModel.load(file)
     with prepared():
         painted = stylise(

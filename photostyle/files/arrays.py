@@ -16,6 +16,7 @@ from photostyle.files.legends import Colour, hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.files.profiles import Array, planar_srgb
 from photostyle.files.transparency import covered, meant
+from photostyle.process import default_modes
 
 IN_MEMORY = Path("in-memory")  # what messages call a picture that has no file
 PHOTO, MASKS = Path("a photo in memory"), Path("masks in memory")
@@ -28,6 +29,7 @@ Photograph = Image.Image | Array | Tensor
 Regions = Image.Image | Array | Tensor
 
 
+@default_modes()
 def picture_of(image: Photograph) -> Picture:
     """A photograph in memory as `read_image` would have read it.
 
@@ -47,6 +49,7 @@ def picture_of(image: Photograph) -> Picture:
     return _picture(np.asarray(image))
 
 
+@default_modes()
 def mask_set_of(regions: Regions) -> MaskSet:
     """Masks in memory as `read_masks` would have read them.
 

@@ -25,6 +25,7 @@ from photostyle.files.places import check_name
 from photostyle.files.profiles import SRGB_PROFILE, Array, cmyk_to_rgb, planar_srgb, unit
 from photostyle.files.reading import file_bytes
 from photostyle.files.transparency import covered, meant
+from photostyle.process import default_modes
 
 LEAST_SIDE = 32  # pixels of a photograph: a shorter side has too few patches for statistics
 ROWS = 256  # of a picture that are rounded together: a whole one in float32 is four times what is written
@@ -72,7 +73,8 @@ class Picture:
         return self.pixels.shape[-1]
 
 
-def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
+@default_modes()
+def read_image(path: Path | str, minimum: int = LEAST_SIDE) -> Picture:
     """Read a photograph: PNG, JPEG, TIFF, WebP or AVIF; 8 or 16 bit; grey, RGB, palette or CMYK; alpha or none.
 
     EXIF and TIFF orientation are applied, and an ICC profile is converted to sRGB. 8-bit files go through
@@ -85,6 +87,7 @@ def read_image(path: Path, minimum: int = LEAST_SIDE) -> Picture:
     Raises PhotostyleError for a file that is missing, unreadable, damaged, no picture, floating-point, over
     MAX_PIXELS or under `minimum`.
     """
+    path = Path(path)
     raster = decode(path)
     height, width = raster.samples.shape[:2]
     if min(height, width) < minimum:
@@ -301,8 +304,9 @@ def check_output(
     return ()
 
 
-def write_image(path: Path, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> str:
+def write_image(path: Path | str, pixels: Tensor, *, alpha: Array | None = None, depth: int = 8) -> str:
     """Write a picture, see `encode_image`, as `atomic.write_bytes_atomically`. Returns the file's SHA-256."""
+    path = Path(path)
     return write_bytes_atomically(path, encode_image(path, pixels, alpha=alpha, depth=depth))
 
 
@@ -324,8 +328,8 @@ def encode_image(
     """
     suffix = path.suffix.lower()
     check_output(path, alpha=alpha is not None, depth=depth, size=(pixels.shape[-2], pixels.shape[-1]))
-    if pixels.ndim != 3 or pixels.shape[0] != 3:
-        raise ValueError(f"pixels are {tuple(pixels.shape)}; expected (3, H, W)")
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or not pixels.is_floating_point():
+        raise ValueError(f"pixels are {tuple(pixels.shape)} of {pixels.dtype}; expected (3, H, W), floats")
     if not all(bool(torch.isfinite(rows).all()) for rows in pixels.split(ROWS, 1)):
         raise ComputationError(f"{path} is not written: the picture holds values that are not numbers")
     samples = _quantised(pixels, alpha, depth if suffix in (".tif", ".tiff") else 8)
