@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -475,6 +476,17 @@ def test_masks_prints_the_pairing_and_draws_the_regions(folder: Path, capsys: An
 def test_masks_needs_no_photos(folder: Path, capsys: Any) -> None:
     assert main(["masks", "mask.png", "style-mask.png"]) == DONE
     assert "52.1%" in capsys.readouterr().out and Path("masks.png").is_file()
+
+
+@pytest.mark.situation("an input from a pipe")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_masks_from_pipes_are_read_once(folder: Path, capsys: Any) -> None:
+    for name in ("mask.png", "style-mask.png"):
+        os.mkfifo(f"{name}.pipe")
+        data = Path(name).read_bytes()
+        threading.Thread(target=Path(f"{name}.pipe").write_bytes, args=(data,), daemon=True).start()
+    assert main(["masks", "mask.png.pipe", "style-mask.png.pipe"]) == DONE
+    assert "52.1%" in capsys.readouterr().out
 
 
 def test_masks_reads_folders_with_a_legend(folder: Path, capsys: Any) -> None:

@@ -196,6 +196,28 @@ def test_a_thumbnail_in_front_is_not_the_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_colours(tmp_path / "8.tif").values, noise(3))  # nor the mask
 
 
+@pytest.mark.situation("a thumbnail first in a TIFF")
+def test_the_profile_and_the_resolution_of_a_thumbnail_are_not_the_picture_s(tmp_path: Path) -> None:
+    whole, profile = noise(3), rgb_profile(ADOBE_RGB, gamma_curve(1.0))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        small = whole[::2, ::2].copy()
+        file.write(
+            small, photometric="rgb", subfiletype=1, iccprofile=profile, resolution=(9, 9), resolutionunit=2
+        )
+        file.write(whole, photometric="rgb", subfiletype=0)
+    np.testing.assert_array_equal(values(tmp_path / "a.tif"), np.float32(whole / 255))
+    assert read_image(tmp_path / "a.tif").notes == () and read_image(tmp_path / "a.tif").resolution is None
+
+
+@pytest.mark.situation("a thumbnail first in a TIFF")
+def test_a_thumbnail_whose_picture_is_elsewhere_is_refused(tmp_path: Path) -> None:
+    """As raw files have it: the picture is in a SubIFD of the thumbnail's directory."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(noise(3), photometric="rgb", subfiletype=1, subifds=1)
+        file.write(np.kron(noise(3), np.ones((2, 2, 1), np.uint8)), photometric="rgb")
+    refused(tmp_path / "a.tif", "a thumbnail", "raw files")
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_deep_tiff_of_fewer_channels_than_it_says_is_refused(tmp_path: Path, channels: int) -> None:
     tifffile.imwrite(tmp_path / "a.tif", noise(3, np.uint16), photometric="rgb", metadata=None)

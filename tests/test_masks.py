@@ -15,7 +15,7 @@ from photostyle.files import legends as legend_module
 from photostyle.files import masks as mask_module
 from photostyle.files.images import read_grey, read_image
 from photostyle.files.legends import hex_name
-from photostyle.files.masks import LIKE_COLOURS, MaskSet, mask_size, read_masks, whole_picture
+from photostyle.files.masks import LIKE_COLOURS, MaskSet, read_masks, whole_picture
 
 PHOTO = Path("photo.jpg")
 BLACK, WHITE, BLUE, GREEN = (0, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 0)
@@ -530,16 +530,19 @@ def test_a_painting_s_hash_covers_its_names_and_its_picture(tmp_path: Path) -> N
     assert len(set(hashes)) == 3
 
 
-def test_the_size_of_any_mask_is_its_file_s(tmp_path: Path) -> None:
+def test_a_mask_by_itself_has_the_size_of_its_file(tmp_path: Path) -> None:
+    def size(path: Path) -> tuple[int, ...]:
+        found = read_masks(path, path)
+        assert found.notes == ()
+        return tuple(found.masks.shape[1:])
+
     picture = painted(SKY, WALL, height=12, width=34)
-    assert mask_size(save(painting(tmp_path, sky=SKY), picture)) == (12, 34)
-    assert mask_size(tmp_path) == (12, 34)
+    assert size(save(painting(tmp_path, sky=SKY, wall=WALL), picture)) == (12, 34) == size(tmp_path)
     (tmp_path / "legend.toml").write_text(documented("labels"))
-    save(tmp_path / "labels.png", picture[:5, :, 0])
-    assert mask_size(tmp_path) == (5, 34)
+    save(tmp_path / "labels.png", painted((2, 2, 2), (17, 17, 17), height=5, width=34)[..., 0])
+    assert size(tmp_path) == (5, 34)
     soft(tmp_path, a=0.5, b=0.5)
-    save(tmp_path / "b.png", picture)  # of two sizes, which `read_masks` refuses, the first file's
-    assert mask_size(tmp_path) == (HEIGHT, WIDTH)
+    assert size(tmp_path) == (HEIGHT, WIDTH)
 
 
 # the published masks
@@ -579,7 +582,7 @@ def test_the_published_masks_as_jpeg_paintings_have_their_regions(
 ) -> None:
     for name in (f"in{pair}.png", f"tar{pair}.png"):
         mask = shared / "dpst" / "segmentation" / name
-        size = mask_size(mask)
+        size = read_masks(mask, mask).masks.shape[1:]
         plain = read(mask, *size)
         names = {f"r{k}": colour for k, colour in enumerate(plain.colours)}
         Image.open(mask).convert("RGB").save(painting(tmp_path, "masks.jpg", **names), quality=30)

@@ -15,7 +15,7 @@ from photostyle.cli.quoting import command_line
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
 from photostyle.files.images import check_output, read_image
-from photostyle.files.masks import mask_size, read_masks
+from photostyle.files.masks import read_masks
 from photostyle.files.places import check_name
 from photostyle.files.reading import path_exists
 from photostyle.imaging.filters import size_of
@@ -139,8 +139,10 @@ def show_masks(arguments: Sequence[str]) -> int:
     refuse_inputs([options.output], [*options.files, options.content, options.style])
     pictures, sets = [], []
     for mask, photo in zip(options.files, (options.content, options.style), strict=True):
-        pictures.append(_photo_or_grey(photo, mask))
-        sets.append(read_masks(mask, photo or mask, *size_of(pictures[-1])))
+        picture = None if photo is None else _read(photo)
+        # Once: a mask may come from a pipe.
+        sets.append(read_masks(mask, photo or mask, *(() if picture is None else size_of(picture))))
+        pictures.append(torch.full((3, *size_of(sets[-1].masks)), 0.5) if picture is None else picture)
     guidance = pair_regions(pictures[0], sets[0], pictures[1], sets[1])
     for text in (*sets[0].notes, *sets[1].notes, *guidance.notes):
         note(text)
@@ -154,9 +156,7 @@ def show_masks(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _photo_or_grey(photo: Path | None, mask: Path) -> Tensor:
-    if photo is None:
-        return torch.full((3, *mask_size(mask)), 0.5)
+def _read(photo: Path) -> Tensor:
     picture = read_image(photo)
     for text in picture.notes:
         note(text)

@@ -7,7 +7,7 @@ from typing import Any
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import sha256_of
-from photostyle.files.masks import mask_size, read_masks
+from photostyle.files.masks import read_masks
 from photostyle.files.reading import path_exists, path_is_dir, path_is_file
 
 NO_FILE = "none"  # the path of masks that there are not
@@ -82,7 +82,7 @@ def located(record: dict[str, Any], source: Path) -> dict[str, Any]:
 
 def mask_sha256(path: Path) -> str:
     """What `read_masks` hashes: more than one file where there is a legend."""
-    return read_masks(path, path, *mask_size(path)).sha256
+    return read_masks(path, path).sha256
 
 
 def _places(entry: Mapping[str, str], source: Path) -> Iterator[Path]:

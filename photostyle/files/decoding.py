@@ -149,7 +149,9 @@ def _check_size(
     pixels = width * height
     if pixels > MAX_PIXELS:
         raise _too_large(path)
-    packed = PACKED_PIXELS * len(data) * 8 // min(bits, 8)
+    packed = PACKED_PIXELS * len(data)
+    if bits < 8:  # several pixels in a byte: as many as masks of large cameras have
+        packed = max(packed, min(packed * 8 // bits, 2 * FREE_PIXELS))
     if pixels > (JPEG_PIXELS * len(data) if jpeg else max(FREE_PIXELS, packed)):
         raise PhotostyleError(
             f"{path} claims {width}x{height} pixels in {len(data):,} bytes, too few for a picture of that size: "
@@ -162,7 +164,9 @@ def _decode_with_pillow(
 ) -> Raster:
     """page, pages, bits: of a TIFF, which to read, how many there are, and its bits a pixel; 0: as the file says."""
     image = Image.open(BytesIO(data), formats=_READABLE)
-    image.seek(page)
+    if page:
+        image.info.clear()  # the profile and the resolution of the first page stay there else
+        image.seek(page)
     _check_size(path, image.width, image.height, data, jpeg=image.format in ("JPEG", "MPO"), bits=bits)
     # Behind the photo, an MPO holds its preview or a depth map, which nobody would call a second picture.
     frames = 1 if image.format == "MPO" else pages or getattr(image, "n_frames", 1)
@@ -325,6 +329,11 @@ def _decode_tiff(path: Path, data: bytes, keep_palette: bool) -> Raster:
         kept = [number for number, each in enumerate(pages) if not int(each.subfiletype) & 5]
         kept = kept or list(range(len(pages)))
         page = pages[kept[0]]
+        if int(page.subfiletype) & 1 and page.subifds:
+            raise PhotostyleError(
+                f"{path} holds a thumbnail and, in a directory of its own, the picture, as raw files do: "
+                "export it as JPEG, PNG or a plain TIFF"
+            )
         bits = int(page.bitspersample) * int(page.samplesperpixel)
         _check_size(path, page.imagewidth, page.imagelength, data, bits=bits)
         if page.sampleformat != 1 or page.bitspersample not in (1, 2, 4, 8, 16):

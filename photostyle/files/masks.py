@@ -78,8 +78,8 @@ def whole_picture(height: int, width: int) -> MaskSet:
     return MaskSet(torch.ones(1, 1, 1).expand(1, height, width), ("all",), ((255, 255, 255),), True, "", ())
 
 
-def read_masks(path: Path, photo: Path, height: int, width: int) -> MaskSet:
-    """Read the masks of a photo of `height` by `width` pixels: a file, or a folder with a legend.toml.
+def read_masks(path: Path, photo: Path, height: int = 0, width: int = 0) -> MaskSet:
+    """Read the masks of a photo of `height` by `width` pixels, 0 by 0: of any: a file, or a folder with a legend.toml.
 
     A file is a label map or a painting where a legend.toml beside it names it, else a colour mask, whatever its pixel
     type. photo: for messages only. A mask of another size but the same aspect (within 2 %) is resized, with a note.
@@ -104,14 +104,6 @@ def _is_named(path: Path, legend: Legend) -> bool:
         return legend.file == path.name or path.samefile(legend.path.parent / legend.file)
     except (OSError, ValueError):
         return False
-
-
-def mask_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a mask by itself: of the file, or of the first file that a folder's legend names."""
-    if path_is_dir(path):
-        path = read_legend(path / LEGEND).files[0]
-    height, width = read_colours(path).values.shape[:2]
-    return height, width
 
 
 def _colour_mask(path: Path, photo: Path, height: int, width: int) -> MaskSet:
@@ -305,6 +297,7 @@ def _balls(histogram: Array, pixels: int) -> Array:
 def _fit(path: Path, shape: Sequence[int], photo: Path, height: int, width: int) -> tuple[str, ...]:
     """Refuse a mask of another aspect than the photo's; note one of another size."""
     rows, columns = shape
+    height, width = _own(shape, height, width)
     if (rows, columns) == (height, width):
         return ()
     sizes = f"{path} is {columns}x{rows}, {photo} is {width}x{height}"
@@ -316,6 +309,11 @@ def _fit(path: Path, shape: Sequence[int], photo: Path, height: int, width: int)
     return (f"{sizes}: the mask was resized",)
 
 
+def _own(shape: Sequence[int], height: int, width: int) -> tuple[int, int]:
+    """The size that masks are to have: their own where none is asked for."""
+    return (height, width) if height else (shape[0], shape[1])
+
+
 def _alike(rows: int, columns: int, height: int, width: int) -> bool:
     """Whether two sizes have one aspect."""
     return abs(columns * height / (rows * width) - 1) <= ASPECT_TOLERANCE
@@ -324,6 +322,7 @@ def _alike(rows: int, columns: int, height: int, width: int) -> bool:
 def _nearest(index: Array, height: int, width: int) -> Array:
     """Labels resized by taking the nearest pixel centre: no label in between."""
     rows, columns = index.shape
+    height, width = _own(index.shape, height, width)
     y = ((np.arange(height) + 0.5) * rows / height).astype(int)
     x = ((np.arange(width) + 0.5) * columns / width).astype(int)
     resized: Array = index[y[:, None], x]
@@ -332,6 +331,7 @@ def _nearest(index: Array, height: int, width: int) -> Array:
 
 def _resampled(masks: Tensor, height: int, width: int) -> Tensor:
     """Soft masks resized linearly, antialiased where they shrink; sums stay at most 1."""
+    height, width = _own(masks.shape[-2:], height, width)
     if tuple(masks.shape[-2:]) == (height, width):
         return masks
     resized = functional.interpolate(masks[None], (height, width), mode="bilinear", antialias=True)[0]
