@@ -229,8 +229,11 @@ def test_a_deep_tiff_of_fewer_channels_than_it_says_is_refused(tmp_path: Path, c
     refused(tmp_path / "a.tif", "a.tif")
 
 
-def test_a_cut_tiff_says_nothing_beside_its_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", noise(3, np.uint16), photometric="rgb")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_cut_tiff_says_nothing_beside_its_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], dtype: type
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(3, dtype), photometric="rgb")
     whole = bytearray((tmp_path / "a.tif").read_bytes())
     for place in range(8, 200, 3):
         damaged = whole.copy()

@@ -124,19 +124,21 @@ def _too_large(path: Path) -> PhotostyleError:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What tifffile logs in the block, which would else reach standard error, line after line."""
+    """What decoders log in the block, which would else reach standard error, line after line."""
     messages: list[str] = []
-    logger = logging.getLogger("tifffile")
+    loggers = [logging.getLogger(name) for name in ("tifffile", "PIL.TiffImagePlugin")]
 
     def listen(record: logging.LogRecord) -> bool:
         messages.append(record.getMessage())
         return False
 
-    logger.addFilter(listen)
+    for logger in loggers:
+        logger.addFilter(listen)
     try:
         yield messages
     finally:
-        logger.removeFilter(listen)
+        for logger in loggers:
+            logger.removeFilter(listen)
 
 
 def _check_size(
