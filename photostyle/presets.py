@@ -14,11 +14,10 @@ from photostyle.files.arrays import mask_set_of, picture_of
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
 from photostyle.losses.weights import locate
-from photostyle.settings import KINDS, expected, typed
+from photostyle.settings import PICTURES, all_typed
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
-PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 
 # What the methods from before this one share: one stage of Adam from the photo, distances in the network's own units,
 # and none of this project's terms.
@@ -195,7 +194,7 @@ def configure(preset: str = "auto", **settings: Any) -> Config:
         settings["start_file"] = _source(settings["start_file"])
     if "masks" in settings:
         settings["masks"] = _masks(settings["masks"])
-    settings |= _typed({name: value for name, value in settings.items() if name not in PICTURES})
+    settings |= all_typed({name: value for name, value in settings.items() if name not in PICTURES})
     name = resolve_preset(
         preset, settings.get("weights"), settings.get("encoder", "vgg19"), settings.get("download", True)
     )
@@ -212,26 +211,12 @@ def recipe(preset: str = "patches", **settings: Any) -> Recipe:
     _refuse_unknown(settings, {field.name for field in fields(Recipe)})
     # What a preset says beside the recipe is of the run.
     own = {name: value for name, value in PRESETS[preset].items() if hasattr(Recipe, name)}
-    return with_iterations(Recipe(**{"preset": preset, **own, **_typed(settings)}))
+    return with_iterations(Recipe(**{"preset": preset, **own, **all_typed(settings)}))
 
 
 def with_iterations(recipe: AnyRecipe) -> AnyRecipe:
     """The same with its evaluations written out, so that a record says what was done."""
     return replace(recipe, iterations=recipe.evaluations)
-
-
-def _typed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as their fields have them, lists as tuples. Raises PhotostyleError for a value of another type."""
-    values = {}
-    for name, value in settings.items():
-        try:
-            plain = (
-                list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
-            )
-            values[name] = typed(plain, KINDS[name])
-        except ValueError as error:
-            raise PhotostyleError(f"{name} = {value!r}; expected {expected(KINDS[name])}") from error
-    return values
 
 
 def _refuse_unknown(settings: Mapping[str, Any], known: Collection[str]) -> None:

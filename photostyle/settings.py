@@ -16,6 +16,7 @@ from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.reading import MOST_TEXT, file_bytes, parsed_toml
 
 KINDS = get_type_hints(Config)
+PICTURES = ("content", "style", "masks", "start_file")  # what may be in memory
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a word in quotes"}
 
 
@@ -68,6 +69,18 @@ def typed(value: Any, kind: Any) -> Any:
     if not (value in options if origin is Literal else type(value) is kind):
         raise ValueError(value)
     return value
+
+
+def all_typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as their fields have them, lists as tuples. Raises PhotostyleError for a value of another type."""
+    values = {}
+    for name, value in settings.items():
+        plain = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+        try:
+            values[name] = typed(plain, KINDS[name])
+        except ValueError as error:
+            raise PhotostyleError(f"{name} = {shown(value)}; expected {expected(KINDS[name])}") from error
+    return values
 
 
 def _checked(entries: Mapping[str, Any], path: Path) -> dict[str, Any]:

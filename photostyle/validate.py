@@ -3,21 +3,27 @@
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from photostyle.bounds import AtLeast, Between
 from photostyle.config import TERMS, Config, Inputs, Recipe
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shown
+from photostyle.files.images import Picture
+from photostyle.files.masks import MaskSet
 from photostyle.losses.encoders import layers_down_to
 from photostyle.losses.term import Term, weights_of
 from photostyle.process import check_threads
 from photostyle.regions.parts import check_protect
 from photostyle.regions.strength import region_strengths
 from photostyle.scene import LEAST_SIDE
+from photostyle.settings import KINDS, PICTURES, all_typed
 
 
 def check(config: Config, terms: Sequence[type[Term]] = TERMS) -> None:
     """Validate a whole configuration. Raises PhotostyleError."""
+    _check_inputs(config)
+    all_typed({name: getattr(config, name) for name in KINDS if name not in PICTURES})
     check_recipe(config, terms)
     if config.masks == ("cluster",) and (config.segmenter != "auto" or config.segmenter_revision):
         raise PhotostyleError("--masks cluster asks no segmenter; leave out --segmenter, or use --masks auto")
@@ -27,6 +33,26 @@ def check(config: Config, terms: Sequence[type[Term]] = TERMS) -> None:
         raise PhotostyleError("--start file needs --start-file PICTURE, the picture to start from")
     if config.start_file is not None and config.start != "file":
         raise PhotostyleError(f"--start-file is given but --start is {config.start}; add --start file")
+
+
+def _check_inputs(inputs: Inputs) -> None:
+    """A picture is a name or a Picture, a mask a name or a MaskSet: what `configure` makes of all that it takes."""
+    given = {"content": inputs.content, "start_file": inputs.start_file}
+    if isinstance(inputs.style, list | tuple):
+        given |= {f"style {number}": each for number, each in enumerate(inputs.style, 1)}
+    for name, picture in given.items():
+        if not isinstance(picture, str | Path | Picture) and (name != "start_file" or picture is not None):
+            raise PhotostyleError(
+                f"{name} is a {type(picture).__name__}; give a path or a Picture, or make the configuration by "
+                "configure()"
+            )
+    masks = inputs.masks
+    if not isinstance(masks, list | tuple) or not all(
+        isinstance(each, str | Path | MaskSet) for each in masks
+    ):
+        raise PhotostyleError(
+            f"masks is {shown(masks)}; give a tuple of words or paths, or make the configuration by configure()"
+        )
 
 
 def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
@@ -87,7 +113,7 @@ def _check_bounds(settings: Any) -> None:
 
 
 def _check_references(inputs: Inputs, recipe: Recipe) -> None:
-    if not isinstance(inputs.style, tuple) or not inputs.style:
+    if not isinstance(inputs.style, list | tuple) or not inputs.style:
         raise PhotostyleError(f"--style is {inputs.style or 'empty'}; name one reference photograph or more")
     weights = recipe.style_weights
     if weights and len(weights) != len(inputs.style):

@@ -336,3 +336,26 @@ def test_a_number_out_of_range_is_refused_with_the_range(
     (line,) = capsys.readouterr().err.splitlines()
     assert f"--{option} is" in line and bound in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"masks": "none"}, "masks is 'none'; give a tuple"),
+        ({"masks": None}, "masks is None"),
+        ({"masks": (None, None)}, "masks is"),
+        ({"size": "64"}, "size = '64'; expected a whole number"),
+        ({"strength": "0.5"}, "strength = '0.5'; expected a number"),
+        ({"iterations": 3}, "iterations = 3; expected a list"),
+        ({"start": "nowhere"}, "start = 'nowhere'; expected one of"),
+        ({"content": None}, "content is a NoneType; give a path"),
+        ({"style": (b"a.png",)}, "style 1 is a bytes"),
+        ({"style": None}, "name one reference"),
+    ],
+)
+@pytest.mark.situation("a setting of another type")
+def test_a_setting_of_another_type_is_refused(settings: dict[str, Any], said: str) -> None:
+    """A configuration that is made without `configure` is checked at the same door."""
+    config = Config(**({"content": Path("a.png"), "style": (Path("b.png"),)} | settings))
+    with pytest.raises(PhotostyleError, match=re.escape(said)):
+        pipeline.transfer(config)
