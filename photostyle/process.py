@@ -7,7 +7,7 @@ torch only when it is asked to set it up, since one of its settings is read when
 import os
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,6 +48,23 @@ def environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         for name in absent:
             os.environ.pop(name, None)
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib whatever MPLBACKEND says: notebooks set it for themselves, and no file that is drawn needs it.
+
+    A name that matplotlib does not know ends its import, and half of it stays; so it is told afterwards.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    named = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        os.environ.update({} if named is None else {"MPLBACKEND": named})
+    if named:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = named
 
 
 @contextmanager

@@ -201,6 +201,20 @@ def test_a_record_of_another_picture_is_told_in_one_line(
     assert "out.json is the record of another picture than out.png" in lines[0]
 
 
+@pytest.mark.situation("two pictures that share a record")
+def test_the_record_of_another_suffix_is_not_taken_for_this_picture_s(photographs: Path, capsys: Any) -> None:
+    """out.png and out.jpg have one name for their record: it is of the later one."""
+    assert main([*INSTANT, "--no-metrics"]) == DONE
+    swapped = (
+        "run --content sunset.jpg --style photo.jpg --masks none --preset instant --no-metrics -o out.jpg"
+    )
+    assert main(swapped.split()) == DONE
+    capsys.readouterr()
+    assert main(["score", "out.png"]) == BAD_INPUT
+    assert "out.json is the record of another picture than out.png" in capsys.readouterr().err
+    assert main(["score", "out.jpg"]) == DONE
+
+
 @pytest.mark.situation("somebody else's file of a name that a run writes")
 @pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
 def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photographs: Path, capsys: Any) -> None:

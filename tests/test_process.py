@@ -176,3 +176,24 @@ def test_threads_that_would_end_the_process_are_refused_in_one_line(threads: int
         with process.prepared(threads):
             pytest.fail("they were set")
     assert "\n" not in str(no.value)
+
+
+@pytest.mark.parametrize(("named", "kept"), [("nonsense", False), ("svg", True)])
+@pytest.mark.situation("another program's MPLBACKEND")
+def test_what_is_drawn_needs_no_backend(named: str, kept: bool) -> None:
+    """A notebook's process hands it on to those that it starts; only a window asks for it."""
+    draws = (
+        "import os; from photostyle.process import import_matplotlib; import_matplotlib(); "
+        "import matplotlib; from matplotlib.figure import Figure; Figure().savefig(os.devnull, format='png'); "
+        "print(os.environ['MPLBACKEND'], matplotlib.rcParams['backend'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", draws],
+        env=os.environ | {"MPLBACKEND": named, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0 and ended.stderr == ""
+    found, backend = ended.stdout.split()
+    assert found == named and (backend == named) == kept

@@ -25,6 +25,7 @@ from photostyle.files.images import write_image
 from photostyle.files.legends import hex_name
 from photostyle.files.masks import MaskSet
 from photostyle.imaging.filters import area_average, fit_within, size_of
+from photostyle.process import import_matplotlib
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
 
@@ -76,6 +77,7 @@ def plot_losses(trace: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     if not trace:
         raise PhotostyleError(f"{path}: nothing was optimised, so there are no losses to plot")
+    import_matplotlib()
     from matplotlib.figure import Figure  # half a second, for who plots
 
     names = list(dict.fromkeys(name for entry in trace for name in entry if name not in NOT_A_TERM))
@@ -302,6 +304,7 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
 
 def font(size: int = FONT_SIZE) -> ImageFont.FreeTypeFont:
     """The font of all sheets. size: in pixels."""
+    import_matplotlib()
     import matplotlib
 
     # It comes with Matplotlib. Pillow's own default font has no Greek letters and no arrows.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import fit_within, resize, size_of
 from photostyle.pipeline import Result
+from photostyle.process import import_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ def show(result: Result) -> None:
     In a notebook they appear inline; elsewhere in a window, and the call returns when that is closed. Raises
     PhotostyleError where there is neither: matplotlib's backend can only write files.
     """
+    import_matplotlib()
     from matplotlib import pyplot
 
     if pyplot.get_backend().lower() in FILE_BACKENDS:

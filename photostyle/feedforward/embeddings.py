@@ -14,6 +14,7 @@ from torch.nn import functional
 from photostyle.errors import PhotostyleError, shortened
 from photostyle.evaluation.reports import write_figure
 from photostyle.files.atomic import write_bytes_atomically
+from photostyle.process import import_matplotlib
 
 PERPLEXITY = (
     30.0  # van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less
@@ -69,6 +70,7 @@ def map_of(z: Tensor, seed: int = 0) -> np.ndarray:
 
 def plot_map(places: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Write a PNG of places (N, 2), coloured by class."""
+    import_matplotlib()
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.reports import to_pillow, within_cells, write_figure
+from photostyle.process import import_matplotlib
 from photostyle.recognition.recognise import Guess
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def recognition_sheet(
     """
     if not recognised:
         raise PhotostyleError(f"{path}: no pictures were given for the sheet")
+    import_matplotlib()
     from matplotlib.figure import Figure  # half a second, for who draws
 
     columns = min(COLUMNS, len(recognised))

@@ -8,6 +8,7 @@ import numpy as np
 
 from photostyle.evaluation.reports import score_table, write_figure
 from photostyle.files.images import read_image
+from photostyle.process import import_matplotlib
 from photostyle.search.trials import Trial
 
 ROW = 6  # pictures below the plot, each of about the width that it was computed at
@@ -86,6 +87,7 @@ def plot_front(
     pictures: the files of the trials' pictures, by the trials' numbers; a trial without one is a point only.
     style_features: what style was measured in. Raises ValueError where no trial is complete.
     """
+    import_matplotlib()
     from matplotlib.figure import Figure  # half a second, of the end of a search
 
     shown = [trial for trial in _telling(trials) if trial.number in pictures]

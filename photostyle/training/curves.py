@@ -5,6 +5,7 @@ from pathlib import Path
 
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.reports import write_figure
+from photostyle.process import import_matplotlib
 
 PANEL = (5.4, 4.0)  # inches: two panels side by side are as wide as a README at write_figure's resolution
 
@@ -26,6 +27,7 @@ def plot_curves(
     """
     if not history:
         raise PhotostyleError(f"{path}: nothing was trained, so there are no curves to draw")
+    import_matplotlib()
     from matplotlib.figure import Figure  # half a second, for who plots
     from matplotlib.ticker import MaxNLocator
 

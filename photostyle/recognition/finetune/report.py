@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from photostyle.evaluation.reports import write_figure
+from photostyle.process import import_matplotlib
 from photostyle.training.curves import plot_curves
 
 PANELS = {
@@ -53,6 +54,7 @@ def confused(matrix: np.ndarray, classes: Sequence[str], most: int = 5) -> list[
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
     """Write the confusion matrix as a PNG: a row is a class, its cells are shares of it; numbers are pictures."""
+    import_matplotlib()
     from matplotlib.figure import Figure  # half a second, for who plots
 
     side = min(MOST, MARGIN + CELL * len(classes))
