@@ -24,7 +24,7 @@ def stage_of(picture: Tensor) -> Stage:
 
 
 def term(photo: Tensor, masks: Tensor | None = None, **settings: Any) -> Consistency:
-    """With a weight of 1 everywhere unless settings say otherwise; the reference, white, leaves nothing of the photo."""
+    """With a weight of 1 unless settings say otherwise, and a white reference, which leaves nothing of the photo."""
     chosen = recipe(
         **{"consistency_weight": 1.0, "consistency_bold": 1.0, "consistency_luma": LUMA, **settings}
     )
