@@ -77,7 +77,7 @@ def test_a_region_of_one_pixel_and_hundreds_of_regions() -> None:
 
 
 @pytest.mark.parametrize("preset", ["patches", "best", "instant"])
-@pytest.mark.parametrize("iterations", [None, (1,), (3,)])
+@pytest.mark.parametrize("iterations", [pytest.param(None, marks=pytest.mark.slow), (1,), (3,)])
 @pytest.mark.parametrize("picture", ["photo", "flat", "two colours", "larger", "noise"])
 def test_the_same_picture_twice_is_left_as_it_is(
     picture: str, iterations: tuple[int, ...] | None, preset: str
@@ -134,6 +134,7 @@ def test_the_same_call_twice_and_on_two_threads() -> None:
     assert levels_apart(one, two)[0] <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["patches", "best", "instant"])
 def test_grey_stays_grey_at_full_length(preset: str) -> None:
     """Through 24 filters a step chroma comes out of nothing: 32 levels of it, were there no end to it."""
