@@ -50,9 +50,8 @@ NO_DOCSTRING = {
     "__version__": "The version.",
     "TERMS": "The terms that an objective is made of, in their order.",
 }
-TITLES = {
-    "Recipe": "Start, stages, optimiser, smoothing"
-}  # of a part that says more by itself than its own fields
+# Of a part that says more by itself than its own fields.
+TITLES = {"Recipe": "Start, stages, optimiser, smoothing"}
 # What the command line takes; from Python a picture or mask in memory may stand for a path.
 KINDS = {int: "whole number", float: "number", bool: "yes or no", str: "text", Path: "path"}
 NAMES = {"gram": "Gram"}  # that are written otherwise in a sentence

@@ -1,6 +1,7 @@
 """The record beside every picture: what was asked, with what, what was decided, how it went, what came out."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -350,4 +351,4 @@ def _finite(value: Any) -> Any:
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and value - value != 0 else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,9 +23,8 @@ from photostyle.training.pictures import Listing
 LEAST_SHARE = 0.5  # of the short side: half of a photograph still shows something
 # Pictures are shrunk to this many times the crop before they are cut: the smallest square is then no wider than a crop.
 ROOM = 1 / LEAST_SHARE
-KEPT_BYTES = (
-    1 << 29
-)  # pictures that take less together are decoded once and kept: 500 MB is what a laptop can spare
+# Pictures that take less together are decoded once and kept: half a gigabyte is what a laptop can spare.
+KEPT_BYTES = 1 << 29
 
 Array = np.ndarray  # (H, W, 3) uint8
 Asked = tuple[int, int]  # (epoch, number in the epoch) of a content

@@ -15,9 +15,8 @@ from photostyle.errors import PhotostyleError, shortened
 from photostyle.evaluation.reports import write_figure
 from photostyle.files.atomic import write_bytes_atomically
 
-PERPLEXITY = (
-    30.0  # van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less
-)
+# Van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less.
+PERPLEXITY = 30.0
 FEWEST = 4  # pictures of a map
 FIGURE = (9.0, 6.5)  # inches: a README's width with a legend of 25 classes
 

@@ -1,5 +1,6 @@
 """The training loop: phases of epochs of batches, the best weights kept, a checkpoint to go on from at any batch."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -25,9 +26,8 @@ from photostyle.training.progress import Progress
 from photostyle.training.states import restore, states_of
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-SAVE_SECONDS = (
-    300.0  # a killed process loses five minutes at most; a VGG's checkpoint takes a few seconds to write
-)
+# A killed process loses five minutes at most; a VGG's checkpoint takes a few seconds to write.
+SAVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Loop:
         logits = self._logits(self.prepare(self._moved(pictures), numbers))
         loss = F.cross_entropy(logits.float(), labels.to(self.device))
         value = float(loss.detach())
-        if value - value != 0:
+        if not math.isfinite(value):
             raise ComputationError(
                 f"the loss is {value} in epoch {place.epoch + 1}: lower --rates or --head-rate"
             )

@@ -15,9 +15,8 @@ Regime = Literal["head", "all", "head-then-all"]
 # usually given. A hundredfold fall; the head's rate falls as far.
 RATES = (1e-5, 1e-7)
 FALL = RATES[1] / RATES[0]
-HEAD_RATE = (
-    1e-3  # Kingma & Ba (ICLR 2015), algorithm 1: Adam's own default, for a layer that begins from nothing
-)
+# Kingma & Ba (ICLR 2015), algorithm 1: Adam's own default, for a layer that begins from nothing.
+HEAD_RATE = 1e-3
 PATIENCE = 5  # epochs without a better validation: as many as half a phase of the default length
 
 
