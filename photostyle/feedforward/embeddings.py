@@ -41,7 +41,7 @@ class Embeddings:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 z, files, classes = file["z"], file["files"], file["classes"]
-        except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError, BadZipFile) as error:
             raise PhotostyleError(
                 f"{path} holds no embeddings ({shortened(error)}): write it with style-classes"
             ) from error

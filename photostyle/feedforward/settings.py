@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
 from photostyle.bounds import AtLeast
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shown
 from photostyle.feedforward.encoder import StyleNetworkName
 from photostyle.feedforward.generator import DecoderNorm
 from photostyle.feedforward.injection import InjectionName
@@ -38,7 +38,7 @@ class ModelSettings:
             value, expected = getattr(self, name), _expected(kind)
             good = value in get_args(kind) if isinstance(value, str) else _in_bounds(value, kind)
             if not good:
-                raise PhotostyleError(f"a model's {name} is {value!r}; it {expected}")
+                raise PhotostyleError(f"a model's {name} is {shown(value)}; it {expected}")
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Origin:
     licence: str = ""
     """of those pictures: whether a model of them may be passed on"""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of what went in: lists of pictures, loss network, style network"""
+    """SHA-256 of what went in: both folders of pictures, and the loss network"""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """what else there is to say: steps, losses, the version that trained it"""
+    """what else there is to say: steps, and the loss that they ended at"""
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any]) -> Self:

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.errors import ComputationError, PhotostyleError, shortened, shown
 from photostyle.feedforward.data import Contents, Pictures, as_pictures, square
 from photostyle.feedforward.encoder import StyleEncoder, StyleNetworkName
 from photostyle.feedforward.settings import ModelSettings
-from photostyle.files.tensors import write_tensors
+from photostyle.files.reading import file_bytes
+from photostyle.files.tensors import parsed_tensors, tensors_of, write_tensors
 from photostyle.training.order import batches
 from photostyle.training.pictures import Listing
 
 AT_ONCE = 16  # pictures that are looked at together
+KEY = "style encoder"  # of the metadata of an encoder's file
 
 
 @dataclass(frozen=True)
@@ -182,29 +183,21 @@ def _looked_at(
 def save_encoder(path: Path, encoder: StyleEncoder, settings: ClassSettings, names: Sequence[str]) -> None:
     """Write a style encoder, for `multistyle` to begin with."""
     about = {"style_network": settings.style_network, "dimension": settings.dimension, "classes": list(names)}
-    state = {name: each.detach().cpu().contiguous() for name, each in encoder.state_dict().items()}
-    write_tensors(path, state, {"style encoder": json.dumps(about)})
+    write_tensors(path, tensors_of(encoder), {KEY: json.dumps(about)})
 
 
 def load_encoder(path: Path, encoder: StyleEncoder, wanted: ModelSettings | ClassSettings) -> None:
     """Fill a style encoder from a file. Raises PhotostyleError where it is none, or of another shape."""
-    if not path.is_file():
-        raise PhotostyleError(f"{path} does not exist: give the encoder.safetensors that style-classes wrote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("style encoder", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise PhotostyleError(f"{path} is damaged ({error}): write it again with style-classes") from error
+    state, about = parsed_tensors(path, file_bytes(path), KEY)
     for name in ("style_network", "dimension"):
-        if about.get(name) != getattr(wanted, name):
+        found, expected = about.get(name), getattr(wanted, name)
+        if found != expected:
             raise PhotostyleError(
-                f"{path} has {name} {about.get(name)}, not {getattr(wanted, name)}: give what it was tuned with"
+                f"{path} has {name} {shown(found)}, not {shown(expected)}: give what it was tuned with"
             )
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        gist = str(error).splitlines()[0]
         raise PhotostyleError(
-            f"{path} is no style encoder ({gist}): give what style-classes wrote"
+            f"{path} is no style encoder ({shortened(error)}): give what style-classes wrote"
         ) from error

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from photostyle.errors import ComputationError
 from photostyle.files.checkpoints import Checkpoint, save_checkpoint
-from photostyle.files.tensors import write_tensors
+from photostyle.files.tensors import tensors_of, write_tensors
 from photostyle.recognition.finetune.augmentation import Preparation
 from photostyle.recognition.finetune.data import Data, Split
 from photostyle.recognition.finetune.settings import FinetuneSettings, Phase, phases_of
@@ -158,7 +158,7 @@ class Loop:
         if reached > place.best:
             place.best, place.best_epoch, place.stale = reached, place.epoch + 1, 0
             # Before the checkpoint: killed between the two, the epoch is repeated and writes the same again.
-            write_tensors(self.folder / WEIGHTS, _contiguous(self.module.state_dict()), self.metadata)
+            write_tensors(self.folder / WEIGHTS, tensors_of(self.module), self.metadata)
         place.epoch, place.of_phase, place.batch = place.epoch + 1, place.of_phase + 1, 0
         place.loss, place.correct, place.seen = 0.0, 0, 0
         self._save()
@@ -310,10 +310,6 @@ def _loader(
 
 def _as_it_is(batch: Any) -> Any:
     return batch  # made as a whole by Split.__getitems__
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _flips(settings: FinetuneSettings, data: Data) -> bool:
