@@ -12,7 +12,7 @@ import torch
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import write_record
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.feedforward.conditioning import tell_apart
+from photostyle.feedforward.conditioning import published_inception, tell_apart
 from photostyle.feedforward.data import ROOM, Pictures, StyleGallery, as_pictures
 from photostyle.feedforward.distributed import Ranks
 from photostyle.feedforward.model import StyleModel
@@ -22,8 +22,7 @@ from photostyle.feedforward.style_classes import load_encoder
 from photostyle.feedforward.train import TARGETS_AT_ONCE, Report, Training, TrainingSettings
 from photostyle.files.checkpoints import load_checkpoint, save_checkpoint
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.weights import Weights, WeightsNotFound, find
-from photostyle.networks.network import find_network
+from photostyle.losses.weights import Weights, find
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import Listing, find_pictures
 from photostyle.training.progress import Progress
@@ -103,13 +102,12 @@ def multistyle(
 
 def new_model(settings: ModelSettings, gallery: StyleGallery, asked: Asked) -> StyleModel:
     """A model that was not trained yet, but whose style encoder tells the styles apart."""
-    inception = None
-    if (
+    begins_published = (
         asked.style_encoder is None
         and settings.style_network == "inception_v3"
         and settings.injection != "patch"
-    ):
-        inception = _inception(asked)
+    )
+    inception = published_inception(asked.inception, asked.download, asked.say) if begins_published else None
     model = StyleModel(settings, inception=inception)
     if model.encoder is None:
         return model
@@ -119,17 +117,6 @@ def new_model(settings: ModelSettings, gallery: StyleGallery, asked: Asked) -> S
         batches = (some for crops in gallery.crops.values() for some in crops.split(TARGETS_AT_ONCE))
         tell_apart(model.encoder, (as_pictures(some, torch.device("cpu")) for some in batches))
     return model
-
-
-def _inception(asked: Asked) -> torch.nn.Module | None:
-    try:
-        network = find_network("inception_v3", asked.inception, download=asked.download, say=asked.say)
-    except WeightsNotFound as error:
-        if asked.inception is not None:
-            raise
-        asked.say(f"note: the style network begins with random weights ({error})")
-        return None
-    return network.module
 
 
 def _listing(folder: Path, asked: Asked) -> Listing:

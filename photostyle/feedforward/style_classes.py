@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from photostyle.errors import ComputationError, PhotostyleError, shortened, shown
-from photostyle.feedforward.data import Contents, Pictures, as_pictures, square
+from photostyle.feedforward.data import Contents, Pictures, as_pictures, middle
 from photostyle.feedforward.encoder import StyleEncoder, StyleNetworkName
 from photostyle.feedforward.settings import ModelSettings
 from photostyle.files.reading import file_bytes
@@ -175,7 +175,7 @@ def _looked_at(
     module.eval()
     found = list[Tensor]()
     for first in range(0, len(numbers), AT_ONCE):
-        some = [square(pictures[number], size, 1.0, 0.5, 0.5) for number in numbers[first : first + AT_ONCE]]
+        some = [middle(pictures[number], size) for number in numbers[first : first + AT_ONCE]]
         found.append(module(as_pictures(torch.stack(some), device)).float().cpu())
     return torch.cat(found)
 
