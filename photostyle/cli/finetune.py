@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder, tell
+from photostyle.cli.console import DONE, exit_code, line, make_folder, resumable, tell
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.files.checkpoints import previous_path
@@ -18,12 +18,7 @@ from photostyle.recognition.finetune.settings import FinetuneSettings
 from photostyle.recognition.finetune.tune import CONFUSION, CURVES, RECORD, finetune
 
 PROGRAM = "python scripts/finetune.py"
-ENDING = Ending(
-    "finetune",
-    out_of_memory="out of memory ({error}): give a smaller --batch or --size; the same command goes on otherwise",
-    interrupted="interrupted; the same command goes on",
-    remedy="; the same command goes on",
-)
+ENDING = resumable("finetune", ": free some, or give a smaller --batch or --size and another --output")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, make_folder, tell
+from photostyle.cli.console import DONE, exit_code, make_folder, resumable, tell
 from photostyle.cli.stopping import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.errors import PhotostyleError, did_you_mean
@@ -30,12 +30,7 @@ USAGE = f"""Networks of many styles.
   {PROGRAM} style-classes PICTURES [--query PICTURE]                                 a style encoder of movements
 
 {PROGRAM} COMMAND --help explains every option."""
-ENDING = Ending(
-    "train",
-    out_of_memory="out of memory ({error}): give a smaller --batch or --size; the same command goes on otherwise",
-    interrupted="interrupted; the same command goes on",
-    remedy="; the same command goes on",
-)
+ENDING = resumable("train", ": free some, or give a smaller --batch or --size and another --output")
 FLAGS: dict[str, PresetName] = {"--tiny": "tiny", "--quick": "quick"}
 
 

@@ -22,8 +22,8 @@ LEAST_DEVIATION = 1e-6  # a direction in which the styles do not differ is left 
 def published_inception(file: Path | None, download: bool, say: Callable[[str], None]) -> nn.Module | None:
     """torchvision's Inception-v3 with its weights, from a file, the cache or a download.
 
-    None, and a line that says so, where no file is named and there are none elsewhere. Raises PhotostyleError for a file
-    that cannot be used.
+    None, and a line that says so, where no file is named and there are none elsewhere. Raises PhotostyleError for a
+    file that cannot be used.
     """
     try:
         return find_network("inception_v3", file, download=download, say=say).module
