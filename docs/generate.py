@@ -242,10 +242,9 @@ def tree() -> str:
     """The packages with their modules, in the order of a directory."""
     lines = ["```"]
     for package in ("photostyle", "segmentation", "experiments"):
-        folders = [ROOT / package, *sorted(path.parent for path in ROOT.glob(f"{package}/*/__init__.py"))]
-        for folder in folders:
+        for folder in sorted(path.parent for path in ROOT.glob(f"{package}/**/__init__.py")):
             modules = sorted(path.stem for path in folder.glob("[a-z]*.py"))
-            name = f"{'  ' if folder.parent != ROOT else ''}{folder.name}/"
+            name = f"{'  ' * (len(folder.relative_to(ROOT).parts) - 1)}{folder.name}/"
             lines += textwrap.wrap(
                 " ".join(modules), TREE, initial_indent=f"{name:17}", subsequent_indent=17 * " "
             )
