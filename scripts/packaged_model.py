@@ -1,7 +1,7 @@
 """Train the model that comes with the package again: python scripts/packaged_model.py OUT --weights VGG19.
 
 From pictures that anybody may have: seven photographs of installed packages, and forty drawn styles (ten manners in
-four palettes). Six minutes of one CPU core with bfloat16; the command goes on where it was ended.
+four palettes). Nine minutes of one CPU core with bfloat16; the command goes on where it was ended.
 """
 
 import sys

@@ -79,8 +79,8 @@ class _Run:
 @dataclass(frozen=True)
 class MultistyleCommand(_Run, TrainingSettings, ModelSettings, _Folders):
     """A network learns many styles from two folders. --tiny: two CPU cores, half an hour; --quick: an H100, ten
-    minutes; neither: the source document's own numbers, a day on a card. What is given beside them replaces their
-    numbers.
+    minutes; neither: the numbers of the description that it is built after, a day on a card. What is given beside them
+    replaces their numbers.
 
     What was done is kept: the same command goes on where it was ended or killed.
     """
