@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the experimen
 
 import photostyle
 from experiments.bench import bench_table
-from photostyle.bounds import AtLeast, Between
+from photostyle.bounds import Above, AtLeast, Between
 from photostyle.config import TERMS, Config
 from photostyle.feedforward.costs import costs_of
 from photostyle.feedforward.injection import INJECTIONS
@@ -163,7 +163,9 @@ def _kind(kind: Any) -> str:
     """What values a type has, for people; the bounds of a number with it."""
     if get_origin(kind) is Annotated:
         inner, *remarks = get_args(kind)
-        bounds = [str(each).removeprefix("must ") for each in remarks if isinstance(each, AtLeast | Between)]
+        bounds = [
+            str(each).removeprefix("must ") for each in remarks if isinstance(each, Above | AtLeast | Between)
+        ]
         return ", ".join([_kind(inner), *(bound.replace("be ", "").replace("lie ", "") for bound in bounds)])
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))

@@ -139,7 +139,7 @@ def test_restart_begins_anew_and_the_summary_says_what_came_out(
     "arguments, said",
     [
         (["nowhere"], "nowhere does not exist; expected a folder of pictures"),
-        (["digits", "--blocks", "9"], "--blocks 9: a VGG has 5"),
+        (["digits", "--blocks", "9"], "--blocks is 9; it must lie between 0 and 5"),
         (["digits", "--network", "vgg61"], "did you mean vgg"),
         (["digits", "--epoch", "3"], "unknown option --epoch; did you mean --epochs?"),
         (["digits", "--device", "cuda"], "--device cuda: torch finds no CUDA device here"),

@@ -117,6 +117,9 @@ class ClassesCommand(ClassSettings, _Tree):
     workers: int = -1
     """processes that look the pictures through; 0: none but this, -1: one a core, 8 at most"""
 
+    def __post_init__(self) -> None:
+        """Nothing: the settings are checked when they are taken out."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 1 failed, 2 bad input, 130 interrupted."""

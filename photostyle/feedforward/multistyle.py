@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from photostyle.bounds import AtLeast, check_bounds
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import write_record
 from photostyle.evaluation.reports import contact_sheet
@@ -56,14 +57,17 @@ class Asked:
     inception: Path | None = None
     download: bool = True
     workers: int = 0
-    every: int = 50
-    sample_every: int = 500
-    save_seconds: float = 120.0
+    every: Annotated[int, AtLeast(1)] = 50
+    sample_every: Annotated[int, AtLeast(1)] = 500
+    save_seconds: Annotated[float, AtLeast(0)] = 120.0
     licence: str = ""
     tensorboard: bool = False
     say: Say = lambda line: None
     show: Say | None = None
     stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 def multistyle(

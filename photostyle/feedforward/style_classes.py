@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from photostyle.bounds import Above, AtLeast, Seed, check_bounds
 from photostyle.errors import ComputationError, PhotostyleError, shortened, shown
 from photostyle.feedforward.data import Contents, Pictures, as_pictures, middle
 from photostyle.feedforward.encoder import StyleEncoder, StyleNetworkName
@@ -33,29 +35,27 @@ class ClassSettings:
 
     style_network: StyleNetworkName = "inception_v3"
     """what looks at a style"""
-    dimension: int = 128
+    dimension: Annotated[int, AtLeast(1)] = 128
     """numbers of z"""
-    size: int = 256
+    size: Annotated[int, AtLeast(1)] = 256
     """side of the crops, in pixels: the larger of the document's two"""
-    batch: int = 32
+    batch: Annotated[int, AtLeast(1)] = 32
     """pictures a step"""
-    epochs: int = 10
+    epochs: Annotated[int, AtLeast(1)] = 10
     """times that each picture is seen: the accuracy of fine-tuned networks settles in about as many"""
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[float, Above(0)] = 1e-4
     """Adam's step for the network; small, since it was trained before"""
-    head_rate: float = 1e-3
+    head_rate: Annotated[float, Above(0)] = 1e-3
     """Adam's step for the layers that begin anew"""
     held_out: float = 0.2
     """share of each class that is kept to measure with"""
-    seed: int = 0
+    seed: Seed = 0
     """of new layers, crops, and what is held out"""
 
     def __post_init__(self) -> None:
-        for name in ("dimension", "size", "batch", "epochs", "learning_rate", "head_rate"):
-            if getattr(self, name) <= 0:
-                raise PhotostyleError(f"{name} is {getattr(self, name)}: give more than 0")
+        check_bounds(self)
         if not 0 <= self.held_out < 1:
-            raise PhotostyleError(f"held_out is {self.held_out}: give 0 or more, and less than 1")
+            raise PhotostyleError(f"--held-out is {self.held_out}; give 0 or more, and less than 1")
 
 
 @dataclass(frozen=True)
