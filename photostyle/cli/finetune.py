@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, exit_code, line, make_folder, resumable, tell
-from photostyle.cli.stopping import stop_asked
+from photostyle.cli.console import DONE, exit_code, make_folder, resumable, tell
+from photostyle.cli.signals import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.files.checkpoints import previous_path
 from photostyle.process import device_named, prepared
@@ -67,7 +67,7 @@ def _finetune(arguments: Sequence[str]) -> int:
         for name in (options.output / CHECKPOINT, previous_path(options.output / CHECKPOINT)):
             name.unlink(missing_ok=True)
     say, show = voices()
-    with prepared(options.threads), stop_asked(line) as stop:
+    with prepared(options.threads), stop_asked() as stop:
         record = finetune(
             options.data,
             settings,

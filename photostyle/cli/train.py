@@ -9,7 +9,7 @@ import tyro
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, exit_code, make_folder, resumable, tell
-from photostyle.cli.stopping import stop_asked
+from photostyle.cli.signals import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.feedforward.distributed import joined
@@ -173,7 +173,7 @@ def train_multistyle(
     device_named(device)  # a card that is not there is said before anything is read
     make_folder(asked.folder)
     say, show = voices()
-    with prepared(threads), joined(device) as ranks, stop_asked(say) as stop:
+    with prepared(threads), joined(device) as ranks, stop_asked() as stop:
         record = multistyle(replace(asked, say=say, show=show, stop=stop), model, training, ranks)
     if record:
         _say_what_came_out(record, asked.folder)
