@@ -131,6 +131,9 @@ def test_restart_begins_anew_and_the_summary_says_what_came_out(
     assert f"test accuracy        {record['outcome']['test accuracy']:.1%}" in printed.out
     assert "going on" not in printed.err and record["settings"]["seed"] == 1
     assert find_network("vgg11", tmp_path / "weights.safetensors").classes == tuple("0123456789")
+    (tmp_path / "weights.safetensors").unlink()
+    assert main([*arguments, "--seed", "1"]) == BAD_INPUT
+    assert "weights.safetensors, the best weights so far, cannot be read" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,10 @@ def test_what_was_tuned_is_not_tuned_again(movements: Path, tuned: Path) -> None
     style_space(movements, tuned, SMALL, say=lines.append)
     assert "nothing to do again" in lines[-1]
     assert (tuned / RECORD).read_bytes() == before
+    encoder = (tuned / ENCODER).read_bytes()
+    (tuned / ENCODER).unlink()
+    style_space(movements, tuned, SMALL)
+    assert (tuned / ENCODER).read_bytes() == encoder, "what is gone is made again"
 
 
 def test_a_known_picture_is_nearest_to_itself(movements: Path, tuned: Path) -> None:

@@ -74,6 +74,8 @@ def stylise_photo(arguments: Sequence[str]) -> int:
     digest = hashlib.sha256(picture).hexdigest()
     seconds = time.perf_counter() - began
     record = {
+        "photostyle": made_by(COMMAND),
+        "ended": "done",
         "settings": _settings(options, manner, photo),
         "environment": environment(str(device), torch.get_num_threads()),
         "inputs": _inputs(photo, styles),
@@ -83,7 +85,6 @@ def stylise_photo(arguments: Sequence[str]) -> int:
         "output": {"path": str(output.absolute()), "sha256": digest},
         "beside": company(output),
     }
-    record = {"photostyle": made_by(COMMAND), "ended": "done"} | record
     write_picture(output, picture, record_path(output), record)
     if not options.quiet:
         for text in said:

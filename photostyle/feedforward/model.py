@@ -79,7 +79,7 @@ class StyleModel(nn.Module):
 
     def about(self) -> dict[str, Any]:
         """Settings and origin as JSON types."""
-        return {"settings": dataclasses.asdict(self.settings), "origin": self.origin.to_json()}
+        return {"settings": dataclasses.asdict(self.settings), "origin": dataclasses.asdict(self.origin)}
 
     def save(self, path: Path) -> str:
         """Write tensors, settings and origin as one .safetensors file, whole or not at all. Returns its SHA-256."""

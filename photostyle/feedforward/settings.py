@@ -1,7 +1,6 @@
 """What a feed-forward model is made like, and what it was made of: both are kept in its file."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self, get_args, get_type_hints
@@ -56,7 +55,7 @@ class Origin:
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any]) -> Self:
-        """As `to_json` has written it. Raises ValueError where it is not."""
+        """As a model's file has it. Raises ValueError where it is something else."""
         known = {each.name for each in dataclasses.fields(cls)}
         if entries.keys() - known:
             raise ValueError(f"unknown {', '.join(sorted(entries.keys() - known))}")
@@ -68,9 +67,6 @@ class Origin:
             if not isinstance(each, dict) or not all(isinstance(value, str) for value in each.values()):
                 raise ValueError("hashes and notes are no texts by name")
         return cls(**texts, **maps)
-
-    def to_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
 
 def _in_bounds(value: object, kind: Any) -> bool:

@@ -51,9 +51,9 @@ def style_space(
 ) -> dict[str, Any]:
     """Tune a style encoder on style folders and lay its space out; returns the record, which is written too.
 
-    The folder gets encoder.safetensors, embeddings.npz, map.png (t-SNE), curves.png and record.json. Where it has all
-    of them of the same pictures and settings, nothing is done again. Raises PhotostyleError for data that cannot be
-    learnt from.
+    The folder gets encoder.safetensors, embeddings.npz, map.png (t-SNE), curves.png and record.json. Where it has the
+    record, encoder and embeddings of the same pictures and settings, nothing is done again. Raises PhotostyleError for
+    data that cannot be learnt from.
     """
     device = device or torch.device("cpu")
     listing = find_pictures(data, LEAST, workers)
@@ -105,8 +105,8 @@ def nearest_styles(
 
 
 def _done_before(folder: Path, listing: Listing, settings: ClassSettings) -> dict[str, Any] | None:
-    """The record of the same work, where the folder has one."""
-    if not (folder / RECORD).exists():
+    """The record of the same work, where the folder has one, and with it what a query needs."""
+    if not all((folder / name).exists() for name in (RECORD, ENCODER, SPACE)):
         return None
     record = read_record(folder / RECORD, COMMAND)
     same = record.get("settings") == asdict(settings) and record["data"].get("sha256") == listing.sha256

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError, shortened
 from photostyle.files.checkpoints import Checkpoint, save_checkpoint
 from photostyle.files.tensors import tensors_of, write_tensors
 from photostyle.recognition.finetune.augmentation import Preparation
@@ -118,8 +119,14 @@ class Loop:
         return self.place
 
     def load_best(self) -> None:
-        """Put the best weights into the network."""
-        self.module.load_state_dict(load_file(self.folder / WEIGHTS))
+        """Put the best weights into the network. Raises PhotostyleError where somebody has taken them away since."""
+        path = self.folder / WEIGHTS
+        try:
+            self.module.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise PhotostyleError(
+                f"{path}, the best weights so far, cannot be read ({shortened(error)}): restore it, or give --restart"
+            ) from error
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
