@@ -305,8 +305,8 @@ def layers_drawing() -> str:
 
 
 def _in_one_line(paragraph: str) -> str:
-    """Its first sentence where a row has room for that, else up to the first colon."""
-    sentence = re.split(r"\. |\.$", paragraph)[0]
+    """Its first sentence where a row has room for that, else up to the first colon; a drawing knows no backticks."""
+    sentence = re.split(r"\. |\.$", paragraph.replace("`", ""))[0]
     return sentence if len(sentence) <= ROW else sentence.split(":")[0]
 
 
