@@ -75,7 +75,13 @@ def test_scores_of_a_picture_that_another_run_has_replaced_go_nowhere(
     assert record() == other and "was replaced by another run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ValueError("a bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a bug"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (MemoryError(), KeyboardInterrupt())),
+    ],
+)
 @pytest.mark.parametrize("part", ["show_regions", "_plot", "Frames.write"])
 def test_what_is_drawn_beside_costs_itself(
     part: str, error: BaseException, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -227,7 +233,13 @@ def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photograph
     assert sorted(Path().iterdir()) == before and foreign.read_bytes() == b"somebody's"
 
 
-@pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "solved.tif",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("losses.png", "regions.png", "00002.png")),
+    ],
+)
 def test_a_record_says_which_files_beside_its_picture_are_ours(
     name: str, photographs: Path, capsys: Any
 ) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -23,6 +23,7 @@ class _Interrupts:
     def __init__(self, begun: bool) -> None:
         """begun: whether there is any work that could end with what it has."""
         self.begun, self.held, self.waits = begun, False, False
+        self.meanwhile = ""  # what is done while a signal is held
         self.first: float | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -37,7 +38,7 @@ class _Interrupts:
         if not self.held:
             raise KeyboardInterrupt
         self.waits = True
-        _say("interrupted: the picture is being finished; once more ends at once")
+        _say(f"interrupted: {self.meanwhile}; once more ends at once")
 
 
 @contextmanager
@@ -54,10 +55,10 @@ def interruptible() -> Iterator[None]:
         yield
 
 
-def hold() -> None:
-    """Let a first signal wait until `release`: there is a picture, and it takes seconds to finish it."""
+def hold(meanwhile: str = "the picture is being finished") -> None:
+    """Let a first signal wait until `release`: there is something to finish, and it takes seconds."""
     if taker := _taker():
-        taker.held = True
+        taker.held, taker.meanwhile = True, meanwhile
 
 
 def release() -> bool:
@@ -67,6 +68,16 @@ def release() -> bool:
         return False
     waits, taker.held, taker.waits = taker.waits, False, False
     return waits
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """For the time of a training: a function that tells whether a signal has asked it to stop, with a checkpoint."""
+    hold("it ends with its next checkpoint")
+    try:
+        yield lambda: (taker := _taker()) is not None and taker.waits
+    finally:
+        release()
 
 
 @contextmanager
