@@ -15,12 +15,12 @@ from PIL import Image
 from test_gallery import BROWSER
 from waiting import HANGS
 
-from photostyle.batch.lock import alone_in
 from photostyle.cli import batch as command_batch
 from photostyle.cli import main
 from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.evaluation.records import read_record
+from photostyle.files.lock import alone_in
 from photostyle.workers.pool import LostTask, Processes, Task, ThisProcess
 
 STYLE = ["--style", "sunset.jpg", "--preset", "instant", "--device", "cpu"]
@@ -184,8 +184,8 @@ def test_an_input_is_never_written_over(album: Path, capsys: Any) -> None:
 
 def test_two_batches_do_not_work_in_one_folder(album: Path, capsys: Any) -> None:
     Path("out").mkdir()
-    with alone_in(Path("out")):
-        assert "another photostyle batch is at work in out" in one_line(command(), capsys)
+    with alone_in(Path("out"), "batch"):
+        assert "another photostyle command is at work in out" in one_line(command(), capsys)
     assert main(command()) == DONE
 
 

@@ -22,7 +22,6 @@ from photostyle.cli import adjust, main, stylise
 from photostyle.cli import batch as command_batch
 from photostyle.cli import run as command_run
 from photostyle.cli.console import DONE
-from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record, stranger, write_picture
 from photostyle.files.checkpoints import load_checkpoint, save_checkpoint
 from photostyle.files.images import read_image
@@ -182,11 +181,8 @@ def test_a_folder_of_masks(tmp_path: Path, before: bool, step: int, tried: Tried
         return dies_at(number, lambda: write_masks(folder, regions(0.25, "sky", "wall"), "soft"))
 
     def check() -> None:
-        try:
+        if before or (folder / "legend.toml").exists():
             found = read_masks(folder, folder, 3, 4)
-        except PhotostyleError:
-            assert not (folder / "legend.toml").exists(), "what has a legend is whole"
-        else:
             level = {("sky", "sea"): 0.5, ("sky", "wall"): 0.25}[found.names]
             assert (found.masks - level).abs().max() < 1 / 255
         paths = write_masks(folder, regions(0.25, "sky", "wall"), "soft")

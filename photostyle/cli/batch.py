@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from photostyle.batch.freshness import Hashes, why_make
-from photostyle.batch.lock import alone_in
 from photostyle.batch.look import Look, identity, pooled
 from photostyle.batch.page import PAGE, SHEET, THUMBNAILS, Shown, thumbnail_names, write_page, write_sheet
 from photostyle.batch.summary import Job, look_of, outputs_of, read_summary, write_summary
@@ -26,6 +25,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import environment, read_record
 from photostyle.files.arrays import path_of
 from photostyle.files.images import read_image
+from photostyle.files.lock import alone_in
 from photostyle.files.reading import path_exists, path_is_dir
 from photostyle.memory import Work, estimate
 from photostyle.objective import feature_layers
@@ -82,7 +82,7 @@ def batch(arguments: Sequence[str]) -> int:
         read_image(path)  # said once, before the work
     make_folder(options.output)
     make_folder(options.output / THUMBNAILS)
-    with alone_in(options.output):
+    with alone_in(options.output, "batch"):
         return _batch(Batch(options, jobs, None, quiet, began))
 
 
