@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -16,7 +17,8 @@ from test_gallery import BROWSER
 from waiting import HANGS
 
 from photostyle.cli import batch as command_batch
-from photostyle.cli import main
+from photostyle.cli import main, scoring
+from photostyle.cli import run as command_run
 from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.evaluation.records import read_record
@@ -148,6 +150,26 @@ def test_interrupted_it_shows_what_there_is_and_goes_on(
     assert said == "photostyle: interrupted; 1 of 3 pictures are done: the same command goes on"
     assert states() == {"a-x.jpg": "made", "b-x.jpg": "not begun", "y.png": "not begun"}
     assert summary()["ended"] == "interrupted" and Path("out/index.html").is_file()
+    assert main(command()) == DONE
+    assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
+
+
+@pytest.mark.parametrize("moment", ["_scores", "encode_image"])
+def test_a_signal_while_a_picture_is_finished_ends_the_batch_after_it(
+    moment: str, album: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = scoring if moment == "_scores" else command_run
+    real = getattr(place, moment)
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return real(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, moment, interrupted)
+        assert main(command("--metrics")) == INTERRUPTED
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "photostyle: interrupted; 1 of 3 pictures are done: the same command goes on"
     assert main(command()) == DONE
     assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
 

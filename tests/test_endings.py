@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from photostyle import pipeline
-from photostyle.cli import main
+from photostyle.cli import first, main
 from photostyle.cli import run as command_run
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
@@ -143,6 +144,50 @@ def test_a_signal_while_the_picture_is_finished_waits_for_it(
         "photostyle: interrupted; out.png is finished, without scores"
     )
     assert whole() and record()["ended"] == "done" and len(record()["trace"]) == 4
+
+
+@pytest.mark.parametrize(
+    "error", [ComputationError("out.png cannot be written (No space left on device)"), None]
+)
+def test_a_signal_waits_for_no_picture_that_has_failed(
+    error: Exception | None, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Neither for the first picture, which the run goes on without, nor for the last."""
+
+    def fail(*_: Any) -> None:
+        if error is None:
+            signal.raise_signal(signal.SIGTERM)
+        raise error or ComputationError("out.png cannot be written (Input/output error)")
+
+    place = command_run if error is None else first
+    monkeypatch.setattr(place, "write_picture", fail)
+    step = command_run.Frames.add
+
+    def interrupted(self: Any, image: torch.Tensor) -> None:
+        step(self, image)
+        if error is not None:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(command_run.Frames, "add", interrupted)
+    assert main([*QUICK, "--no-metrics"]) == INTERRUPTED
+    last = capsys.readouterr().err.splitlines()[-1]
+    if error is None:
+        assert last == "photostyle: interrupted; out.png is the first picture"
+    else:
+        assert last == "photostyle: interrupted; the best picture so far is out.png"
+        assert len(record()["trace"]) == 1
+    assert whole()
+
+
+def test_a_picture_that_is_gone_with_its_folder_is_not_said_to_be_there(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    Path("folder").mkdir()
+    monkeypatch.setattr(command_run.Frames, "add", lambda *_: shutil.rmtree("folder", ignore_errors=True))
+    assert main([*QUICK, "--no-metrics", "-o", "folder/out.png"]) == BAD_INPUT
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("photostyle: folder/out.png cannot be written: the folder folder does not exist")
+    assert last.endswith("; folder/out.png was written and is gone")
 
 
 def test_interrupted_before_its_picture_a_run_says_what_is_there(

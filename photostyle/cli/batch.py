@@ -19,6 +19,7 @@ from photostyle.cli.batch_jobs import BatchCommand, jobs_of, read_command, refus
 from photostyle.cli.batch_work import CONSISTENT, Outcome, apply, make, measure, restore_thumbnails
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, spared, tell
 from photostyle.cli.outputs import record_path
+from photostyle.cli.signals import came
 from photostyle.cli.terminal import duration
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
@@ -187,6 +188,8 @@ def _make(work: Batch) -> None:
             left = (time.perf_counter() - began) / done * (len(wanted) - done)
             said = f"failed: {job.failure}" if job.failure else f"{job.output.name}  {job.seconds:.1f} s"
             work.say(f"{done}/{len(wanted)}  {job.title}  {said}  {duration(left)} left")
+            if came():  # while a finished picture was scored, which costs that its scores alone
+                raise KeyboardInterrupt
 
 
 def _task(number: int, config: Config, look: Look | None) -> Task:

@@ -70,6 +70,23 @@ def release() -> bool:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Let a first signal wait until the end of the block, however that ends; then it raises KeyboardInterrupt."""
+    hold()
+    try:
+        yield
+    finally:
+        if release():
+            raise KeyboardInterrupt
+
+
+def came() -> bool:
+    """Whether a first signal has come, also where what it interrupted was no more than a part of the work."""
+    taker = _taker()
+    return taker is not None and taker.first is not None
+
+
+@contextmanager
 def _taken_by(taker: _Interrupts) -> Iterator[None]:
     """Only in the main thread can signals be taken; who ignores one, or takes it themselves, keeps it."""
     with ExitStack() as stack:
