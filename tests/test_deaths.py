@@ -12,7 +12,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from optuna.storages.journal import JournalFileOpenLock
 from test_command_stylise import save_model
 from test_experiments import silent, twice  # noqa: F401
 
@@ -28,6 +27,7 @@ from photostyle.files.images import read_image
 from photostyle.files.masks import MaskSet, read_masks
 from photostyle.presets import configure
 from photostyle.search import study as search
+from photostyle.search.lock import OwnedLock
 from photostyle.search.trials import prepare
 from photostyle.settings import read_settings
 from photostyle.workers.pool import ThisProcess
@@ -328,7 +328,7 @@ def test_a_trial_of_a_search(
     # Of a process that is gone, which the one that tests is not.
     gone = search.this_process() | {"pid": 2**30}
     monkeypatch.setattr(search, "this_process", lambda: gone)
-    monkeypatch.setattr("optuna.storages.journal.JournalFileOpenLock", Hasty)
+    monkeypatch.setattr("photostyle.search.lock.OwnedLock", Hasty)
 
     def kill(number: int) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
@@ -357,9 +357,9 @@ def test_a_trial_of_a_search(
         tried("deaths", "a trial of a search", count)
 
 
-class Hasty(JournalFileOpenLock):
-    """Optuna waits so long for the lock of a process that is gone: seconds."""
+class Hasty(OwnedLock):
+    """It waits so long, seconds, for the lock of a process that was killed before it had said whose it is."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, journal: str) -> None:
+        super().__init__(journal)
         self.grace_period = 0.01  # type: ignore[assignment]
