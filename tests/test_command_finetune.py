@@ -111,11 +111,13 @@ def test_a_signal_ends_it_with_a_checkpoint_and_130(
     assert (tmp_path / "checkpoint.safetensors").exists() and not (tmp_path / "record.json").exists()
 
 
-def test_a_second_signal_ends_it_at_once() -> None:
+def test_a_second_signal_ends_it_at_once_and_an_echo_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt), stop_asked(lambda text: None) as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr("photostyle.cli.stopping.ECHO", -1.0)
         os.kill(os.getpid(), signal.SIGTERM)
         pytest.fail("it went on")
 

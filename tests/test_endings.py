@@ -15,7 +15,7 @@ from photostyle.cli import first, main
 from photostyle.cli import run as command_run
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
-from photostyle.files.images import read_image, sha256_of
+from photostyle.files.images import read_image, sha256_of, write_image
 
 RUN = "run --content photo.jpg --style sunset.jpg --masks none --device cpu --threads 1".split()
 INSTANT = [*RUN, "--preset", "instant", "--metrics"]
@@ -205,6 +205,22 @@ def test_interrupted_before_its_picture_a_run_says_what_is_there(
     assert main([*QUICK, "--no-first-picture"]) == INTERRUPTED
     assert capsys.readouterr().err.splitlines()[-1].endswith("written; out.png is of an earlier run")
     assert OUT.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "sunset.jpg", "mask.png", "start.png"])
+def test_an_input_that_is_replaced_during_a_run_is_recorded_as_it_was_read(
+    name: str, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(Path("mask.png"), torch.ones(3, 64, 96))
+    write_image(Path("start.png"), torch.full((3, 64, 96), 0.5))
+    given = [*QUICK, "--start", "file", "--start-file", "start.png", "--metrics", "--show"]
+    given[given.index("none") : given.index("none") + 1] = ["mask.png", "mask.png"]
+    before = {each.name: sha256_of(each) for each in photographs.iterdir() if each.is_file()}
+    monkeypatch.setattr(command_run.Frames, "add", lambda *_: Path(name).write_bytes(b"another"))
+    monkeypatch.setattr("photostyle.evaluation.show.show", lambda *_: None)
+    assert main(given) == DONE and whole()
+    inputs = {Path(each["path"]).name: each["sha256"] for each in record()["inputs"].values()}
+    assert inputs == before and record()["metrics"]
 
 
 def test_a_kill_between_the_last_two_names_is_told_by_the_record(

@@ -1,10 +1,11 @@
 """The masks that a run makes for itself."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from photostyle.cli.console import make_folder
+from photostyle.cli.console import make_folder, spared
 from photostyle.cli.outputs import masks_folder
 from photostyle.config import Config
 from photostyle.files.images import Picture
@@ -40,8 +41,9 @@ class MaskMaker:
         for folder, regions in zip(folders, made.sets, strict=True):
             write_masks(folder, regions, "soft")
         preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
-        mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
         self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
+        draw = partial(mask_sheet, [each.pixels for each in pictures], made.sets, captions, preview)
+        spared(str(preview), draw, self.say)
         self.origin = made.origin | {"asked": self.config.masks[0]}
         self.names = tuple(str(folder.absolute()) for folder in folders)
         return self.names

@@ -111,7 +111,8 @@ def _search(options: SearchCommand, config: Config) -> int:
                 line(pool.description)
             _watch(study, options.trials, pool)
     except KeyboardInterrupt:
-        _conclude(options, study)
+        if choose(study.trials()) is not None:
+            _conclude(options, study)
         return complain("interrupted; the same command goes on", INTERRUPTED)
     return _conclude(options, study)
 
@@ -176,20 +177,20 @@ def _conclude(options: SearchCommand, study: Study) -> int:
     best = choose(trials)
     if best is None:
         return complain("no trial is complete: there is nothing to choose from", FAILED)
-    _write(options, study, trials, best)
+    study.write_best(options.output / BEST, best)
     tell(front_table(trials))
     tell(f"\n{_verdict(best, trials)}\n{scored_in(study.problem)}")
+    _draw(options, study, trials, best)
     for name in (BEST, PLOT, PAGE):
         tell(options.output / name)
     tell(f"\n{_command(options, study.problem)}")
     return DONE
 
 
-def _write(options: SearchCommand, study: Study, trials: Sequence[Trial], best: Trial) -> None:
-    """Settings, plot and page."""
+def _draw(options: SearchCommand, study: Study, trials: Sequence[Trial], best: Trial) -> None:
+    """Plot and page."""
     problem, folder = study.problem, options.output
     pictures = {trial.number: study.picture(trial) for trial in trials if study.picture(trial).exists()}
-    study.write_best(folder / BEST, best)
     plot_front(trials, pictures, problem.style_features, folder / PLOT)
     write_page(
         folder / PAGE,
