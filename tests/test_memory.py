@@ -191,6 +191,16 @@ def test_what_cannot_fit_at_any_size_is_tried_once(
         execute(config)
 
 
+def test_a_working_folder_that_is_gone_is_said_before_a_library_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["score", "a.png"]) == 2
+    assert capsys.readouterr().err.startswith("photostyle: the working folder is gone (No such file")
+
+
 # Runs a command and prints the most memory that it had, in KiB on Linux (getrusage(2)).
 PEAK = """
 import json, resource, subprocess, sys
