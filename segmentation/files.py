@@ -91,7 +91,8 @@ def check_folder(folder: Path) -> tuple[str, ...]:
     if folder.exists() and not folder.is_dir():
         raise PhotostyleError(f"{folder} is a file; expected a folder for masks: choose another --output")
     if not folder.is_dir() and not folder.parent.is_dir():
-        raise PhotostyleError(f"{folder} cannot be made: {folder.parent} does not exist: create it first")
+        why = "is a file" if folder.parent.exists() else "does not exist: create it first"
+        raise PhotostyleError(f"{folder} cannot be made: {folder.parent} {why}")
     if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK | os.X_OK):
         raise PhotostyleError(f"{folder} cannot be written: it is read-only: choose another --output")
     named, left = _standing(folder)

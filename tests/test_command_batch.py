@@ -16,11 +16,13 @@ from PIL import Image
 from test_gallery import BROWSER
 from waiting import HANGS
 
+from photostyle.batch.freshness import Hashes
 from photostyle.cli import batch as command_batch
 from photostyle.cli import main, scoring
 from photostyle.cli import run as command_run
 from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
 from photostyle.files.lock import alone_in
 from photostyle.workers.pool import LostTask, Processes, Task, ThisProcess
@@ -258,9 +260,12 @@ def test_a_bad_row_is_said_before_any_work(row: str, said: str, album: Path, cap
         (["batch", "album", *STYLE, "--consistent", "--protect", "skin"], "--protect would not"),
         (["batch", "album", *STYLE, "--consistent", "--masks", "auto"], "have no common names"),
         (["batch", "album", *STYLE, "--output", "photo.jpg"], "photo.jpg is a file"),
+        (["batch", "album", *STYLE, "--output", "loop"], "Too many levels of symbolic links"),
+        (["batch", "album", "--style", "loop"], "loop cannot be read (Too many levels"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, album: Path, capsys: Any) -> None:
+    Path("loop").symlink_to("loop")
     line = one_line(words, capsys)
     assert said in line and line.startswith("photostyle: ")
 
@@ -295,12 +300,30 @@ def test_crops_of_one_picture_join_without_a_seam(album: Path) -> None:
     assert np.abs(joined - pixels("out/whole.png")).max() <= 1
 
 
-def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(album: Path, capsys: Any) -> None:
+class Unreadable(Hashes):
+    def __init__(self) -> None:
+        super().__init__()
+        real = self.of
+
+        def of(path: Path) -> str:
+            if path.name == "bad.jpg":
+                raise PhotostyleError(f"{path} cannot be read (Permission denied)")
+            return real(path)
+
+        self.of = of
+
+
+def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("album/bad.jpg").write_bytes(b"no picture")
     assert main(command("--consistent")) == FAILED
     assert states()["bad.jpg"] == "failed" and states()["y.png"] == "made"
     assert main(command("--consistent")) == FAILED
     assert states()["bad.jpg"] == "failed" and states()["y.png"] == "kept"
+    monkeypatch.setattr(command_batch, "Hashes", Unreadable)  # no right to read it
+    assert main(command("--consistent")) == FAILED
+    assert states()["bad.jpg"] == "failed" and states()["y.png"] == "made"
 
 
 @pytest.mark.slow  # test_pool holds by default that a study and other tasks come out the same on processes

@@ -274,6 +274,33 @@ def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photograph
     assert sorted(Path().iterdir()) == before and foreign.read_bytes() == b"somebody's"
 
 
+@pytest.mark.situation("somebody else's file of a name that a run writes")
+def test_a_preview_of_masks_that_is_not_ours_is_not_overwritten(photographs: Path, capsys: Any) -> None:
+    Path("out-masks").mkdir()
+    foreign = Path("out-masks/preview.png")
+    foreign.write_bytes(b"somebody's")
+    assert main([*RUN[:5], *RUN[7:], "--masks", "cluster"]) == BAD_INPUT
+    assert "out-masks/preview.png exists beside no masks" in capsys.readouterr().err
+    assert foreign.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("out.png", "out.png", "out.png cannot be written (Too many levels of symbolic links)"),
+        ("out.json", "out.json", "out.json cannot be written (Too many levels of symbolic links)"),
+        ("out.png", "nowhere/out.png", "nowhere does not exist: create it first"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused_before_the_work(
+    name: str, target: str, said: str, photographs: Path, capsys: Any
+) -> None:
+    Path(name).symlink_to(target)
+    assert main(QUICK) == BAD_INPUT
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("photostyle:")]
+    assert said in line and Path(name).is_symlink()
+
+
 @pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
 def test_a_record_says_which_files_beside_its_picture_are_ours(
     name: str, photographs: Path, capsys: Any
@@ -293,6 +320,17 @@ def test_a_record_says_which_files_beside_its_picture_are_ours(
     assert record()["beside"] == sorted({*plotted, *([foreign.name] if name == "regions.png" else [])})
     # A run that writes none of them forgets none of them.
     assert main([*INSTANT, "--no-metrics"]) == DONE and main(wanted) == DONE
+
+
+def test_a_folder_that_may_not_be_listed_may_be_written_in(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr("os.scandir", denied)
+    assert main([*INSTANT, "--no-metrics"]) == DONE and OUT.exists()
 
 
 def test_unfinished_pictures_of_a_killed_run_are_ours(

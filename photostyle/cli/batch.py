@@ -133,8 +133,15 @@ def _of(jobs: Sequence[Job], hashes: Hashes) -> str:
     for job in jobs:
         files = [path for path in job.config.files if path != job.config.weights]
         files = [each for path in files for each in (sorted(path.iterdir()) if path_is_dir(path) else [path])]
-        inputs.append([hashes.of(path) for path in files])
+        inputs.append([_hash_or_nothing(path, hashes) for path in files])
     return identity(jobs[0].config, inputs)
+
+
+def _hash_or_nothing(path: Path, hashes: Hashes) -> str:
+    try:
+        return hashes.of(path)
+    except PhotostyleError:  # said of the one picture that needs it, by who measures it
+        return ""
 
 
 def _with_look(work: Batch, found: Look | None, of: str) -> Batch:

@@ -26,6 +26,7 @@ from photostyle.cli.console import (
 from photostyle.cli.terminal import duration
 from photostyle.config import Config, Recipe
 from photostyle.errors import PhotostyleError
+from photostyle.files.reading import real_path
 from photostyle.materials import TO_BE_MADE
 from photostyle.presets import PRESETS, configure
 from photostyle.process import prepared
@@ -145,7 +146,7 @@ def _refuse_to_overwrite(options: SearchCommand) -> None:
     written = [options.output / name for name in (BEST, PLOT, PAGE)]
     inputs = [options.content, options.style, options.weights, *(Path(name) for name in options.masks)]
     refuse_inputs(written, inputs)
-    if any(path and path.resolve().parent == (options.output / "trials").resolve() for path in inputs):
+    if any(path and real_path(path).parent == real_path(options.output / "trials") for path in inputs):
         raise PhotostyleError(f"{options.output / 'trials'} holds an input; choose another --output")
     foreign = [path for path in written if path.exists()]
     foreign += sorted((options.output / "trials").glob("[0-9]" * 4 + ".*"))

@@ -71,6 +71,11 @@ def path_exists(path: Path) -> bool:
         return False
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads when every link is followed; a loop of links leads to itself."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for a loop before Python 3.13
+
+
 def parsed_toml(path: Path, data: bytes | str) -> dict[str, Any]:
     """A TOML file's table, with or without a byte order mark. Raises PhotostyleError, one line."""
     table: dict[str, Any] = _parsed(path, data, tomllib.loads, "TOML file")
