@@ -1,5 +1,6 @@
 """photostyle batch: what it makes, keeps, makes again and refuses, and how it ends."""
 
+import contextlib
 import json
 import shutil
 import signal
@@ -339,6 +340,24 @@ def test_on_processes_pictures_are_the_same(
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.[jp][pn]g")} == alone | {
         "contact-sheet.jpg": Path("out/contact-sheet.jpg").read_bytes()
     }
+
+
+def test_workers_of_a_cluster_are_given_absolute_paths(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their working folder may be another, on another machine."""
+
+    class Elsewhere(ThisProcess):
+        description = "elsewhere"
+
+        def _ended(self) -> tuple[Any, Any]:
+            with contextlib.chdir("/"):
+                return super()._ended()
+
+    monkeypatch.setattr(command_batch, "open_pool", lambda *_, **__: Elsewhere())
+    assert main(command("--cluster", "auto")) == DONE
+    assert set(states().values()) == {"made"}
+    assert main(command("--consistent", "--cluster", "auto")) == DONE
+    assert set(states().values()) == {"made"}
+    assert main(command("--consistent")) == DONE and set(states().values()) == {"kept"}
 
 
 class Killing(ThisProcess):

@@ -23,7 +23,7 @@ from photostyle.cli.signals import came
 from photostyle.cli.terminal import duration
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import environment, read_record
+from photostyle.evaluation.records import config_from_json, config_to_json, environment, read_record
 from photostyle.files.arrays import path_of
 from photostyle.files.images import read_image
 from photostyle.files.lock import alone_in
@@ -57,6 +57,12 @@ class Batch:
     def say(self, text: str) -> None:
         if not self.quiet:
             line(text)
+
+    def given(self, job: Job) -> Config:
+        """What a worker is given: on a cluster with absolute paths, since its working folder may be another."""
+        if not self.options.cluster:
+            return job.config
+        return config_from_json(config_to_json(job.config), self.folder)
 
     def write(self, ended: str) -> None:
         """The summary as it is now."""
@@ -147,7 +153,7 @@ def _hash_or_nothing(path: Path, hashes: Hashes) -> str:
 def _with_look(work: Batch, found: Look | None, of: str) -> Batch:
     """With the look of the set: as the summary has it, else from the statistics of every photograph."""
     if found is None:
-        tasks = [Task(number, measure, (job.config,)) for number, job in enumerate(work.jobs)]
+        tasks = [Task(number, measure, (work.given(job),)) for number, job in enumerate(work.jobs)]
         statistics = {}
         with _pool(work, work.jobs) as pool:
             for count, (number, outcome) in enumerate(_results(pool, tasks), 1):
@@ -186,7 +192,7 @@ def _make(work: Batch) -> None:
     if not wanted:
         return
     began, done = time.perf_counter(), 0
-    tasks = [_task(number, work.jobs[number].config, work.look) for number in wanted]
+    tasks = [_task(number, work.given(work.jobs[number]), work.look) for number in wanted]
     with _pool(work, [work.jobs[number] for number in wanted]) as pool:
         for number, outcome in _results(pool, tasks):
             job, done = work.jobs[number], done + 1
