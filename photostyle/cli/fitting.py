@@ -36,7 +36,12 @@ def fitted(
             size = _smaller(config, longest) if says_no_memory(result.ended) else None
             if size is None:
                 return config.size, result
-            keep(config.size, result)
+            try:
+                keep(config.size, result)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                say(f"what was made at --size {config.size} is not kept: out of memory")
             del result  # of a large photo it is what memory lacks
         say(f"memory does not suffice at --size {min(config.size, longest)}: again at --size {size}")
         config = dataclasses.replace(config, size=size)

@@ -352,14 +352,9 @@ def _watched(
         return transfer(config, watch, say, maker, enter=enter, checkpoints=checkpoints)
 
     def keep(size: int, result: Result) -> None:
-        try:
-            with held():
-                put(size, result)
-                written.picture = f"the last good picture, of --size {size}"
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            say(f"what was made at --size {size} is not kept: out of memory")
+        with held():
+            put(size, result)
+            written.picture = f"the last good picture, of --size {size}"
 
     size, result = fitted(config, max(photo_size), checkpoints, attempt, keep, say)
     if result.ended == "interrupted" and written.output and not result.trace:

@@ -63,7 +63,7 @@ def interruptible() -> Iterator[None]:
     def unraisable(what: "sys.UnraisableHookArgs") -> None:
         if isinstance(what.exc_value, KeyboardInterrupt):
             taker.again()
-        else:
+        elif taker.first is None:  # after a signal also what it has cut in the making, and cannot be unmade
             others(what)
 
     with _taken_by(taker):
