@@ -57,8 +57,8 @@ def gather_experiments() -> None:
 
 
 def lower_indices(app: object, name: str, source: list[str]) -> None:
-    """In the method's formulas, plain in the source: m_k has a lower index, A^½ an upper one."""
-    if name == "method":
+    """In formulas, plain in the source: m_k has a lower index, A^½ an upper one."""
+    if name in ("method", "feedforward", "differences"):
         text = re.sub(r"\^(−?½)", r"<sup>\1</sup>", source[0])
         source[0] = re.sub(LOWER_INDEX, lambda found: f"<sub>{found[1].strip('{}')}</sub>", text)
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the experimen
 
 import photostyle
 from experiments.bench import bench_table
-from photostyle.bounds import AtLeast, Between
+from photostyle.bounds import Above, AtLeast, Between
 from photostyle.config import TERMS, Config
 from photostyle.feedforward.costs import costs_of
 from photostyle.feedforward.injection import INJECTIONS
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README, SETTINGS, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/settings.md", ROOT / "docs/architecture.md"
 METHOD = ROOT / "docs/method.md"
 FEEDFORWARD = ROOT / "docs/feedforward.md"
-COUNTED_SIDE = 256  # pixels: the source document's crops
+COUNTED_SIDE = 256  # pixels: the default of TrainingSettings.size
 OWN_PHOTOS = ROOT / "docs/your-own-photos.md"
 COSTS = ROOT / "experiments/007-cost/result.json"
 CARD_COSTS = COSTS.with_name("gpu.json")
@@ -50,9 +50,8 @@ NO_DOCSTRING = {
     "__version__": "The version.",
     "TERMS": "The terms that an objective is made of, in their order.",
 }
-TITLES = {
-    "Recipe": "Start, stages, optimiser, smoothing"
-}  # of a part that says more by itself than its own fields
+# Of a part that says more by itself than its own fields.
+TITLES = {"Recipe": "Start, stages, optimiser, smoothing"}
 # What the command line takes; from Python a picture or mask in memory may stand for a path.
 KINDS = {int: "whole number", float: "number", bool: "yes or no", str: "text", Path: "path"}
 NAMES = {"gram": "Gram"}  # that are written otherwise in a sentence
@@ -164,7 +163,9 @@ def _kind(kind: Any) -> str:
     """What values a type has, for people; the bounds of a number with it."""
     if get_origin(kind) is Annotated:
         inner, *remarks = get_args(kind)
-        bounds = [str(each).removeprefix("must ") for each in remarks if isinstance(each, AtLeast | Between)]
+        bounds = [
+            str(each).removeprefix("must ") for each in remarks if isinstance(each, Above | AtLeast | Between)
+        ]
         return ", ".join([_kind(inner), *(bound.replace("be ", "").replace("lie ", "") for bound in bounds)])
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
@@ -243,10 +244,9 @@ def tree() -> str:
     """The packages with their modules, in the order of a directory."""
     lines = ["```"]
     for package in ("photostyle", "segmentation", "experiments"):
-        folders = [ROOT / package, *sorted(path.parent for path in ROOT.glob(f"{package}/*/__init__.py"))]
-        for folder in folders:
+        for folder in sorted(path.parent for path in ROOT.glob(f"{package}/**/__init__.py")):
             modules = sorted(path.stem for path in folder.glob("[a-z]*.py"))
-            name = f"{'  ' if folder.parent != ROOT else ''}{folder.name}/"
+            name = f"{'  ' * (len(folder.relative_to(ROOT).parts) - 1)}{folder.name}/"
             lines += textwrap.wrap(
                 " ".join(modules), TREE, initial_indent=f"{name:17}", subsequent_indent=17 * " "
             )
@@ -305,8 +305,8 @@ def layers_drawing() -> str:
 
 
 def _in_one_line(paragraph: str) -> str:
-    """Its first sentence where a row has room for that, else up to the first colon."""
-    sentence = re.split(r"\. |\.$", paragraph)[0]
+    """Its first sentence where a row has room for that, else up to the first colon; a drawing knows no backticks."""
+    sentence = re.split(r"\. |\.$", paragraph.replace("`", ""))[0]
     return sentence if len(sentence) <= ROW else sentence.split(":")[0]
 
 

@@ -41,16 +41,7 @@ STRIPS = {
         "astronaut",
         "rocket",
         {
-            "no masks, boldness 1: stains": [
-                "--preset",
-                "patches",
-                "--masks",
-                "none",
-                "--boldness",
-                "1",
-                "--protect",
-                "none",
-            ],
+            "no masks, boldness 1: stains": "--preset patches --masks none --boldness 1 --protect none".split(),
             "the default": DEFAULT,
         },
     ),
@@ -75,19 +66,8 @@ def make(name: str, strip: Strip, folder: Path) -> None:
     for number, (caption, options) in enumerate(strip.results.items()):
         files[caption] = folder / f"{name}-{number}.png"
         inputs = ["--content", str(files["photo"]), "--style", str(files["reference"])]
-        code = main(
-            [
-                "run",
-                *inputs,
-                *options,
-                "--output",
-                str(files[caption]),
-                "--no-metrics",
-                "--quiet",
-                "--device",
-                "cpu",
-            ]
-        )
+        outputs = ["--output", str(files[caption]), "--no-metrics", "--quiet", "--device", "cpu"]
+        code = main(["run", *inputs, *options, *outputs])
         if code:
             raise SystemExit(code)
     row = [(caption, read_image(path).pixels) for caption, path in files.items()]

@@ -10,17 +10,12 @@ import tyro
 
 from experiments.framework import PACKAGES, read_config, run_experiment, write_texts
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code
+from photostyle.cli.console import DONE, exit_code, resumable
 from photostyle.errors import PhotostyleError
 from photostyle.process import prepared
 from photostyle.workers.ray_pool import check_cluster, open_pool
 
-ENDING = Ending(
-    "experiment",
-    out_of_memory="out of memory ({error}); the same command goes on",
-    interrupted="interrupted; the same command goes on",
-    remedy="; the same command goes on",
-)
+ENDING = resumable("experiment")
 
 
 @dataclass(frozen=True)

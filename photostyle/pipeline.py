@@ -12,8 +12,8 @@ from photostyle.errors import ComputationError, is_out_of_memory, one_line
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
-from photostyle.finish import rendered, strengths_of
-from photostyle.imaging.filters import resize, size_of
+from photostyle.finish import rendered, strengths_of, within_chroma
+from photostyle.imaging.filters import size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
@@ -23,12 +23,11 @@ from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
 from photostyle.process import device_named, free_memory
-from photostyle.regions.colour import without_foreign_chroma
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.mixture import only
 from photostyle.regions.relation import Dial
 from photostyle.resuming import Checkpoints
-from photostyle.scene import Scene, reduced
+from photostyle.scene import Scene
 from photostyle.solver import MakeObjective, closed_form, restrained, solve, starting
 from photostyle.validate import check
 from photostyle.version import __version__
@@ -122,7 +121,7 @@ def transfer(
         solved, ended = _solved(scene, config, make, start, watch, trace, checkpoints)
     enter("render")
     # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
-    canvas = start(scene) if solved is None else as_kept(_within_chroma(solved, scene)).to(device)
+    canvas = start(scene) if solved is None else as_kept(within_chroma(config, scene, solved)).to(device)
     return Result(
         _finished(config, scene, canvas, plan),
         photo,
@@ -149,13 +148,6 @@ def _perhaps_needless(config: Config) -> bool:
     if config.boldness is not None:
         return config.boldness == 0
     return config.download and locate(config.weights, config.encoder, False) is None
-
-
-def _within_chroma(solved: Tensor, scene: Scene) -> Tensor:
-    """What was solved, without chroma that neither photo nor references have, seen as large as it is."""
-    size, side = size_of(solved), max(size_of(solved))
-    seen = [resize(scene.content, *size), *(reduced(each, side).image for each in scene.references)]
-    return without_foreign_chroma(solved, seen)
 
 
 def _identity(

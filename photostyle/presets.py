@@ -34,6 +34,7 @@ CLASSIC: dict[str, Any] = {
     "structure_weight": 0.0,
     "consistency_weight": 0.0,
     "photorealism_coarse": (),
+    "photorealism_of": "picture",
     "protect": ("none",),
 }
 # Style transfer after Gatys et al. 2016: a painting, of the whole picture, without photorealism.
@@ -161,6 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "photorealism_weight": 1e4,
         "photorealism_coarse": (),
         "photorealism_epsilon": 1e-7,
+        "photorealism_of": "picture",
         "smooth_radius": 15,
         "smooth_edge": 0.01,
         "protect": ("none",),

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.imaging.filters import area_average, fit_within, resize, size_of
+from photostyle.imaging.filters import area_average, fit_within, resize, size_of, unchanged
 from photostyle.regions.canvas import recoloured
+from photostyle.regions.colour import mixture_colour_maps
 from photostyle.regions.mixture import Anchor, Reference, alone, only
 
 # Pixels: on a shorter side too few patches and windows fit for a distribution or a Laplacian to mean anything.
@@ -60,9 +61,21 @@ class Scene:
         """What regions that are not entirely bold stay near; None where all are."""
         if self.restraint is None or bool((self.restraint.boldness == 1).all()):
             return None
-        maps = self.restraint.maps.to(self.content)
-        picture = recoloured(self.content, self.content_masks, maps, self.restraint.feather)
-        return Anchor(picture, self.content_masks, self.restraint.boldness)
+        return Anchor(self.recoloured, self.content_masks, self.restraint.boldness)
+
+    @cached_property
+    def recoloured(self) -> Tensor:
+        """The closed form, (3, H, W): the photo through its regions' maps, the restraint's or those all the way."""
+        if self.restraint is None:
+            maps, feather = mixture_colour_maps(self.content, self.content_masks, self.references), 0
+        else:
+            maps, feather = self.restraint.maps.to(self.content), self.restraint.feather
+        return recoloured(self.content, self.content_masks, maps, feather)
+
+    @cached_property
+    def kept(self) -> Tensor:
+        """What the closed form leaves of the photo as it was, (3, H, W): all of one that looks like its reference."""
+        return unchanged(self.content, self.recoloured) * self.content
 
     def __post_init__(self) -> None:
         _check("content", self.content, self.content_masks)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import tomli_w
 
 from photostyle.config import NAMES_FILES, Config
-from photostyle.errors import PhotostyleError, did_you_mean, shown
+from photostyle.errors import PhotostyleError, did_you_mean, printable, shown
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.reading import MOST_TEXT, file_bytes, parsed_toml
 
@@ -39,7 +39,7 @@ def write_settings(path: Path, settings: Mapping[str, Any], comment: str = "") -
     if nothing := [name for name, value in settings.items() if value is None]:
         raise PhotostyleError(f"{path} cannot hold {', '.join(nothing)} = None; leave out what is not set")
     _checked({name: _listed(value) for name, value in settings.items()}, path)
-    lines = "".join(f"# {_printable(line)}".rstrip() + "\n" for line in comment.splitlines())
+    lines = "".join(f"# {printable(line)}".rstrip() + "\n" for line in comment.splitlines())
     listed = {name: _listed(value) for name, value in settings.items()}
     write_bytes_atomically(path, (lines + tomli_w.dumps(listed)).encode())
 
@@ -107,7 +107,3 @@ def expected(kind: Any) -> str:
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _printable(line: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in line)

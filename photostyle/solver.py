@@ -50,15 +50,16 @@ def solve(
     begin = start or starting(scene, recipe)
     canvas: Tensor | None = None if state is None else state["image"]
     first = 0 if state is None else state["stage"]
+    photo: Tensor | None = None  # of the stage before
     for stage, small in staged(scene, recipe, first) if stages is None else stages:
         if stage.number < first:
             continue
         if canvas is None:
             canvas = begin(small)
         elif canvas.shape != small.content.shape:
-            canvas = enlarged(small.content, canvas, recipe.enlarging)
+            canvas = enlarged(small.content, canvas, recipe.enlarging, photo)
         terms = objective(stage, small) if objective else Objective(recipe, stage, small, encoder)
-        earlier = state if stage.number == first else None
+        earlier, photo = state if stage.number == first else None, small.content
         for step in optimise(canvas, terms, stage, recipe, earlier):
             canvas = step.image
             yield step

@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, get_type_hints
 
-from photostyle.bounds import AtLeast, Between
+from photostyle.bounds import check_bounds, option_of
 from photostyle.config import TERMS, Config, Inputs, Recipe
 from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import layers_down_to
@@ -35,7 +33,9 @@ def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
     for term in terms:
         for name, value in weights_of(term, recipe):
             if not 0 <= value < math.inf:
-                raise PhotostyleError(f"{_option(name)} is {value}; a weight must be finite and not negative")
+                raise PhotostyleError(
+                    f"{option_of(name)} is {value}; a weight must be finite and not negative"
+                )
         term.check(recipe)
     region_strengths(recipe.region_strength)
     check_protect(recipe.protect)
@@ -44,7 +44,7 @@ def check_recipe(recipe: Recipe, terms: Sequence[type[Term]] = TERMS) -> None:
 
 def check_numbers(recipe: Recipe) -> None:
     """Validate the recipe's numbers apart from the terms' weights. Raises PhotostyleError."""
-    _check_bounds(recipe)
+    check_bounds(recipe)
     _check_optimiser(recipe)
     if recipe.averaging == 1:
         raise PhotostyleError("--averaging is 1, which would keep the start for ever; use 0.99 or less")
@@ -76,16 +76,6 @@ def _check_optimiser(recipe: Recipe) -> None:
         )
 
 
-def _check_bounds(settings: Any) -> None:
-    """Every field's own range, as its type says it (bounds.py)."""
-    hints = get_type_hints(type(settings), include_extras=True)
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        for bound in getattr(hints[field.name], "__metadata__", ()):
-            if isinstance(bound, AtLeast | Between) and value is not None and value not in bound:
-                raise PhotostyleError(f"{_option(field.name)} is {value}; it {bound}")
-
-
 def _check_references(inputs: Inputs, recipe: Recipe) -> None:
     if not isinstance(inputs.style, tuple) or not inputs.style:
         raise PhotostyleError(f"--style is {inputs.style or 'empty'}; name one reference photograph or more")
@@ -114,7 +104,3 @@ def _check_terms(recipe: Recipe, terms: Sequence[type[Term]]) -> None:
         raise PhotostyleError(
             "--first-pass has no photorealism and every other weight is 0; raise one, or leave it out"
         )
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -30,91 +30,31 @@ WIDTH = 6
 # Convolutions of a VGG-19 to conv5_1 by torchvision's position.
 POSITIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28)
 
-PAIR = ("--content", "photo.png", "--style", "style.png")
-QUICK = ("--size", "128", "--coarsest", "64", "--iterations", "6", "5", "--device", "cpu", "--threads", "1")
-GRAM = ("--weights", "vgg.pth")
-PAINTED = ("--masks", "photo-mask.png", "style-mask.png")
+PAIR = "--content photo.png --style style.png"
+QUICK = "--size 128 --coarsest 64 --iterations 6 5 --device cpu --threads 1"
+GRAM = "--weights vgg.pth"
+PAINTED = "--masks photo-mask.png style-mask.png"
 
-RUNS: dict[str, tuple[str, ...]] = {
-    "patches": (*PAIR, *QUICK, "--preset", "patches", "--masks", "none"),
-    "instant": (*PAIR, "--preset", "instant", *PAINTED, "--threads", "1"),
-    "photoreal": (*PAIR, *QUICK, *GRAM, "--preset", "photoreal", *PAINTED),
-    "search preset": (*PAIR, *GRAM, "--preset", "search", *PAINTED, "--threads", "1"),
-    "released": (
-        *(*PAIR, *GRAM, "--preset", "released", *PAINTED, "--size", "96", "--coarsest", "96"),
-        *("--first-pass", "6", "--iterations", "6", "--threads", "1"),
-    ),
-    "several references": (
-        *("--content", "photo.png", "--style", "style.png", "other.png", "--style-weights", "0.7", "0.3"),
-        *(
-            *QUICK,
-            *GRAM,
-            "--preset",
-            "photoreal",
-            "--masks",
-            "photo-mask.png",
-            "style-mask.png",
-            "other-mask.png",
-        ),
-    ),
-    "strengths": (
-        *(
-            *PAIR,
-            *QUICK,
-            "--preset",
-            "patches",
-            *PAINTED,
-            "--region-strength",
-            "0000ff=0.4",
-            "--strength",
-            "0.9",
-        ),
-        *("--preserve-luminance", "--smooth-radius", "2"),
-    ),
-    "16 bits": (
-        "--content",
-        "deep.tif",
-        "--style",
-        "style.png",
-        *QUICK,
-        "--preset",
-        "patches",
-        "--masks",
-        "none",
-    ),
-    "label maps": (*PAIR, *QUICK, "--preset", "patches", "--masks", "photo-labels", "style-labels"),
-    "soft masks": (*PAIR, *QUICK, "--preset", "patches", "--masks", "photo-soft", "style-soft"),
-    "clustered masks": (*PAIR, *QUICK, "--preset", "patches", "--masks", "cluster"),
-    "lbfgs": (
-        *PAIR,
-        *QUICK,
-        "--preset",
-        "patches",
-        "--optimiser",
-        "lbfgs",
-        "--start",
-        "noise",
-        "--masks",
-        "none",
-    ),
-    "averaged": (
-        *(*PAIR, *QUICK, *GRAM, "--preset", "photoreal", "--masks", "none", "--averaging", "0.9"),
-        *("--variation-weight", "1", "--pooling", "average", "--start", "content"),
-    ),
+RUNS = {
+    "patches": f"{PAIR} {QUICK} --preset patches --masks none",
+    "instant": f"{PAIR} --preset instant {PAINTED} --threads 1",
+    "photoreal": f"{PAIR} {QUICK} {GRAM} --preset photoreal {PAINTED}",
+    "search preset": f"{PAIR} {GRAM} --preset search {PAINTED} --threads 1",
+    "released": f"{PAIR} {GRAM} --preset released {PAINTED} --size 96 --coarsest 96 --first-pass 6 --iterations 6 "
+    "--threads 1",
+    "several references": "--content photo.png --style style.png other.png --style-weights 0.7 0.3 "
+    f"{QUICK} {GRAM} --preset photoreal --masks photo-mask.png style-mask.png other-mask.png",
+    "strengths": f"{PAIR} {QUICK} --preset patches {PAINTED} --region-strength 0000ff=0.4 --strength 0.9 "
+    "--preserve-luminance --smooth-radius 2",
+    "16 bits": f"--content deep.tif --style style.png {QUICK} --preset patches --masks none",
+    "label maps": f"{PAIR} {QUICK} --preset patches --masks photo-labels style-labels",
+    "soft masks": f"{PAIR} {QUICK} --preset patches --masks photo-soft style-soft",
+    "clustered masks": f"{PAIR} {QUICK} --preset patches --masks cluster",
+    "lbfgs": f"{PAIR} {QUICK} --preset patches --optimiser lbfgs --start noise --masks none",
+    "averaged": f"{PAIR} {QUICK} {GRAM} --preset photoreal --masks none --averaging 0.9 --variation-weight 1 "
+    "--pooling average --start content",
 }
-SEARCH = (
-    *PAIR,
-    *PAINTED,
-    "--trials",
-    "3",
-    "--size",
-    "96",
-    "--iterations",
-    "5",
-    "--threads",
-    "1",
-    "--no-download",
-)
+SEARCH = f"{PAIR} {PAINTED} --trials 3 --size 96 --iterations 5 --threads 1 --no-download"
 
 
 def main() -> int:
@@ -154,9 +94,9 @@ def make(tree: Path, folder: Path) -> None:
     write_inputs(folder)
     for name, arguments in RUNS.items():
         output = "deep-out.tif" if name == "16 bits" else f"{name}.png"
-        run(tree, folder, ["run", *arguments, "--output", output, "--quiet"])
+        run(tree, folder, ["run", *arguments.split(), "--output", output, "--quiet"])
         print(f"made {name}", flush=True)
-    run(tree, folder, ["search", *SEARCH, "--output", "search"])
+    run(tree, folder, ["search", *SEARCH.split(), "--output", "search"])
     (folder / "done").touch()
 
 
@@ -169,7 +109,7 @@ def compare(folder: Path) -> int:
         ended = run(ROOT, folder, ["rerun", record, "--quiet"], check=False)
         print(f"{'same' if ended == 0 else 'DIFFERENT'}  {name}", flush=True)
         different += [name] * (ended != 0)
-    run(ROOT, folder, ["search", *SEARCH, "--output", "search-again"])
+    run(ROOT, folder, ["search", *SEARCH.split(), "--output", "search-again"])
     before, after = (_hashes(folder / name / "trials") for name in ("search", "search-again"))
     print(f"{'same' if before == after else 'DIFFERENT'}  search")
     return 1 if different or before != after or not before else 0

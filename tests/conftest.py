@@ -56,6 +56,14 @@ def tried(request: pytest.FixtureRequest) -> Callable[[str, str, int], None]:
     return partial(_figure, request.node)
 
 
+@pytest.fixture
+def as_in_a_terminal() -> Iterator[None]:
+    """A shell that starts the tests in the background has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT

@@ -26,7 +26,7 @@ from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
 from photostyle.files.lock import alone_in
-from photostyle.workers.pool import LostTask, Processes, Task, ThisProcess
+from photostyle.workers.pool import LostTask, Task, ThisProcess
 
 STYLE = ["--style", "sunset.jpg", "--preset", "instant", "--device", "cpu"]
 PAGE = {"index.html", "contact-sheet.jpg", "batch.json", "thumbnails"}
@@ -328,14 +328,11 @@ def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(
 
 
 @pytest.mark.slow  # test_pool holds by default that a study and other tasks come out the same on processes
-def test_on_processes_pictures_are_the_same(
-    album: Path, kept_processes: Processes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_processes_pictures_are_the_same(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(command("--threads", "1")) == DONE
     alone = {path.name: path.read_bytes() for path in Path("out").glob("*.[jp][pn]g")}
     shutil.rmtree("out")
     monkeypatch.setattr(command_batch, "_processes", lambda jobs: 2)
-    monkeypatch.setattr(command_batch, "Processes", lambda *_, **__: kept_processes)
     assert main(command()) == DONE
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.[jp][pn]g")} == alone | {
         "contact-sheet.jpg": Path("out/contact-sheet.jpg").read_bytes()

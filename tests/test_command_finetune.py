@@ -19,7 +19,6 @@ from photostyle.cli import finetune as command
 from photostyle.cli import terminal
 from photostyle.cli.console import BAD_INPUT, DONE, INTERRUPTED
 from photostyle.cli.finetune import FinetuneCommand, main
-from photostyle.cli.stopping import stop_asked
 from photostyle.networks.network import find_network
 from photostyle.recognition.finetune import tune
 
@@ -95,7 +94,12 @@ def test_killed_it_goes_on_and_ends_in_the_same_bytes(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_a_checkpoint_and_130(
-    few: None, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    few: None,
+    as_in_a_terminal: None,
+    tmp_path: Path,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = signal.getsignal(number)
     arguments = ["digits", *TINY, *ONE_THREAD, "--epochs", "4", "-o", str(tmp_path)]
@@ -105,21 +109,13 @@ def test_a_signal_ends_it_with_a_checkpoint_and_130(
     )
     assert main(arguments) == INTERRUPTED
     said = capfd.readouterr().err
-    assert "stopping at the next batch" in said and "finetune: interrupted; the same command goes on" in said
+    assert (
+        "it ends with its next checkpoint" in said
+        and "finetune: interrupted; the same command goes on" in said
+    )
     assert "epoch 2 " not in said and signal.getsignal(number) is before
     monkeypatch.undo()
     assert (tmp_path / "checkpoint.safetensors").exists() and not (tmp_path / "record.json").exists()
-
-
-def test_a_second_signal_ends_it_at_once_and_an_echo_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KeyboardInterrupt), stop_asked(lambda text: None) as stop:
-        assert not stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop()
-        os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr("photostyle.cli.stopping.ECHO", -1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("it went on")
 
 
 def test_restart_begins_anew_and_the_summary_says_what_came_out(
@@ -135,13 +131,16 @@ def test_restart_begins_anew_and_the_summary_says_what_came_out(
     assert f"test accuracy        {record['outcome']['test accuracy']:.1%}" in printed.out
     assert "going on" not in printed.err and record["settings"]["seed"] == 1
     assert find_network("vgg11", tmp_path / "weights.safetensors").classes == tuple("0123456789")
+    (tmp_path / "weights.safetensors").unlink()
+    assert main([*arguments, "--seed", "1"]) == BAD_INPUT
+    assert "weights.safetensors, the best weights so far, cannot be read" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     "arguments, said",
     [
         (["nowhere"], "nowhere does not exist; expected a folder of pictures"),
-        (["digits", "--blocks", "9"], "--blocks 9: a VGG has 5"),
+        (["digits", "--blocks", "9"], "--blocks is 9; it must lie between 0 and 5"),
         (["digits", "--network", "vgg61"], "did you mean vgg"),
         (["digits", "--epoch", "3"], "unknown option --epoch; did you mean --epochs?"),
         (["digits", "--device", "cuda"], "--device cuda: torch finds no CUDA device here"),

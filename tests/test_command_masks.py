@@ -211,6 +211,7 @@ def test_how_sure_a_region_is_is_in_the_table_and_in_the_legend(
             assert float(said[name]) == pytest.approx(sure, abs=0.006)
 
 
+@pytest.mark.slow
 def test_photos_are_segmented_one_by_one_where_asked(
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

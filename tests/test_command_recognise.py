@@ -165,8 +165,9 @@ def test_what_is_asked_again_is_written_again_and_foreign_files_stay(folder: Pat
     assert main(["recognise", "photo.jpg", *KNOWN, "--top", "1"]) == DONE
     Path("photo-recognised.json").unlink()
     refused(["photo.jpg", *KNOWN], "photo-recognised.png exists and was not written by photostyle", capsys)
-    Path("notes.json").write_text('{"mine": 1}')
-    refused(["photo.jpg", *KNOWN, "-o", "notes.json"], "notes.json exists and was not written by", capsys)
+    for text in ('{"mine": 1}', "[" * 100_000):
+        Path("notes.json").write_text(text)
+        refused(["photo.jpg", *KNOWN, "-o", "notes.json"], "notes.json exists and was not written by", capsys)
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,10 @@ def test_without_tensorboard_one_line_says_what_to_install(
         (["multistyle", "--contents", "nowhere", "--styles", "nowhere", "--tiny"], "nowhere does not exist"),
         (["multistyle", "--contents", ".", "--styles", ".", "--batch", "0"], "batch is 0"),
         (["multistyle", "--contents", ".", "--styles", ".", "--channels", "0"], "channels"),
+        (["multistyle", "--contents", ".", "--styles", ".", "--every", "0"], "--every is 0; it must be at"),
+        (["multistyle", "--contents", ".", "--styles", ".", "--workers", "-2"], "--workers is -2"),
         (["style-classes", "nowhere"], "nowhere does not exist"),
+        (["style-classes", ".", "--held-out", "nan"], "train: --held-out is nan"),
     ],
 )
 def test_what_is_wrong_is_one_line(

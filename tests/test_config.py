@@ -91,6 +91,12 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "photorealism_weight": ({}, 0.25, 25.0, "picture"),
     "photorealism_coarse": ({}, (0.25,), (0.25, 2.5), "picture"),
     "photorealism_laplacian": ({"photorealism_epsilon": 1e-12}, "exact", "naive", "picture"),
+    "photorealism_of": (
+        {"style": ("content.png",), "photorealism_weight": 44.0},
+        "change",
+        "picture",
+        "picture",
+    ),
     "photorealism_luma": ({"photorealism_coarse": (25.0,)}, 0.1, 1.0, "picture"),
     "photorealism_epsilon": ({}, 1e-7, 1e-3, "picture"),
     "energies": ({}, "mean", "sum", "picture"),

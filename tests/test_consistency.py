@@ -24,11 +24,11 @@ def stage_of(picture: Tensor) -> Stage:
 
 
 def term(photo: Tensor, masks: Tensor | None = None, **settings: Any) -> Consistency:
-    """With a weight of 1 everywhere, unless settings say otherwise."""
+    """With a weight of 1 unless settings say otherwise, and a white reference, which leaves nothing of the photo."""
     chosen = recipe(
         **{"consistency_weight": 1.0, "consistency_bold": 1.0, "consistency_luma": LUMA, **settings}
     )
-    return Consistency(chosen, stage_of(photo), Scene.of(photo, photo, masks, masks), None)
+    return Consistency(chosen, stage_of(photo), Scene.of(photo, torch.ones_like(photo), masks, masks), None)
 
 
 def halves(height: int, width: int) -> Tensor:

@@ -76,7 +76,13 @@ def test_scores_of_a_picture_that_another_run_has_replaced_go_nowhere(
     assert record() == other and "was replaced by another run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [MemoryError(), ValueError("a bug"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a bug"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (MemoryError(), KeyboardInterrupt())),
+    ],
+)
 @pytest.mark.parametrize("part", ["show_regions", "_plot", "Frames.write"])
 def test_what_is_drawn_beside_costs_itself(
     part: str, error: BaseException, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -301,7 +307,13 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(
     assert said in line and Path(name).is_symlink()
 
 
-@pytest.mark.parametrize("name", ["losses.png", "regions.png", "solved.tif", "00002.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "solved.tif",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("losses.png", "regions.png", "00002.png")),
+    ],
+)
 def test_a_record_says_which_files_beside_its_picture_are_ours(
     name: str, photographs: Path, capsys: Any
 ) -> None:

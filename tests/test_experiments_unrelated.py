@@ -135,6 +135,7 @@ def test_a_verdict_is_of_the_picture_that_was_looked_at(experiment: tuple[Path, 
     assert len(tomllib.loads(stubs.read_text(encoding="utf-8"))["verdict"]) == 3
 
 
+@pytest.mark.slow
 def test_a_picture_of_an_earlier_version_is_shown_beside(experiment: tuple[Path, Path]) -> None:
     folder, data = experiment
     first, _, closed_form = CONFIG.split("[[settings.variants]]")

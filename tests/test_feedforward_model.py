@@ -170,7 +170,7 @@ def test_a_saved_model_comes_back_as_it_was(injection, tmp_path):
     digest = model.save(path)
     assert model.save(path) == digest, "the same model, the same bytes"
     again = StyleModel.load(path)
-    assert (again.settings, again.origin, again.training) == (settings, ORIGIN, False)
+    assert (again.settings, again.origin, again.training, again.sha256) == (settings, ORIGIN, False, digest)
     assert all(each.requires_grad and each.device.type == "cpu" for each in again.parameters())
     with torch.no_grad():
         out = [m(pictures(1, 16, 20), m.style(pictures(1, 20, 20, 1))) for m in (model, again)]
@@ -207,6 +207,14 @@ def changed(path, change):
         (lambda state, about: about["settings"].update(blocks="many"), "blocks is 'many'"),
         (lambda state, about: about["settings"].update(hue=1), "does not say what model it is"),
         (lambda state, about: about["origin"].update(licence=3), "texts are no texts"),
+        (lambda state, about: about.update(origin=None), "does not say what model it is"),
+        (lambda state, about: about["settings"].update(dimension="9" * 5000), "dimension is '999"),
+        (
+            lambda state, about: about["settings"].update(blocks=10**9),
+            "lacks tensors for its 1000000000 blocks",
+        ),
+        (lambda state, about: about["settings"].update(channels=10**12), "is of impossible size"),
+        (lambda state, about: about["settings"].update(channels=10**30), "is of impossible size"),
         (lambda state, about: about.update(format=9), "format 9, this version reads 1"),
         (lambda state, about: about.clear(), "holds tensors but no photostyle model"),
     ],
@@ -217,7 +225,7 @@ def test_a_file_that_is_no_such_model_is_one_line(change, message, tmp_path):
     changed(path, change)
     with pytest.raises(PhotostyleError, match=message) as error:
         StyleModel.load(path)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 def test_no_file_or_no_safetensors_is_one_line(tmp_path):

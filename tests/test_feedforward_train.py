@@ -1,6 +1,7 @@
 """A training of many styles: its numbers, its phases, and that it goes on as if it had not been interrupted."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -85,7 +86,14 @@ def test_the_documents_numbers_are_the_preset() -> None:
     [
         ({"size": 16}, "16"),
         ({"style_sizes": ()}, "crops"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch": 0}, "--batch is 0; it must be at least 1"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0; it must be more than 0"),
+        ({"content_weight": math.nan}, "--content-weight is nan"),
+        ({"clip": math.inf}, "--clip is inf"),
+        ({"warmup": -1}, "--warmup is -1"),
+        ({"betas": (0.9, 1.0)}, "--betas are"),
+        ({"content_layer": "relu9_9"}, 'no layer "relu9_9"'),
+        ({"seed": -1}, "--seed is -1"),
         ({"epoch_contents": 1}, "at least a batch"),
         ({"encoder_epochs": 4}, "0 to 3"),
     ],

@@ -20,6 +20,7 @@ from photostyle.imaging.filters import (
     local_affine_maps,
     luma,
     resize,
+    unchanged,
 )
 
 
@@ -122,6 +123,18 @@ def test_a_region_keeps_its_share_at_any_size():
     masks = torch.rand(3, 37, 53, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for size in ((10, 14), (37, 20), (80, 60)):
         torch.testing.assert_close(area_average(masks, *size).mean((1, 2)), masks.mean((1, 2)))
+
+
+def test_what_is_unchanged_is_a_share_of_the_variance():
+    photo = noise(3, 40, 50)
+    assert unchanged(photo, photo) == 1
+    assert unchanged(photo, 1 - photo) == 0 == unchanged(torch.full((3, 4, 4), 0.5), torch.ones(3, 4, 4))
+    off = photo + 0.1 * noise(3, 40, 50, seed=1)
+    lost = np.square((off - photo).double().numpy()).sum() / (
+        photo.double().numpy().var((1, 2)).sum() * photo[0].numel()
+    )
+    assert 0.9 < unchanged(photo, off) < 1
+    assert unchanged(photo, off) == pytest.approx(1 - lost, rel=1e-9)
 
 
 def test_the_area_average_at_the_same_size_is_the_same_tensor():

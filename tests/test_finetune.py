@@ -65,14 +65,15 @@ def test_the_rate_runs_between_its_ends_and_never_rises() -> None:
     "wrong, match",
     [
         ({"network": "vgg61"}, "did you mean vgg"),
-        ({"epochs": 0}, "--epochs 0: must be at least 1"),
-        ({"batch": 1}, "--batch 1"),
-        ({"blocks": 6}, "--blocks 6: a VGG has 5"),
+        ({"epochs": 0}, "--epochs is 0; it must be at least 1"),
+        ({"batch": 1}, "--batch is 1; it must be at least 2"),
+        ({"blocks": 6}, "--blocks is 6; it must lie between 0 and 5"),
         ({"network": "resnet18", "blocks": 2}, "--blocks cuts a VGG, and resnet18 is none"),
         ({"rates": (1e-7, 1e-5)}, "must fall"),
         ({"rates": (float("nan"), 1e-5)}, "must fall"),
-        ({"head_rate": 0.0}, "--head-rate 0.0"),
-        ({"validation": 0.5, "test": 0.5}, "leave something to train on"),
+        ({"head_rate": 0.0}, "--head-rate is 0.0"),
+        ({"seed": 2**32}, "--seed is 4294967296; it must lie between"),
+        ({"validation": 0.5, "test": 0.5}, "leave some to train on"),
     ],
 )
 def test_settings_that_cannot_be_are_one_line(wrong: dict[str, Any], match: str) -> None:

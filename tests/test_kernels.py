@@ -183,6 +183,7 @@ for size in ((3, 3), (9, 11), (17, 33)):  # the last is of three programs
 """
 
 
+@pytest.mark.slow
 def test_the_product_in_triton_interpreted() -> None:
     """Without a card: Triton's own interpreter runs the kernel on the CPU, in a process where it is asked for."""
     pytest.importorskip("triton")

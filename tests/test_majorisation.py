@@ -103,7 +103,14 @@ def test_a_quadratic_objective_is_minimised_in_a_few_steps():
     assert gradient[inside].abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("settings", [{}, {"texture_weight": 0.0}, {"patch_weight": 0.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"texture_weight": 0.0}, marks=pytest.mark.slow),
+        {"patch_weight": 0.0},
+    ],
+)
 def test_the_objective_falls_to_below_what_adam_reaches_in_three_times_the_steps(
     photographs: Scene, settings: dict[str, float]
 ):

@@ -71,6 +71,7 @@ def terms(
         "texture_weight": 0.0,
         "structure_weight": 0.0,
         "photorealism_weight": 0.0,
+        "consistency_weight": 0.0,
     } | weights
     config = Config(
         Path("p"), (Path("s"),), style_layers=LAYERS, photorealism_coarse=(), patch_draws=96, **settings

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache as once
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -33,6 +34,13 @@ from segmentation.networks import NVIDIA, SegmenterNotFound, find_segmenter
 
 LIGHT, SEGFORMER = networks.NAMES["light"], networks.NAMES["segformer"]
 OLD, NEW = "1" * 40, "2" * 40  # commits
+
+
+def slow(*values: Any) -> Any:
+    """Values of a test for which others stand by default."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 DEEPLAB_URL = networks.DEEPLAB_URL  # before a test points it elsewhere
 
 
@@ -470,9 +478,9 @@ def test_the_licence_that_forbids_commerce_is_said_aloud(cache, saved):
     ("repository", "classes", "vocabulary", "size"),
     [
         ("smp-hub/segformer-b0-512x1024-city-160k", 19, "cityscapes", 512),
-        ("smp-hub/segformer-b5-640x640-ade-160k", 150, "ade20k", 640),
-        ("smp-hub/upernet-convnext-small", 150, "ade20k", 512),
-        ("smp-hub/none-of-them", 19, "cityscapes", 1024),
+        slow("smp-hub/segformer-b5-640x640-ade-160k", 150, "ade20k", 640),
+        slow("smp-hub/upernet-convnext-small", 150, "ade20k", 512),
+        slow("smp-hub/none-of-them", 19, "cityscapes", 1024),
         ("smp-hub/none-of-them", 21, "voc", 520),
     ],
 )
@@ -693,7 +701,10 @@ def test_deeplab_is_downloaded_and_checked(monkeypatch, tmp_path):
     assert find_segmenter("deeplab").source == "cache"
 
 
-@pytest.mark.parametrize("architecture", architectures.TORCHVISION)
+@pytest.mark.parametrize(
+    "architecture",
+    [name if name.startswith("lraspp") else slow(name) for name in architectures.TORCHVISION],
+)
 def test_a_file_of_torchvisions_is_known_by_its_tensors(tmp_path, architecture):
     options = {} if architecture.startswith("lraspp") else {"aux_loss": True}
     torch.save(zeros(architecture, 19, **options), tmp_path / "mine.pth")
@@ -721,10 +732,10 @@ def test_the_strides_are_those_of_the_backbones(architecture):
 @pytest.mark.parametrize(
     ("save", "name"),
     [
-        (torch.save, "mine.pth"),
-        (lambda state, file: torch.save({"model": state, "epoch": 3}, file), "mine.pt"),
+        slow(torch.save, "mine.pth"),
+        slow(lambda state, file: torch.save({"model": state, "epoch": 3}, file), "mine.pt"),
         (lambda state, file: torch.save({"state_dict": state}, file), "mine.pth"),
-        (
+        slow(
             lambda state, file: torch.save({k: nn.Parameter(v, False) for k, v in state.items()}, file),
             "mine.pth",
         ),

@@ -177,11 +177,24 @@ def test_energies_are_means_or_sums_over_pixels(scene: Scene, image: Tensor):
 
 
 def test_matting_energies_are_means_over_the_pixels_of_their_own_scale(scene: Scene, image: Tensor):
-    fine = MattingOperator.of(scene.content, 1e-4).energy(image).item()
-    coarse = MattingOperator.of(halve(scene.content), 1e-4).energy(halve(image)).item()
     weights = {"photorealism_weight": 2.0, "photorealism_coarse": (3.0,), "photorealism_luma": 1.0}
-    ours = terms(scene, image, photorealism_epsilon=1e-4, **weights)
-    assert ours["photorealism"].item() == pytest.approx(2 * fine / 2400 + 3 * coarse / 600, rel=1e-5)
+    for what, seen in (("picture", image), ("change", image - scene.kept)):
+        fine = MattingOperator.of(scene.content, 1e-4).energy(seen).item()
+        coarse = MattingOperator.of(halve(scene.content), 1e-4).energy(halve(seen)).item()
+        ours = terms(scene, image, photorealism_epsilon=1e-4, photorealism_of=what, **weights)
+        assert ours["photorealism"].item() == pytest.approx(2 * fine / 2400 + 3 * coarse / 600, rel=1e-5)
+
+
+def test_what_the_closed_form_leaves_as_it_was_costs_nothing(scene: Scene):
+    """Where reference and photo are one, the closed form is the photo, and the photo is free."""
+    same = Scene.of(scene.content, scene.content)
+    weights = {"photorealism_weight": 1.0, "photorealism_coarse": (1.0,), "consistency_weight": 1.0}
+    free, released = (
+        terms(same, same.content, photorealism_of=of, **weights) for of in ("change", "picture")
+    )
+    # The maps that are the identity are so to the rounding of float32.
+    assert free["photorealism"] < 1e-6 * released["photorealism"]
+    assert free["consistency"] < 1e-10
 
 
 def test_coarse_scales_work_without_the_fine_one(scene: Scene, image: Tensor):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -125,6 +126,14 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     assert sent == code | {"segmentation/groups.toml", "photostyle/__init__.pyi"}
 
 
+def test_sigterm_is_again_who_had_it_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(OSError), ray_pool._own_sigterm():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+        raise OSError
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 # On a real Ray
 
 
@@ -132,7 +141,9 @@ def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
 def test_auto_starts_a_ray_that_ends_with_the_pool(ray_settings: None) -> None:
     import ray
 
+    before = signal.getsignal(signal.SIGTERM)
     with open_pool("auto", gpu=False, packages=("photostyle", "on_workers")) as pool:
+        assert signal.getsignal(signal.SIGTERM) == before, "Ctrl-C and SIGTERM are the command's"
         assert pool.description.startswith("Ray on this machine: ")
         assert pool.workers == int(ray.cluster_resources()["CPU"])
         pool.submit("x", on_workers.squared, 3)

@@ -70,6 +70,20 @@ def test_an_affine_recolouring_is_exact_at_any_size_but_for_the_ridge(
     assert (enlarge(photo, recoloured(small)) - recoloured(photo)).abs().max() <= bound
 
 
+def test_grain_that_was_not_touched_stays(coffee: Tensor):
+    """It varies by a tenth of what the ridge trusts a slope by: maps that begin at nothing would take it off."""
+    calm = 0.5 + 0.1 * (resize(coffee, 96, 144) - 0.5) + 0.001 * (noise(3, 96, 144) - 0.5)
+    small = resize(calm, 48, 72)
+    assert (enlarge(calm, small) - calm).abs().max() < 1e-6
+
+
+def test_the_photo_that_was_solved_on_is_the_guide(coffee: Tensor):
+    """A photo reduced twice is softer than reduced once: read as maps of it, the other's detail would be a change."""
+    middle, small = resize(coffee, 128, 192), resize(coffee, 64, 96)
+    assert (enlarge(middle, small, small) - middle).abs().max() < 1e-6
+    assert (enlarge(middle, small) - middle).abs().max() > 1 / 255
+
+
 @pytest.mark.parametrize("size", [(64, 96), (128, 192)])
 def test_a_photos_own_detail_comes_back(coffee: Tensor, size: tuple[int, int]):
     photo = resize(coffee, 256, 384)

@@ -72,7 +72,7 @@ def test_the_file_is_one_that_a_person_can_read(tmp_path: Path) -> None:
     }
     write_settings(path, best, "Trial 7\nstyle 0.1\t\x00\r\n")
     assert path.read_text(encoding="utf-8") == (
-        "# Trial 7\n# style 0.1??\n"
+        "# Trial 7\n# style 0.1\\t\\x00\n"
         'preset = "patches"\nstructure_weight = 0.1\n'
         "photorealism_coarse = [\n    0.25,\n    1e-05,\n]\niterations = [\n    1,\n]\n"
         'start = "colour"\nquiet = false\nstyle_layers = [\n    "a \\"b\\"\\\\\\u007f\\n",\n]\n'

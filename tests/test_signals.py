@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,7 @@ from waiting import HANGS
 from photostyle.cli import signals
 
 NUMBERS = [*signals.SIGNALS]
-
-
-@pytest.fixture(autouse=True)
-def as_in_a_terminal() -> Iterator[None]:
-    """A shell that starts the tests in the background has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("as_in_a_terminal")
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -60,6 +52,17 @@ def test_what_a_callback_swallows_comes_again(
         ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(number))()
         time.sleep(HANGS)
     assert capsys.readouterr().err == ""
+
+
+def test_a_training_is_asked_to_stop_and_an_echo_asks_nothing_more(capfd: pytest.CaptureFixture[str]) -> None:
+    with signals.interruptible(), signals.stop_asked() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+    assert capfd.readouterr().err.count("it ends with its next checkpoint") == 1
+    with signals.stop_asked() as stop:
+        assert not stop(), "nobody takes signals here"
 
 
 def test_an_echo_of_the_first_signal_is_no_second_one() -> None:

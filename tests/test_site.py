@@ -31,6 +31,7 @@ def site(tmp_path_factory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.slow  # Sphinx takes 15 s
 def test_every_page_is_on_the_site(site):
     pages = {path.stem for path in ROOT.glob("docs/*.md")}
     assert pages <= {path.stem for path in site.glob("*.html")}
@@ -38,6 +39,7 @@ def test_every_page_is_on_the_site(site):
     assert experiments == {path.parent.name for path in site.glob("experiments/*/README.html")}
 
 
+@pytest.mark.slow  # Sphinx takes 15 s
 def test_the_site_fetches_nothing(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -50,6 +52,7 @@ def test_the_site_fetches_nothing(site):
         )
 
 
+@pytest.mark.slow  # Sphinx takes 15 s
 def test_links_lead_to_what_is_on_the_site(site):
     missing = []
     for page in site.rglob("*.html"):
@@ -59,6 +62,7 @@ def test_links_lead_to_what_is_on_the_site(site):
     assert not missing
 
 
+@pytest.mark.slow  # Sphinx takes 15 s
 def test_every_public_name_is_explained(site):
     explained = set(re.findall(r"id=\"photostyle\.(\w+)\"", (site / "api.html").read_text(encoding="utf-8")))
     assert explained == set(photostyle.__all__) - {"__version__"}

@@ -384,6 +384,7 @@ def test_a_file_of_that_name_that_is_no_study_is_left_alone(text: str, study: Ca
     assert [path.name for path in Path("search").iterdir()] == ["study.json"]
 
 
+@pytest.mark.slow
 def test_a_database_serves_as_well(study: Callable[..., Study]) -> None:
     """Two folders stand for two machines: one study, each machine's own pictures."""
     one, two = (study("sqlite:///trials.db", folder=name) for name in ("one", "two"))

@@ -12,8 +12,9 @@ from photostyle.errors import PhotostyleError
 from photostyle.feedforward.embeddings import Embeddings, map_of
 from photostyle.feedforward.encoder import StyleEncoder, style_network
 from photostyle.feedforward.settings import ModelSettings
-from photostyle.feedforward.style_classes import Classes, ClassSettings, load_encoder
+from photostyle.feedforward.style_classes import KEY, Classes, ClassSettings, load_encoder
 from photostyle.feedforward.style_space import ENCODER, MAP, RECORD, SPACE, nearest_styles, style_space
+from photostyle.files.tensors import tensors_of, write_tensors
 from photostyle.training.pictures import find_pictures
 
 SMALL = ClassSettings(
@@ -84,6 +85,10 @@ def test_what_was_tuned_is_not_tuned_again(movements: Path, tuned: Path) -> None
     style_space(movements, tuned, SMALL, say=lines.append)
     assert "nothing to do again" in lines[-1]
     assert (tuned / RECORD).read_bytes() == before
+    encoder = (tuned / ENCODER).read_bytes()
+    (tuned / ENCODER).unlink()
+    style_space(movements, tuned, SMALL)
+    assert (tuned / ENCODER).read_bytes() == encoder, "what is gone is made again"
 
 
 def test_a_known_picture_is_nearest_to_itself(movements: Path, tuned: Path) -> None:
@@ -107,6 +112,23 @@ def test_a_model_begins_with_the_tuned_encoder(tuned: Path) -> None:
 def test_an_encoder_of_another_shape_is_refused(tuned: Path, wanted: ModelSettings) -> None:
     with pytest.raises(PhotostyleError, match="tuned with"):
         load_encoder(tuned / ENCODER, StyleEncoder(style_network("small"), 8), wanted)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ("{", "is no JSON file"),
+        ("[" * 100_000, "nested too deeply"),
+        ("3", "says of itself what no such file says"),
+        (f'{{"dimension": "{"9" * 5000}", "style_network": "small"}}', "has dimension '999"),
+    ],
+)
+def test_a_file_that_is_no_encoder_is_one_line(about: str, message: str, tmp_path: Path) -> None:
+    encoder = StyleEncoder(style_network("small"), 8)
+    write_tensors(tmp_path / ENCODER, tensors_of(encoder), {KEY: about})
+    with pytest.raises(PhotostyleError, match=message) as error:
+        load_encoder(tmp_path / ENCODER, encoder, SMALL)
+    assert str(tmp_path) in str(error.value) and len(str(error.value)) < 500
 
 
 def test_a_map_puts_what_is_alike_together() -> None:

@@ -1,5 +1,8 @@
 """The pictures of a folder for a training: every depth, sorted, broken ones skipped and named."""
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +77,25 @@ def test_no_folder_and_no_picture_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         PhotostyleError, match=r"holds 1 pictures and none that can be used; the first: .*empty"
     ):
+        find_pictures(tmp_path)
+
+
+def test_a_name_that_cannot_be_and_a_folder_not_to_be_listed_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PhotostyleError, match=r"y cannot be read \(.+\); expected a folder of pictures"):
+        find_pictures(tmp_path / ("y" * 300))
+    picture(tmp_path / "open" / "a.png")
+    (tmp_path / "shut").mkdir()
+    listed = os.scandir
+
+    def refusing(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PhotostyleError, match=r"shut cannot be read \(Permission denied\)"):
         find_pictures(tmp_path)
 
 

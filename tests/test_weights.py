@@ -362,6 +362,20 @@ def test_an_empty_file_and_a_directory_are_called_what_they_are(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a device of POSIX")
+def test_a_file_without_an_end_is_refused():
+    with pytest.raises(PhotostyleError, match="is no ordinary file"):
+        find(Path("/dev/zero"))
+
+
+def test_a_name_or_a_cache_that_cannot_be_asked_for_holds_no_weights(monkeypatch, tmp_path):
+    with pytest.raises(WeightsNotFound, match="does not exist"):
+        find(tmp_path / ("y" * 300))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / ("y" * 300)))
+    with pytest.raises(WeightsNotFound, match="was not asked"):
+        find(None, download=False)
+
+
 def test_weights_of_the_other_architecture_are_named(tmp_path):
     torch.save(narrow_vgg("vgg16"), tmp_path / "w.pth")
     with pytest.raises(PhotostyleError, match=r"is no vgg19: .* use it as vgg16"):

@@ -28,6 +28,16 @@ class Ending:
     remedy: str = ""
 
 
+def resumable(program: str, remedy: str = "") -> Ending:
+    """The ending of a program that the same command goes on with. remedy: what to do about memory first."""
+    return Ending(
+        program,
+        out_of_memory=f"out of memory ({{error}}){remedy}; the same command goes on",
+        interrupted="interrupted; the same command goes on",
+        remedy="; the same command goes on",
+    )
+
+
 def exit_code(command: Callable[[], int], ending: Ending) -> int:
     """Run a command; what goes wrong becomes one line and an exit code: 1 failed, 2 bad input, 130 interrupted.
 
@@ -80,9 +90,12 @@ def note(text: str) -> None:
 
 
 def line(text: str) -> None:
-    """Write a line to standard error, at once, and as a line whatever names of files and regions hold."""
+    """Write a line to standard error, at once, and as a line whatever names of files and regions hold.
+
+    Never raises: in a worker process standard error is none of `streams`, and no line is worth a picture.
+    """
     if sys.stderr is not None:
-        with suppress(OSError, ValueError):  # a full disk, a closed pipe: no line is worth a picture
+        with suppress(OSError, ValueError):
             print(printable(text), file=sys.stderr, flush=True)
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, line, make_folder, tell
-from photostyle.cli.stopping import stop_asked
+from photostyle.cli.console import DONE, exit_code, make_folder, resumable, tell
+from photostyle.cli.signals import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.files.checkpoints import previous_path
 from photostyle.process import device_named, prepared
@@ -18,12 +18,7 @@ from photostyle.recognition.finetune.settings import FinetuneSettings
 from photostyle.recognition.finetune.tune import CONFUSION, CURVES, RECORD, finetune
 
 PROGRAM = "python scripts/finetune.py"
-ENDING = Ending(
-    "finetune",
-    out_of_memory="out of memory ({error}): give a smaller --batch or --size; the same command goes on otherwise",
-    interrupted="interrupted; the same command goes on",
-    remedy="; the same command goes on",
-)
+ENDING = resumable("finetune", ": free some, or give a smaller --batch or --size and another --output")
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ def _finetune(arguments: Sequence[str]) -> int:
         for name in (options.output / CHECKPOINT, previous_path(options.output / CHECKPOINT)):
             name.unlink(missing_ok=True)
     say, show = voices()
-    with prepared(options.threads), stop_asked(line) as stop:
+    with prepared(options.threads), stop_asked() as stop:
         record = finetune(
             options.data,
             settings,

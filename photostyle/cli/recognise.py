@@ -17,6 +17,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import commit
 from photostyle.files.atomic import write_bytes_atomically
 from photostyle.files.images import Picture, check_output
+from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json
 from photostyle.networks.network import Network, find_network
 from photostyle.process import device_named, prepared
 from photostyle.recognition.recognise import Guess, Size, likeliest, recognise
@@ -149,8 +150,8 @@ def _output(options: RecogniseCommand, shown: Sequence[Shown]) -> Path:
 
 def _is_ours(path: Path) -> bool:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = parsed_json(path, file_bytes(path, MOST_RECORD))
+    except PhotostyleError:
         return False
     return isinstance(found, dict) and "recognition" in found
 

@@ -11,6 +11,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
 from photostyle.evaluation.whereabouts import found
 from photostyle.files.images import Picture, read_image
+from photostyle.files.reading import path_is_file
 
 CONTENT, STYLE, RESULT = "content", "style", "result"
 
@@ -36,7 +37,7 @@ def shown_of(path: Path) -> list[Shown]:
     if path.suffix.lower() == ".json":
         return _of_record(read_record(path), path)
     beside = record_path(path)
-    if not beside.is_file():
+    if not path_is_file(beside):
         return [Shown("", path)]
     try:
         record = read_record(beside)

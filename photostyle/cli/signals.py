@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
@@ -25,6 +25,7 @@ class _Interrupts:
     def __init__(self, begun: bool) -> None:
         """begun: whether there is any work that could end with what it has."""
         self.begun, self.held, self.waits = begun, False, False
+        self.meanwhile = ""  # what is done while a signal is held
         self.first: float | None = None
         self.number = signal.SIGINT
 
@@ -40,7 +41,7 @@ class _Interrupts:
         if not self.held:
             raise KeyboardInterrupt
         self.waits = True
-        _say("interrupted: the picture is being finished; once more ends at once")
+        _say(f"interrupted: {self.meanwhile}; once more ends at once")
 
     def again(self) -> None:
         """What it raised went nowhere: it came in the middle of a destructor, or of a callback from C."""
@@ -74,10 +75,10 @@ def interruptible() -> Iterator[None]:
             sys.unraisablehook = others
 
 
-def hold() -> None:
-    """Let a first signal wait until `release`: there is a picture, and it takes seconds to finish it."""
+def hold(meanwhile: str = "the picture is being finished") -> None:
+    """Let a first signal wait until `release`: there is something to finish, and it takes seconds."""
     if taker := _taker():
-        taker.held = True
+        taker.held, taker.meanwhile = True, meanwhile
 
 
 def release() -> bool:
@@ -104,6 +105,16 @@ def came() -> bool:
     """Whether a first signal has come, also where what it interrupted was no more than a part of the work."""
     taker = _taker()
     return taker is not None and taker.first is not None
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """For the time of a training: a function that tells whether a signal has asked it to stop, with a checkpoint."""
+    hold("it ends with its next checkpoint")
+    try:
+        yield lambda: (taker := _taker()) is not None and taker.waits
+    finally:
+        release()
 
 
 @contextmanager

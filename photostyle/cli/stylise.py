@@ -18,7 +18,7 @@ from photostyle.evaluation.records import environment, made_by, write_picture
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.packaged import packaged_model
 from photostyle.feedforward.stylise import Manner, stylise
-from photostyle.files.images import Picture, check_output, encode_image, read_image, sha256_of
+from photostyle.files.images import Picture, check_output, encode_image, read_image
 from photostyle.process import device_named, prepared
 
 COMMAND = "stylise"
@@ -74,16 +74,17 @@ def stylise_photo(arguments: Sequence[str]) -> int:
     digest = hashlib.sha256(picture).hexdigest()
     seconds = time.perf_counter() - began
     record = {
+        "photostyle": made_by(COMMAND),
+        "ended": "done",
         "settings": _settings(options, manner, photo),
         "environment": environment(str(device), torch.get_num_threads()),
         "inputs": _inputs(photo, styles),
-        "model": _model(model, file),
+        "model": {"path": str(file.absolute()), "sha256": model.sha256} | model.about(),
         "notes": said,
         "seconds": seconds,
         "output": {"path": str(output.absolute()), "sha256": digest},
         "beside": company(output),
     }
-    record = {"photostyle": made_by(COMMAND), "ended": "done"} | record
     write_picture(output, picture, record_path(output), record)
     if not options.quiet:
         for text in said:
@@ -106,7 +107,3 @@ def _settings(options: StyliseCommand, manner: Manner, photo: Picture) -> dict[s
 def _inputs(photo: Picture, styles: Sequence[Picture]) -> dict[str, Any]:
     named = {"photo": photo} | {f"style {number}": each for number, each in enumerate(styles, 1)}
     return {name: {"path": str(each.path.absolute()), "sha256": each.sha256} for name, each in named.items()}
-
-
-def _model(model: StyleModel, file: Path) -> dict[str, Any]:
-    return {"path": str(file.absolute()), "sha256": sha256_of(file)} | model.about()

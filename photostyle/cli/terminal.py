@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from photostyle.cli.console import line
+from photostyle.errors import PhotostyleError
 
 MOST_WORKERS = 8  # processes that read pictures: more wait for the graphics card, or for the disk
 
@@ -18,7 +19,12 @@ def voices() -> tuple[Say, Say | None]:
 
 
 def workers_of(asked: int) -> int:
-    """Processes that read pictures: as many as asked for; for -1 one a core, MOST_WORKERS at most."""
+    """Processes that read pictures: as many as asked for; for -1 one a core, MOST_WORKERS at most.
+
+    Raises PhotostyleError for another number.
+    """
+    if asked < -1:
+        raise PhotostyleError(f"--workers is {asked}; give 0 or more, or -1 for one a core")
     return asked if asked >= 0 else min(MOST_WORKERS, os.cpu_count() or 1)
 
 

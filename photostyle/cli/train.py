@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from photostyle.cli.arguments import parse
-from photostyle.cli.console import DONE, Ending, exit_code, make_folder, tell
-from photostyle.cli.stopping import stop_asked
+from photostyle.cli.console import DONE, exit_code, make_folder, resumable, tell
+from photostyle.cli.signals import stop_asked
 from photostyle.cli.terminal import voices, workers_of
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.feedforward.distributed import joined
@@ -30,12 +30,7 @@ USAGE = f"""Networks of many styles.
   {PROGRAM} style-classes PICTURES [--query PICTURE]                                 a style encoder of movements
 
 {PROGRAM} COMMAND --help explains every option."""
-ENDING = Ending(
-    "train",
-    out_of_memory="out of memory ({error}): give a smaller --batch or --size; the same command goes on otherwise",
-    interrupted="interrupted; the same command goes on",
-    remedy="; the same command goes on",
-)
+ENDING = resumable("train", ": free some, or give a smaller --batch or --size and another --output")
 FLAGS: dict[str, PresetName] = {"--tiny": "tiny", "--quick": "quick"}
 
 
@@ -84,8 +79,8 @@ class _Run:
 @dataclass(frozen=True)
 class MultistyleCommand(_Run, TrainingSettings, ModelSettings, _Folders):
     """A network learns many styles from two folders. --tiny: two CPU cores, half an hour; --quick: an H100, ten
-    minutes; neither: the source document's own numbers, a day on a card. What is given beside them replaces their
-    numbers.
+    minutes; neither: the numbers of the description that it is built after, a day on a card. What is given beside them
+    replaces their numbers.
 
     What was done is kept: the same command goes on where it was ended or killed.
     """
@@ -121,6 +116,9 @@ class ClassesCommand(ClassSettings, _Tree):
     """CPU threads; 0: torch's own choice"""
     workers: int = -1
     """processes that look the pictures through; 0: none but this, -1: one a core, 8 at most"""
+
+    def __post_init__(self) -> None:
+        """Nothing: the settings are checked when they are taken out."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -175,7 +173,7 @@ def train_multistyle(
     device_named(device)  # a card that is not there is said before anything is read
     make_folder(asked.folder)
     say, show = voices()
-    with prepared(threads), joined(device) as ranks, stop_asked(say) as stop:
+    with prepared(threads), joined(device) as ranks, stop_asked() as stop:
         record = multistyle(replace(asked, say=say, show=show, stop=stop), model, training, ranks)
     if record:
         _say_what_came_out(record, asked.folder)

@@ -1,6 +1,7 @@
 """The record beside every picture: what was asked, with what, what was decided, how it went, what came out."""
 
 import json
+import math
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -119,23 +120,21 @@ def complete_record(path: Path, record: dict[str, Any]) -> bool:
     def is_still_of_it() -> bool:
         try:
             return bool(read_record(path)["output"]["sha256"] == record["output"]["sha256"])
-        except (PhotostyleError, KeyError, TypeError):
+        except PhotostyleError:
             return False
 
     return write_together({path: encode_record(path, record)}, is_still_of_it)
 
 
 def stranger(record: dict[str, Any], source: Path, picture: Path | None = None) -> str:
-    """What to say where a picture is not the one that a record was written for; "" where it is, or is not there.
+    """What to say where a picture is not the one that a transfer's record was written for; "" where it is, or is gone.
 
     source: the record's file. picture: default: the one of the recorded name beside it.
     """
-    entry = record.get("output")
-    if not isinstance(entry, dict):
-        return ""
+    entry = record["output"]
     if picture is None:
-        picture = source.with_name(Path(str(entry.get("path"))).name)
-    if not picture.is_file() or entry.get("sha256") == sha256_of(picture):
+        picture = source.with_name(Path(entry["path"]).name)
+    if not picture.is_file() or entry["sha256"] == sha256_of(picture):
         return ""
     return f"{source} is the record of another picture than {picture} (SHA-256 differs)"
 
@@ -349,4 +348,4 @@ def _finite(value: Any) -> Any:
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and value - value != 0 else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,9 +21,8 @@ from photostyle.imaging.filters import affine_residual, apply_affine_maps, area_
 from photostyle.imaging.lightness import JND
 from photostyle.regions.colour import monge_kantorovich, region_moments
 
-POINTS = (
-    28  # along the long side: some 600 points, a third of a million couples; parts of a face are one point
-)
+# Along the long side: some 600 points, a third of a million couples; parts of a face are one point.
+POINTS = 28
 STAIN_RADIUS = 16  # px of 256, as `drift16`
 DEGREE = 3  # of the smooth map of colours: an S-curve needs three
 # Coordinates of the map, about [-1, 1]: half of L*'s range, and a chroma that photographs seldom exceed.

@@ -1,4 +1,4 @@
-"""A style encoder's first step: the styles at hand told apart before anything is learnt.
+"""How a style encoder begins: with published weights where they can be had, and with the styles at hand told apart.
 
 The pooled features of a network that was not trained on styles are much alike: of a random one, any two styles' z are
 at a cosine of 0.99, and the generator waits for hundreds of steps until they part. So the linear layer is scaled and
@@ -6,14 +6,32 @@ shifted to give, over the styles at hand, numbers of mean 0 and deviation 1 (ini
 ICLR 2016). It changes where training begins, not what is trained.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from photostyle.feedforward.encoder import StyleEncoder
+from photostyle.losses.weights import WeightsNotFound
+from photostyle.networks.network import find_network
 
 LEAST_DEVIATION = 1e-6  # a direction in which the styles do not differ is left as it is
+
+
+def published_inception(file: Path | None, download: bool, say: Callable[[str], None]) -> nn.Module | None:
+    """torchvision's Inception-v3 with its weights, from a file, the cache or a download.
+
+    None, and a line that says so, where no file is named and there are none elsewhere. Raises PhotostyleError for a
+    file that cannot be used.
+    """
+    try:
+        return find_network("inception_v3", file, download=download, say=say).module
+    except WeightsNotFound as error:
+        if file is not None:
+            raise
+        say(f"note: the style network begins with random weights ({error})")
+        return None
 
 
 @torch.no_grad()

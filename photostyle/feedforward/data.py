@@ -23,12 +23,11 @@ from photostyle.training.pictures import Listing
 LEAST_SHARE = 0.5  # of the short side: half of a photograph still shows something
 # Pictures are shrunk to this many times the crop before they are cut: the smallest square is then no wider than a crop.
 ROOM = 1 / LEAST_SHARE
-KEPT_BYTES = (
-    1 << 29
-)  # pictures that take less together are decoded once and kept: 500 MB is what a laptop can spare
+# Pictures that take less together are decoded once and kept: half a gigabyte is what a laptop can spare.
+KEPT_BYTES = 1 << 29
 
 Array = np.ndarray  # (H, W, 3) uint8
-Asked = tuple[int, int]  # (epoch, number in the epoch) of a content
+ContentNumber = tuple[int, int]  # of a content: the epoch, and the number in the epoch
 
 
 class Pictures:
@@ -40,8 +39,8 @@ class Pictures:
     def __init__(self, listing: Listing, short: int) -> None:
         self.paths = [listing.folder / file for file in listing.files]
         self.short = short
-        shrunk = [min(1.0, short / min(size)) for size in listing.sizes]
-        total = sum(3 * h * w * s * s for (h, w), s in zip(listing.sizes, shrunk, strict=True))
+        scales = [min(1.0, short / min(size)) for size in listing.sizes]
+        total = sum(3 * h * w * s * s for (h, w), s in zip(listing.sizes, scales, strict=True))
         self.kept = [self._read(number) for number in range(len(self.paths))] if total <= KEPT_BYTES else None
 
     def __len__(self) -> int:
@@ -79,6 +78,11 @@ def square(
     return torch.from_numpy((cut[:, ::-1] if mirrored else cut).copy())
 
 
+def middle(picture: Array, size: int) -> Tensor:
+    """The whole middle: the largest square, `size` pixels wide. (H, W, 3) uint8 -> (size, size, 3) uint8."""
+    return square(picture, size, 1.0, 0.5, 0.5)
+
+
 class Contents(Dataset[Tensor]):
     """`count` contents an epoch from however many pictures: (size, size, 3) uint8 for (epoch, number).
 
@@ -88,8 +92,8 @@ class Contents(Dataset[Tensor]):
     def __init__(self, pictures: Pictures, size: int, count: int, seed: int) -> None:
         self.pictures, self.size, self.count, self.seed = pictures, size, count, seed
 
-    def __getitem__(self, asked: Asked) -> Tensor:
-        epoch, number = asked
+    def __getitem__(self, content: ContentNumber) -> Tensor:
+        epoch, number = content
         random = np.random.default_rng([self.seed, epoch, number])
         share, across, down, mirrored = random.random(4)
         share = LEAST_SHARE + (1 - LEAST_SHARE) * share
@@ -114,7 +118,7 @@ class Order:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __iter__(self) -> Iterator[list[Asked]]:
+    def __iter__(self) -> Iterator[list[ContentNumber]]:
         known, listed = -1, list[list[int]]()
         for step in self.steps:
             epoch, number = divmod(step, self.count // self.size)

@@ -15,9 +15,8 @@ from photostyle.errors import PhotostyleError, shortened
 from photostyle.evaluation.reports import write_figure
 from photostyle.files.atomic import write_bytes_atomically
 
-PERPLEXITY = (
-    30.0  # van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less
-)
+# Van der Maaten and Hinton (2008): 5 to 50 serve; fewer pictures than three times as many take less.
+PERPLEXITY = 30.0
 FEWEST = 4  # pictures of a map
 FIGURE = (9.0, 6.5)  # inches: a README's width with a legend of 25 classes
 
@@ -42,7 +41,7 @@ class Embeddings:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 z, files, classes = file["z"], file["files"], file["classes"]
-        except (OSError, KeyError, ValueError, TypeError, EOFError, BadZipFile) as error:
+        except (OSError, KeyError, ValueError, TypeError, EOFError, NotImplementedError, BadZipFile) as error:
             raise PhotostyleError(
                 f"{path} holds no embeddings ({shortened(error)}): write it with style-classes"
             ) from error

@@ -7,7 +7,7 @@ learnt once for all styles.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +17,12 @@ from photostyle.errors import PhotostyleError
 from photostyle.networks.network import random_network
 
 StyleNetworkName = Literal["inception_v3", "small"]
-STYLE_NETWORKS: tuple[StyleNetworkName, ...] = get_args(StyleNetworkName)
 
 # torchvision's names of Inception-v3's layers up to Mixed_6e, 768 channels (Szegedy et al., CVPR 2016).
 INCEPTION_LAYERS = (
-    *(
-        "Conv2d_1a_3x3",
-        "Conv2d_2a_3x3",
-        "Conv2d_2b_3x3",
-        "maxpool1",
-        "Conv2d_3b_1x1",
-        "Conv2d_4a_3x3",
-        "maxpool2",
-    ),
-    *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
-)
+    "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 maxpool1 Conv2d_3b_1x1 Conv2d_4a_3x3 maxpool2 "
+    "Mixed_5b Mixed_5c Mixed_5d Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e"
+).split()
 INCEPTION_CHANNELS = 768
 INCEPTION_LEAST = 75  # pixels a side: torchvision's own `min_size`
 

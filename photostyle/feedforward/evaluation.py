@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from photostyle.errors import PhotostyleError
-from photostyle.feedforward.data import Pictures, as_pictures, square
-from photostyle.feedforward.frechet import distance_between, inception_features
+from photostyle.feedforward.data import Pictures, as_pictures, middle
+from photostyle.feedforward.frechet import check_inception, distance_between, inception_features
 from photostyle.feedforward.lpips import art_fid, lpips
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.objective import BatchObjective
@@ -30,10 +29,8 @@ class Backbones:
     perceptual: tuple[Encoder, Mapping[str, Tensor]] | None = None
 
     def __post_init__(self) -> None:
-        if self.inception is not None and self.inception.source == "random":
-            raise PhotostyleError(
-                "FID needs published weights of Inception-v3, and these are random: give their file"
-            )
+        if self.inception is not None:
+            check_inception(self.inception)
 
 
 @torch.no_grad()
@@ -80,4 +77,4 @@ def _pairs(contents: Pictures, styles: Pictures, size: int) -> Iterator[tuple[Te
 
 
 def _middle(pictures: Pictures, number: int, size: int) -> Tensor:
-    return as_pictures(square(pictures[number], size, 1.0, 0.5, 0.5)[None], torch.device("cpu"))
+    return as_pictures(middle(pictures[number], size)[None], torch.device("cpu"))

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from photostyle.errors import PhotostyleError
 from photostyle.losses.encoders import Encoder
-from photostyle.networks import network
+from photostyle.networks.network import Network
 
 AT_ONCE = 16  # pictures whose features are in memory together
 
@@ -52,20 +52,25 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return apart + spread - 2 * float(np.sqrt(between.clip(min=0)).sum())
 
 
-@torch.no_grad()
-def inception_features(inception: network.Network, pictures: Iterable[Tensor]) -> Tensor:
-    """What Inception-v3 has before its last layer: batches (B, 3, H, W) in [0, 1] -> (N, 2048).
-
-    torchvision's network and resizing, not those of TensorFlow that FID was published with: figures are of one scale,
-    and not to be mixed. Raises PhotostyleError for random weights, whose features mean nothing.
-    """
-    if inception.source == "random":
+def check_inception(network: Network) -> None:
+    """Raise PhotostyleError for what FID is not measured in: random weights, whose features mean nothing, or others."""
+    if network.source == "random":
         raise PhotostyleError(
             "FID needs an Inception-v3 with published weights, and these are random: give their file, "
             "inception_v3_google-0cc3c7bd.pth"
         )
-    if inception.name != "inception_v3":
-        raise PhotostyleError(f"FID is of inception_v3, not of {inception.name}: give its weights")
+    if network.name != "inception_v3":
+        raise PhotostyleError(f"FID is of inception_v3, not of {network.name}: give its weights")
+
+
+@torch.no_grad()
+def inception_features(inception: Network, pictures: Iterable[Tensor]) -> Tensor:
+    """What Inception-v3 has before its last layer: batches (B, 3, H, W) in [0, 1] -> (N, 2048).
+
+    torchvision's network and resizing, not those of TensorFlow that FID was published with: figures are of one scale,
+    and not to be mixed. Raises PhotostyleError, see `check_inception`.
+    """
+    check_inception(inception)
     found = list[Tensor]()
     hook = inception.module.avgpool.register_forward_hook(  # type: ignore[union-attr]
         lambda module, given, made: found.append(made.flatten(1).float().cpu())
@@ -89,7 +94,7 @@ def distance_between(first: Tensor, second: Tensor) -> float:
     return frechet_distance(Gaussian.of(first), Gaussian.of(second))
 
 
-def _as_input(batch: Tensor, inception: network.Network) -> Tensor:
+def _as_input(batch: Tensor, inception: Network) -> Tensor:
     side = (inception.size, inception.size)
     shaped = functional.interpolate(batch, side, mode="bilinear", antialias=True, align_corners=False)
     mean, deviation = (

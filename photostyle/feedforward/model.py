@@ -1,22 +1,24 @@
 """A feed-forward model: style encoder and generator as one object, and as one file."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shortened, shown
 from photostyle.feedforward.encoder import StyleEncoder, style_network
 from photostyle.feedforward.generator import Generator
 from photostyle.feedforward.settings import ModelSettings, Origin
 from photostyle.feedforward.style import Style
 from photostyle.files.atomic import write_bytes_atomically
+from photostyle.files.reading import file_bytes
+from photostyle.files.tensors import parsed_tensors, tensors_of
 from photostyle.networks.published import module_of
 
 FORMAT = 1
@@ -31,7 +33,10 @@ class StyleModel(nn.Module):
     encoder: None where the injection is "patch", which takes the style's own patches and no z.
     inception: torchvision's Inception-v3 with its weights (`networks.find_network`), for style_network "inception_v3";
     None for random weights.
+    sha256: of the file that it was loaded from; None where it was made here.
     """
+
+    sha256: str | None = None
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class StyleModel(nn.Module):
 
     def about(self) -> dict[str, Any]:
         """Settings and origin as JSON types."""
-        return {"settings": dataclasses.asdict(self.settings), "origin": self.origin.to_json()}
+        return {"settings": dataclasses.asdict(self.settings), "origin": dataclasses.asdict(self.origin)}
 
     def save(self, path: Path) -> str:
         """Write tensors, settings and origin as one .safetensors file, whole or not at all. Returns its SHA-256."""
@@ -83,8 +88,8 @@ class StyleModel(nn.Module):
                 f'{path} ends in "{path.suffix}"; a model is written as {SUFFIX}: rename it'
             )
         about = {"format": FORMAT} | self.about()
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        return write_bytes_atomically(path, save(state, {KEY: json.dumps(about, sort_keys=True)}))
+        metadata = {KEY: json.dumps(about, sort_keys=True)}
+        return write_bytes_atomically(path, save(tensors_of(self), metadata))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -93,53 +98,43 @@ class StyleModel(nn.Module):
         Raises PhotostyleError, one line, for a file that is missing, damaged, of another kind or of another format, or
         whose tensors do not fit its settings.
         """
-        about, state = _parsed(_bytes(path), path)
-        try:
-            settings = ModelSettings(**about["settings"])
-            origin = Origin.from_json(about["origin"])
-        except (PhotostyleError, KeyError, TypeError, ValueError) as error:
+        if path.suffix != SUFFIX:
+            raise PhotostyleError(f'{path} ends in "{path.suffix}"; a model is a {SUFFIX} file')
+        data = file_bytes(path)
+        state, about = parsed_tensors(path, data, KEY)
+        settings, origin = _described(about, path)
+        if settings.blocks > len(state):  # of which each has tensors: sooner said than built
             raise PhotostyleError(
-                f"{path} does not say what model it is ({error}): save it again with this version"
-            ) from error
-        with torch.device("meta"):  # no weights are drawn that are replaced at once
-            inception = module_of("inception_v3", 1, initialised=False)
-            model = cls(settings, inception=inception, origin=origin)
+                f"{path} lacks tensors for its {settings.blocks} blocks: get the file again"
+            )
+        try:
+            with torch.device("meta"):  # no weights are drawn that are replaced at once
+                inception = module_of("inception_v3", 1, initialised=False)
+                model = cls(settings, inception=inception, origin=origin)
+        except (RuntimeError, TypeError) as error:  # sizes, or their product, that torch has no number for
+            raise PhotostyleError(f"{path} is of impossible size: get the file again") from error
         _check(state, model, path)
         model.load_state_dict(state, assign=True)
+        model.sha256 = hashlib.sha256(data).hexdigest()
         return model.eval()
 
 
-def _bytes(path: Path) -> bytes:
-    if path.suffix != SUFFIX:
-        raise PhotostyleError(f'{path} ends in "{path.suffix}"; a model is a {SUFFIX} file')
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise PhotostyleError(f"{path} does not exist; give a model's {SUFFIX} file") from error
-    except OSError as error:
-        raise PhotostyleError(f"{path} cannot be read ({error.strerror}); give a model's file") from error
-
-
-def _parsed(data: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What the file says of itself, and its tensors.
-
-    A .safetensors begins with the length of a JSON header, whose metadata is text; a loader of bytes leaves that out.
-    """
-    try:
-        state = load(data)  # which checks the header against the bytes behind it
-        length = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(KEY, "{}"))
-    except (SafetensorError, ValueError) as error:
-        raise PhotostyleError(
-            f"{path} is damaged or no {SUFFIX} file ({error}): get the file again"
-        ) from error
-    if not isinstance(about, dict) or "format" not in about:
+def _described(about: dict[str, Any], path: Path) -> tuple[ModelSettings, Origin]:
+    """What a model is, and where it comes from, by what its file says of itself."""
+    if "format" not in about:
         raise PhotostyleError(
             f"{path} holds tensors but no photostyle model; give a file that training wrote"
         )
     if about["format"] != FORMAT:
-        raise PhotostyleError(f"{path} is a model of format {about['format']}, this version reads {FORMAT}")
-    return about, state
+        raise PhotostyleError(
+            f"{path} is a model of format {shown(about['format'])}, this version reads {FORMAT}"
+        )
+    try:
+        return ModelSettings(**about["settings"]), Origin.from_json(about["origin"])
+    except (PhotostyleError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PhotostyleError(
+            f"{path} does not say what model it is ({shortened(error)}): save it again with this version"
+        ) from error
 
 
 def _check(state: dict[str, Tensor], model: nn.Module, path: Path) -> None:

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
+from photostyle.bounds import AtLeast, check_bounds
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import write_record
 from photostyle.evaluation.reports import contact_sheet
-from photostyle.feedforward.conditioning import tell_apart
+from photostyle.feedforward.conditioning import published_inception, tell_apart
 from photostyle.feedforward.data import ROOM, Pictures, StyleGallery, as_pictures
 from photostyle.feedforward.distributed import Ranks
 from photostyle.feedforward.model import StyleModel
@@ -22,8 +23,7 @@ from photostyle.feedforward.style_classes import load_encoder
 from photostyle.feedforward.train import TARGETS_AT_ONCE, Report, Training, TrainingSettings
 from photostyle.files.checkpoints import load_checkpoint, save_checkpoint
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.weights import Weights, WeightsNotFound, find
-from photostyle.networks.network import find_network
+from photostyle.losses.weights import Weights, find
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import Listing, find_pictures
 from photostyle.training.progress import Progress
@@ -57,14 +57,17 @@ class Asked:
     inception: Path | None = None
     download: bool = True
     workers: int = 0
-    every: int = 50
-    sample_every: int = 500
-    save_seconds: float = 120.0
+    every: Annotated[int, AtLeast(1)] = 50
+    sample_every: Annotated[int, AtLeast(1)] = 500
+    save_seconds: Annotated[float, AtLeast(0)] = 120.0
     licence: str = ""
     tensorboard: bool = False
     say: Say = lambda line: None
     show: Say | None = None
     stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 def multistyle(
@@ -103,13 +106,12 @@ def multistyle(
 
 def new_model(settings: ModelSettings, gallery: StyleGallery, asked: Asked) -> StyleModel:
     """A model that was not trained yet, but whose style encoder tells the styles apart."""
-    inception = None
-    if (
+    begins_published = (
         asked.style_encoder is None
         and settings.style_network == "inception_v3"
         and settings.injection != "patch"
-    ):
-        inception = _inception(asked)
+    )
+    inception = published_inception(asked.inception, asked.download, asked.say) if begins_published else None
     model = StyleModel(settings, inception=inception)
     if model.encoder is None:
         return model
@@ -119,17 +121,6 @@ def new_model(settings: ModelSettings, gallery: StyleGallery, asked: Asked) -> S
         batches = (some for crops in gallery.crops.values() for some in crops.split(TARGETS_AT_ONCE))
         tell_apart(model.encoder, (as_pictures(some, torch.device("cpu")) for some in batches))
     return model
-
-
-def _inception(asked: Asked) -> torch.nn.Module | None:
-    try:
-        network = find_network("inception_v3", asked.inception, download=asked.download, say=asked.say)
-    except WeightsNotFound as error:
-        if asked.inception is not None:
-            raise
-        asked.say(f"note: the style network begins with random weights ({error})")
-        return None
-    return network.module
 
 
 def _listing(folder: Path, asked: Asked) -> Listing:

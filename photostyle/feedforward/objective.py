@@ -7,16 +7,18 @@ mean over its layers, Gatys et al.'s w_l = 1/5: as a sum it outweighs content tw
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from photostyle.bounds import AtLeast
 from photostyle.losses.encoders import Encoder
 
 # A target's mean square below which a distance is not divided by less: `losses.gram.scales` has the same.
 LEAST_SQUARE = 1e-12
 
+Weight = Annotated[float, AtLeast(0)]  # of a term
 Grams = Mapping[str, Tensor]  # by layer, (B, C, C)
 
 
@@ -24,11 +26,11 @@ Grams = Mapping[str, Tensor]  # by layer, (B, C, C)
 class ObjectiveSettings:
     """The weights of the three terms and where content and style are compared."""
 
-    content_weight: float = 1.0
+    content_weight: Weight = 1.0
     """λ_c, of the features' distance from the photo's (the document's number)"""
-    style_weight: float = 5.0
+    style_weight: Weight = 5.0
     """λ_s, of the Gram matrices' distance from the style's (the document's number)"""
-    variation_weight: float = 1e-5
+    variation_weight: Weight = 1e-5
     """λ_TV, of squared differences of neighbouring pixels, summed over a picture (the document's number)"""
     content_layer: str = "relu4_2"
     """the layer of the content term; the document names none, this is Gatys et al.'s"""

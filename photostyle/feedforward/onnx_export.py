@@ -14,9 +14,8 @@ from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.style import Style
 from photostyle.files.atomic import temporary_folder, write_bytes_atomically
 
-OPSET = (
-    17  # of ONNX: instance normalisation and reflection for any size; onnxruntime reads it since 1.12 (2022)
-)
+# Of ONNX: instance normalisation and reflection for any size; onnxruntime reads it since 1.12 (2022).
+OPSET = 17
 SUFFIX = ".onnx"
 TRACED = 96  # pixels a side of the pictures that the export runs once; Inception needs 75
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from photostyle.feedforward.data import Pictures, StyleGallery, as_pictures, square
+from photostyle.feedforward.data import Pictures, StyleGallery, as_pictures, middle
 from photostyle.feedforward.model import StyleModel
 
 CONTENTS, STYLES = 3, 6  # of a sheet: what is seen at one glance
@@ -14,7 +14,7 @@ Cell = tuple[str, Tensor]
 def middles(pictures: Pictures, size: int, count: int) -> Tensor:
     """The middle squares of the first pictures: (count, size, size, 3) uint8."""
     some = range(min(count, len(pictures)))
-    return torch.stack([square(pictures[number], size, 1.0, 0.5, 0.5) for number in some])
+    return torch.stack([middle(pictures[number], size) for number in some])
 
 
 def first_styles(gallery: StyleGallery, count: int) -> Tensor:

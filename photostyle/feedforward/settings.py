@@ -1,13 +1,12 @@
 """What a feed-forward model is made like, and what it was made of: both are kept in its file."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
 from photostyle.bounds import AtLeast
-from photostyle.errors import PhotostyleError
+from photostyle.errors import PhotostyleError, shown
 from photostyle.feedforward.encoder import StyleNetworkName
 from photostyle.feedforward.generator import DecoderNorm
 from photostyle.feedforward.injection import InjectionName
@@ -38,7 +37,7 @@ class ModelSettings:
             value, expected = getattr(self, name), _expected(kind)
             good = value in get_args(kind) if isinstance(value, str) else _in_bounds(value, kind)
             if not good:
-                raise PhotostyleError(f"a model's {name} is {value!r}; it {expected}")
+                raise PhotostyleError(f"a model's {name} is {shown(value)}; it {expected}")
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ class Origin:
     licence: str = ""
     """of those pictures: whether a model of them may be passed on"""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of what went in: lists of pictures, loss network, style network"""
+    """SHA-256 of what went in: both folders of pictures, and the loss network"""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """what else there is to say: steps, losses, the version that trained it"""
+    """what else there is to say: steps, and the loss that they ended at"""
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any]) -> Self:
-        """As `to_json` has written it. Raises ValueError where it is not."""
+        """As a model's file has it. Raises ValueError where it is something else."""
         known = {each.name for each in dataclasses.fields(cls)}
         if entries.keys() - known:
             raise ValueError(f"unknown {', '.join(sorted(entries.keys() - known))}")
@@ -68,9 +67,6 @@ class Origin:
             if not isinstance(each, dict) or not all(isinstance(value, str) for value in each.values()):
                 raise ValueError("hashes and notes are no texts by name")
         return cls(**texts, **maps)
-
-    def to_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
 
 def _in_bounds(value: object, kind: Any) -> bool:

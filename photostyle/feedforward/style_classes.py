@@ -8,22 +8,25 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
-from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.feedforward.data import Contents, Pictures, as_pictures, square
+from photostyle.bounds import Above, AtLeast, Seed, check_bounds
+from photostyle.errors import ComputationError, PhotostyleError, shortened, shown
+from photostyle.feedforward.data import Contents, Pictures, as_pictures, middle
 from photostyle.feedforward.encoder import StyleEncoder, StyleNetworkName
 from photostyle.feedforward.settings import ModelSettings
-from photostyle.files.tensors import write_tensors
+from photostyle.files.reading import file_bytes
+from photostyle.files.tensors import parsed_tensors, tensors_of, write_tensors
 from photostyle.training.order import batches
 from photostyle.training.pictures import Listing
 
 AT_ONCE = 16  # pictures that are looked at together
+KEY = "style encoder"  # of the metadata of an encoder's file
 
 
 @dataclass(frozen=True)
@@ -32,29 +35,27 @@ class ClassSettings:
 
     style_network: StyleNetworkName = "inception_v3"
     """what looks at a style"""
-    dimension: int = 128
+    dimension: Annotated[int, AtLeast(1)] = 128
     """numbers of z"""
-    size: int = 256
+    size: Annotated[int, AtLeast(1)] = 256
     """side of the crops, in pixels: the larger of the document's two"""
-    batch: int = 32
+    batch: Annotated[int, AtLeast(1)] = 32
     """pictures a step"""
-    epochs: int = 10
+    epochs: Annotated[int, AtLeast(1)] = 10
     """times that each picture is seen: the accuracy of fine-tuned networks settles in about as many"""
-    learning_rate: float = 1e-4
+    learning_rate: Annotated[float, Above(0)] = 1e-4
     """Adam's step for the network; small, since it was trained before"""
-    head_rate: float = 1e-3
+    head_rate: Annotated[float, Above(0)] = 1e-3
     """Adam's step for the layers that begin anew"""
     held_out: float = 0.2
     """share of each class that is kept to measure with"""
-    seed: int = 0
+    seed: Seed = 0
     """of new layers, crops, and what is held out"""
 
     def __post_init__(self) -> None:
-        for name in ("dimension", "size", "batch", "epochs", "learning_rate", "head_rate"):
-            if getattr(self, name) <= 0:
-                raise PhotostyleError(f"{name} is {getattr(self, name)}: give more than 0")
+        check_bounds(self)
         if not 0 <= self.held_out < 1:
-            raise PhotostyleError(f"held_out is {self.held_out}: give 0 or more, and less than 1")
+            raise PhotostyleError(f"--held-out is {self.held_out}; give 0 or more, and less than 1")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _looked_at(
     module.eval()
     found = list[Tensor]()
     for first in range(0, len(numbers), AT_ONCE):
-        some = [square(pictures[number], size, 1.0, 0.5, 0.5) for number in numbers[first : first + AT_ONCE]]
+        some = [middle(pictures[number], size) for number in numbers[first : first + AT_ONCE]]
         found.append(module(as_pictures(torch.stack(some), device)).float().cpu())
     return torch.cat(found)
 
@@ -182,29 +183,21 @@ def _looked_at(
 def save_encoder(path: Path, encoder: StyleEncoder, settings: ClassSettings, names: Sequence[str]) -> None:
     """Write a style encoder, for `multistyle` to begin with."""
     about = {"style_network": settings.style_network, "dimension": settings.dimension, "classes": list(names)}
-    state = {name: each.detach().cpu().contiguous() for name, each in encoder.state_dict().items()}
-    write_tensors(path, state, {"style encoder": json.dumps(about)})
+    write_tensors(path, tensors_of(encoder), {KEY: json.dumps(about)})
 
 
 def load_encoder(path: Path, encoder: StyleEncoder, wanted: ModelSettings | ClassSettings) -> None:
     """Fill a style encoder from a file. Raises PhotostyleError where it is none, or of another shape."""
-    if not path.is_file():
-        raise PhotostyleError(f"{path} does not exist: give the encoder.safetensors that style-classes wrote")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("style encoder", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise PhotostyleError(f"{path} is damaged ({error}): write it again with style-classes") from error
+    state, about = parsed_tensors(path, file_bytes(path), KEY)
     for name in ("style_network", "dimension"):
-        if about.get(name) != getattr(wanted, name):
+        found, expected = about.get(name), getattr(wanted, name)
+        if found != expected:
             raise PhotostyleError(
-                f"{path} has {name} {about.get(name)}, not {getattr(wanted, name)}: give what it was tuned with"
+                f"{path} has {name} {shown(found)}, not {shown(expected)}: give what it was tuned with"
             )
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        gist = str(error).splitlines()[0]
         raise PhotostyleError(
-            f"{path} is no style encoder ({gist}): give what style-classes wrote"
+            f"{path} is no style encoder ({shortened(error)}): give what style-classes wrote"
         ) from error

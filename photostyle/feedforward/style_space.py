@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from photostyle.evaluation.records import read_record, write_record
-from photostyle.feedforward.conditioning import tell_apart
-from photostyle.feedforward.data import ROOM, Pictures, as_pictures, shrunk, square
+from photostyle.feedforward.conditioning import published_inception, tell_apart
+from photostyle.feedforward.data import ROOM, Pictures, as_pictures, middle, shrunk
 from photostyle.feedforward.embeddings import FEWEST, Embeddings, map_of, plot_map
 from photostyle.feedforward.encoder import StyleEncoder, style_network
 from photostyle.feedforward.style_classes import (
@@ -22,8 +22,7 @@ from photostyle.feedforward.style_classes import (
     save_encoder,
     tune,
 )
-from photostyle.losses.weights import WeightsNotFound, hash_of
-from photostyle.networks.network import find_network
+from photostyle.losses.weights import hash_of
 from photostyle.training.curves import plot_curves
 from photostyle.training.pictures import Listing, find_pictures
 from photostyle.training.records import training_record
@@ -52,9 +51,9 @@ def style_space(
 ) -> dict[str, Any]:
     """Tune a style encoder on style folders and lay its space out; returns the record, which is written too.
 
-    The folder gets encoder.safetensors, embeddings.npz, map.png (t-SNE), curves.png and record.json. Where it has all
-    of them of the same pictures and settings, nothing is done again. Raises PhotostyleError for data that cannot be
-    learnt from.
+    The folder gets encoder.safetensors, embeddings.npz, map.png (t-SNE), curves.png and record.json. Where it has the
+    record, encoder and embeddings of the same pictures and settings, nothing is done again. Raises PhotostyleError for
+    data that cannot be learnt from.
     """
     device = device or torch.device("cpu")
     listing = find_pictures(data, LEAST, workers)
@@ -99,15 +98,15 @@ def nearest_styles(
     """What `style_space` found whose style is nearest to a picture's: (file, class, cosine), the nearest first."""
     encoder = StyleEncoder(style_network(settings.style_network), settings.dimension)
     load_encoder(folder / ENCODER, encoder, settings)
-    middle = square(shrunk(picture, round(ROOM * settings.size)), settings.size, 1.0, 0.5, 0.5)
+    crop = middle(shrunk(picture, round(ROOM * settings.size)), settings.size)
     with torch.no_grad():
-        z = encoder.eval()(as_pictures(middle[None], torch.device("cpu")))[0]
+        z = encoder.eval()(as_pictures(crop[None], torch.device("cpu")))[0]
     return Embeddings.load(folder / SPACE).nearest(z, count)
 
 
 def _done_before(folder: Path, listing: Listing, settings: ClassSettings) -> dict[str, Any] | None:
-    """The record of the same work, where the folder has one."""
-    if not (folder / RECORD).exists():
+    """The record of the same work, where the folder has one, and with it what a query needs."""
+    if not all((folder / name).exists() for name in (RECORD, ENCODER, SPACE)):
         return None
     record = read_record(folder / RECORD, COMMAND)
     same = record.get("settings") == asdict(settings) and record["data"].get("sha256") == listing.sha256
@@ -118,16 +117,10 @@ def _new_encoder(
     settings: ClassSettings, pictures: Pictures, inception: Path | None, download: bool, say: Say
 ) -> StyleEncoder:
     """With published weights where there are any; the linear layer tells the first pictures apart."""
-    module = None
-    if settings.style_network == "inception_v3":
-        try:
-            module = find_network("inception_v3", inception, download=download, say=say).module
-        except WeightsNotFound as error:
-            if inception is not None:
-                raise
-            say(f"note: the style network begins with random weights ({error})")
+    wanted = settings.style_network == "inception_v3"
+    module = published_inception(inception, download, say) if wanted else None
     encoder = StyleEncoder(style_network(settings.style_network, module), settings.dimension)
     step = max(1, len(pictures) // TOLD_APART)
-    some = [square(pictures[n], settings.size, 1.0, 0.5, 0.5) for n in range(0, len(pictures), step)]
+    some = [middle(pictures[n], settings.size) for n in range(0, len(pictures), step)]
     tell_apart(encoder, (as_pictures(each[None], torch.device("cpu")) for each in some))
     return encoder

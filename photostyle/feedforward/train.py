@@ -8,18 +8,19 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from photostyle.bounds import Above, AtLeast, Count, Seed, check_bounds
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.feedforward.data import Contents, Order, Pictures, StyleGallery, as_pictures, loader
 from photostyle.feedforward.distributed import Ranks
 from photostyle.feedforward.model import StyleModel
 from photostyle.feedforward.objective import BatchObjective, ObjectiveSettings
 from photostyle.files.checkpoints import Checkpoint, State, refuse_other
-from photostyle.losses.encoders import Encoder
+from photostyle.losses.encoders import Encoder, layers_down_to
 from photostyle.losses.precision import DTYPES, Precision, resolved
 from photostyle.training.states import restore, states_of
 
@@ -39,30 +40,30 @@ class TrainingSettings(ObjectiveSettings):
     """side of the contents' crops, in pixels"""
     style_sizes: tuple[int, ...] = (128, 256)
     """sides of the styles' crops, in pixels; batches take turns"""
-    style_crops: int = 200
+    style_crops: Annotated[int, AtLeast(1)] = 200
     """crops of styles in all"""
-    epoch_contents: int = 10_000
+    epoch_contents: Annotated[int, AtLeast(1)] = 10_000
     """contents an epoch: so many photographs, or fewer that are cut several times"""
-    batch: int = 32
+    batch: Annotated[int, AtLeast(1)] = 32
     """pictures a step, of all processes together"""
-    epochs: int = 80
+    epochs: Annotated[int, AtLeast(1)] = 80
     """epochs of both phases together"""
     encoder_epochs: int = 8
     """the last of them, in which only the style encoder learns; the document says that there are such, not how many: a
     tenth"""
-    learning_rate: float = 5e-4
+    learning_rate: Annotated[float, Above(0)] = 5e-4
     """Adam's step"""
     betas: tuple[float, float] = (0.9, 0.999)
     """Adam's decay of the gradient's mean and of its square's"""
     schedule: Literal["constant", "cosine"] = "constant"
     """the rate as it is, or along half a cosine down to a hundredth of it (for short trainings)"""
-    warmup: int = 0
+    warmup: Count = 0
     """steps in which the rate rises to its full height: above the document's, the decoder's ReLUs die without them"""
-    clip: float = 1.0
+    clip: Annotated[float, AtLeast(0)] = 1.0
     """the longest gradient: a longer one is shortened to it; 0: none is"""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """what networks compute in; Gram matrices are float32 always; auto: bfloat16 on CUDA and processors made for it"""
-    seed: int = 0
+    seed: Seed = 0
     """of weights, crops and orders"""
 
     def __post_init__(self) -> None:
@@ -70,16 +71,17 @@ class TrainingSettings(ObjectiveSettings):
         sides = (self.size, *self.style_sizes)
         if not self.style_sizes or not all(least <= side <= most for side in sides):
             raise PhotostyleError(f"crops of {sides} pixels: give sides from {least} to {most}")
-        for name in ("style_crops", "epoch_contents", "batch", "epochs", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise PhotostyleError(f"{name} is {getattr(self, name)}: give more than 0")
+        check_bounds(self)
+        if not all(0 <= each < 1 for each in self.betas):
+            raise PhotostyleError(f"--betas are {self.betas}; give two numbers of 0 or more and less than 1")
+        layers_down_to("vgg19", self.layers())  # sooner said than after the pictures are looked through
         if self.epoch_contents < self.batch:
             raise PhotostyleError(
-                f"epoch_contents is {self.epoch_contents}: give at least a batch, {self.batch}"
+                f"--epoch-contents is {self.epoch_contents}; give at least a batch, {self.batch}"
             )
         if not 0 <= self.encoder_epochs <= self.epochs:
             raise PhotostyleError(
-                f"encoder_epochs is {self.encoder_epochs}: give 0 to {self.epochs}, the epochs"
+                f"--encoder-epochs is {self.encoder_epochs}; give 0 to {self.epochs}, the epochs"
             )
 
     @property

@@ -13,9 +13,8 @@ from photostyle.errors import shortened
 
 Array = npt.NDArray[Any]
 
-ROWS = (
-    256  # of a picture that are converted together, so that the work space is a small part of what comes out
-)
+# Of a picture that are converted together, so that the work space is a small part of what comes out.
+ROWS = 256
 
 
 def with_fixed_date(profile: bytes) -> bytes:

@@ -76,6 +76,20 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve raises for a loop before Python 3.13
 
 
+def check_folder(path: Path, of: str) -> None:
+    """Raise PhotostyleError where a path is no folder that can be looked into. of: what it should hold."""
+    if path_is_dir(path):
+        return
+    try:
+        path.stat()
+        what = "is a file"
+    except (FileNotFoundError, NotADirectoryError):
+        what = "does not exist"
+    except (OSError, ValueError) as error:
+        what = f"cannot be read ({(isinstance(error, OSError) and error.strerror) or one_line(error)})"
+    raise PhotostyleError(f"{path} {what}; expected a folder of {of}: check the name")
+
+
 def parsed_toml(path: Path, data: bytes | str) -> dict[str, Any]:
     """A TOML file's table, with or without a byte order mark. Raises PhotostyleError, one line."""
     table: dict[str, Any] = _parsed(path, data, tomllib.loads, "TOML file")

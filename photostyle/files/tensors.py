@@ -1,16 +1,18 @@
-"""Tensors and text in a .safetensors file: whole or not at all, and equal contents are equal bytes."""
+"""Tensors and text in a .safetensors file: written whole or not at all, and equal contents are equal bytes."""
 
 import json
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError, shortened
 from photostyle.files.atomic import write_atomically
+from photostyle.files.reading import parsed_json
 
 
 def write_tensors(
@@ -36,6 +38,33 @@ def write_tensors(
         before()
 
     write_atomically(path, write)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state as a file takes it: on the CPU, contiguous, without gradients."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def parsed_tensors(path: Path, data: bytes, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a .safetensors file, on the CPU, and the JSON object that its metadata have under a key.
+
+    data: the file's bytes. An empty object where the metadata have no such key. Raises PhotostyleError, one line, where
+    the file is damaged or something else.
+    """
+    try:
+        tensors = load(
+            data
+        )  # which checks the header against the bytes behind it, and leaves the metadata out
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type of numbers that torch has not
+        raise PhotostyleError(
+            f"{path} is damaged or no .safetensors file ({shortened(error)}): get the file again"
+        ) from error
+    about = parsed_json(path, metadata.get(key, "{}"))
+    if not isinstance(about, dict):
+        raise PhotostyleError(f"{path} says of itself what no such file says: get the file again")
+    return tensors, about
 
 
 def _order_metadata(path: Path) -> None:

@@ -74,6 +74,19 @@ def _cells(pixels: int, cells: int, like: Tensor) -> Iterator[tuple[slice, Tenso
         yield inside, (overlap.clamp(min=0) * cells / pixels).to(like)
 
 
+def unchanged(photo: Tensor, picture: Tensor) -> float:
+    """The share of a photo's variance that a picture of it has as it was, 0 to 1. (3, H, W) twice.
+
+    1 - |picture - photo|^2 / |photo - its mean|^2, never below 0: the coefficient of determination of the photo taken
+    as the picture's prediction, in the photo's variance. A photo of one colour has nothing to keep: 0.
+    """
+    own = photo.double()
+    variance = (own - own.mean((1, 2), keepdim=True)).square().sum()
+    return (
+        float((1 - (picture.double() - own).square().sum() / variance).clamp(min=0)) if variance > 0 else 0.0
+    )
+
+
 def size_of(image: Tensor) -> tuple[int, int]:
     """(height, width) of (..., H, W)."""
     return image.shape[-2], image.shape[-1]

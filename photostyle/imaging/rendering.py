@@ -12,7 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from photostyle.imaging.filters import STRIP, apply_affine_maps, box_mean, local_affine_maps, resize
+from photostyle.imaging.filters import (
+    STRIP,
+    apply_affine_maps,
+    box_mean,
+    local_affine_maps,
+    resize,
+    unchanged,
+)
 from photostyle.imaging.lightness import keep_lightness
 
 # In pixels of the solved picture. Wide windows have enough contrast to find the slopes of calm areas too. The narrow
@@ -22,12 +29,14 @@ MAP_RIDGE = 1e-4  # squared image units: slopes are trusted where a window varie
 AFFINE_RIDGE = 1e-3  # on the normal matrix's colour diagonal: the released smoothing kernel
 
 
-def enlarged(photo: Tensor, solved: Tensor, how: Literal["maps", "pixels"]) -> Tensor:
+def enlarged(
+    photo: Tensor, solved: Tensor, how: Literal["maps", "pixels"], small: Tensor | None = None
+) -> Tensor:
     """A solved picture (3, h, w) at the photo's size (3, H, W): by `enlarge`, or its own pixels, resampled.
 
     A painting is no locally affine function of the photo's colours: what its strokes are would be lost in maps.
     """
-    return enlarge(photo, solved) if how == "maps" else resampled(solved, *photo.shape[-2:])
+    return enlarge(photo, solved, small) if how == "maps" else resampled(solved, *photo.shape[-2:])
 
 
 def resampled(image: Tensor, height: int, width: int) -> Tensor:
@@ -38,13 +47,14 @@ def resampled(image: Tensor, height: int, width: int) -> Tensor:
     return wide[0].clamp_(0, 1).contiguous()
 
 
-def enlarge(photo: Tensor, solved: Tensor) -> Tensor:
+def enlarge(photo: Tensor, solved: Tensor, small: Tensor | None = None) -> Tensor:
     """Carry a solved picture to the photo's size: joint upsampling of affine maps. (3, H, W), (3, h, w) -> (3, H, W).
 
+    small: the photo that it was solved on, (3, h, w), which is another than `photo` reduced where that was reduced too.
     Maps by the guided filter's regression (He, Sun & Tang 2010) at the solved size, enlarged bilinearly as in "Fast
     Guided Filter" (He & Sun, arXiv 1505.00996), applied to the photo; clamped to [0, 1].
     """
-    maps = _maps(resize(photo, *solved.shape[-2:]), solved)
+    maps = _maps(resize(photo, *solved.shape[-2:]) if small is None else small, solved)
     result = torch.empty_like(photo)
     for top, strip in enlarged_strips(maps, *photo.shape[-2:]):
         rows = slice(top, top + strip.shape[-2])
@@ -113,12 +123,18 @@ def smooth_local_affine(photo: Tensor, result: Tensor, radius: int, edge: float)
 
 
 def _maps(small: Tensor, solved: Tensor) -> Tensor:
-    """Affine maps (3, 4, h, w) from the reduced photo to the solved picture, smooth enough to be enlarged."""
-    total, rest = torch.zeros(3, 4, *solved.shape[-2:]).to(solved), solved
+    """Affine maps (3, 4, h, w) from the reduced photo to the solved picture, smooth enough to be enlarged.
+
+    What the ridge pulls slopes to is as much of the identity as there is left of the photo: grain that was not touched
+    stays.
+    """
+    kept = unchanged(small, solved)
+    total, rest = torch.zeros(3, 4, *solved.shape[-2:]).to(solved), solved - kept * small
     for radius in MAP_RADII:
         maps = local_affine_maps(small, rest, radius, MAP_RIDGE)
         maps = box_mean(maps.flatten(0, 1), radius).unflatten(0, (3, 4))
         total, rest = total + maps, rest - apply_affine_maps(maps, small)
+    total.diagonal(dim1=0, dim2=1).add_(kept)
     return total
 
 

@@ -2,7 +2,8 @@
 
 A stain is one colour of the photo sent to many. So what no smooth map of a region's colours explains costs. Such a map
 is affine in CIELAB with radial bumps beside it, and may drift linearly across the picture, as light does. It is fitted
-on a small copy, because stains are slow: what is fast is the photorealism term's.
+on a small copy, because stains are slow: what is fast is the photorealism term's. What the closed form leaves of the
+photo as it was is no stain.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class ConsistencySettings:
 
 
 class Consistency(Term):
-    """Mean squared residual of an image after the best smooth map of each region's colours is taken off."""
+    """Mean squared residual of an image's change after the best smooth map of each region's colours is taken off."""
 
     name = "consistency"
     weights = ("consistency_weight",)
@@ -54,6 +55,7 @@ class Consistency(Term):
         photo, masks, self.halvings = scene.content, scene.content_masks, 0
         while max(size_of(photo)) > SIDE:
             photo, masks, self.halvings = halve(photo), halve(masks), self.halvings + 1
+        self.kept = halve(scene.kept, self.halvings)
         bold = torch.ones(len(masks)) if scene.restraint is None else scene.restraint.boldness
         weights = recipe.consistency_weight * (1 - bold + recipe.consistency_bold * bold)
         shares = torch.tensor((recipe.consistency_luma, 1.0, 1.0))
@@ -64,9 +66,7 @@ class Consistency(Term):
         ]
 
     def __call__(self, image: Tensor) -> Tensor:
-        for _ in range(self.halvings):
-            image = halve(image)
-        picture = to_opponent(image)
+        picture = to_opponent(halve(image, self.halvings) - self.kept)
         return torch.stack([picture.sum() * 0, *(each.energy(picture) for each in self.residuals)]).sum()
 
     def curvature(self, image: Tensor) -> Curvature:

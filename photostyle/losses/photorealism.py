@@ -34,6 +34,9 @@ class PhotorealismSettings(EnergySettings):
     photorealism_epsilon: Annotated[float, Between(1e-12, 1)] = 3e-5
     """ridge of the matting Laplacian in squared image units: variation below its root counts as noise and is not
     amplified (released: 1e-7)"""
+    photorealism_of: Literal["change", "picture"] = "change"
+    """what has these energies: the change beyond what the closed form leaves of the photo, so that a photo that already
+    looks like its reference stays as it is; or the picture (released)"""
     photorealism_laplacian: Literal["exact", "naive"] = "exact"
     """the matting Laplacian, or what comes of it in single precision: an indefinite matrix, which rewards noise (a
     defect of the source slides' notebooks)"""
@@ -45,12 +48,13 @@ class Photorealism(Term):
     name = "photorealism"
     weights = ("photorealism_weight", "photorealism_coarse")
     in_first_pass = False
-    before: ClassVar[Mapping[str, Any] | None] = {"photorealism_luma": 1.0}
+    before: ClassVar[Mapping[str, Any] | None] = {"photorealism_luma": 1.0, "photorealism_of": "picture"}
 
     def __init__(
         self, recipe: PhotorealismSettings, stage: Stage, scene: Scene, encoder: Features | None
     ) -> None:
         self.luma, photo = recipe.photorealism_luma, scene.content
+        self.kept = scene.kept if recipe.photorealism_of == "change" else None
         self.exact = recipe.photorealism_laplacian == "exact"
         made = MattingOperator.of if self.exact else naive_operator
         self.operators: list[tuple[float, MattingOperator]] = []
@@ -62,7 +66,8 @@ class Photorealism(Term):
             photo = halve(photo)
 
     def __call__(self, image: Tensor) -> Tensor:
-        return photorealism_loss(image, self.operators, self.luma)
+        change = image if self.kept is None else image - self.kept
+        return photorealism_loss(change, self.operators, self.luma)
 
     def curvature(self, image: Tensor) -> Curvature | None:
         # An indefinite matrix is no curvature that a minimum could be found by.

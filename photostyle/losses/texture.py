@@ -44,9 +44,8 @@ SIDE = 3  # pixels of a filter; 5 are no better, the pyramid sees to larger ones
 POOL = 2  # pixels on a side of the mean that makes one modulus of neighbouring responses
 # In image units: sqrt(r^2 + BEND^2) - BEND is smooth where the modulus is not, and hardly sees 8-bit noise.
 BEND = 0.01
-LEAST_TEXTURE_SIDE = (
-    32  # pixels of the shorter side of a level: on fewer, moduli are of objects and not of texture
-)
+# Pixels of the shorter side of a level: on fewer, moduli are of objects and not of texture.
+LEAST_TEXTURE_SIDE = 32
 # Contrast at which a window counts half: six 8-bit levels.
 FAINT = 6 / 255
 WINDOW_RADIUS = 2  # pixels of the 5x5 window in which activity is measured

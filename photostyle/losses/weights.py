@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
+from photostyle.files.reading import path_exists
 
 # Convolutions in each of the five blocks: Simonyan & Zisserman (ICLR 2015), Table 1, configurations D and E.
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -108,7 +109,7 @@ def obtain(
             f"no {name} weights: {cached} is not there and {url} {why}; "
             f"download that file elsewhere and put it at {cached}, or give its path"
         )
-    if path.exists():
+    if path_exists(path):
         return path, "cache" if file is None else "file"
     download_file(url, path, progress or (lambda line: None))
     return path, "download"
@@ -117,13 +118,13 @@ def obtain(
 def _place(name: str, url: str, file: Path | None, download: bool) -> Path | None:
     """Where the weights are, or will be; see `locate`."""
     if file is not None:
-        if not file.exists():
+        if not path_exists(file):
             raise WeightsNotFound(
                 f"{file} does not exist: give the path of a {_or(SUFFIXES)} file with {name} weights"
             )
         return file
     cached = _cache_file(url)
-    if cached.exists() or (download and reachable(url)):
+    if path_exists(cached) or (download and reachable(url)):
         return cached
     return None
 
@@ -195,8 +196,9 @@ def download_file(url: str, target: Path, progress: Say) -> None:
 
 def hash_of(path: Path) -> str:
     """SHA-256 of a file of weights. Raises PhotostyleError where it cannot be read."""
-    if path.is_dir():
-        raise PhotostyleError(f"{path} is a directory: give a {_or(SUFFIXES)} file of weights")
+    if not path.is_file():  # a folder, a device or a pipe, of which there is no end
+        what = "is a directory" if path.is_dir() else "is no ordinary file"
+        raise PhotostyleError(f"{path} {what}: give a {_or(SUFFIXES)} file of weights")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,1 +1,1 @@
-"""What a picture shows, by a classification network; and such networks trained for classes of one's own."""
+"""What a picture shows, by a classification network: published ones, and those trained for classes of one's own."""

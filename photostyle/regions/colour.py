@@ -24,20 +24,23 @@ GAIN = 1.5
 NO_CHROMA = 2 / 255
 
 
-def without_foreign_chroma(image: Tensor, pictures: Sequence[Tensor]) -> Tensor:
-    """An image (3, H, W) without chroma along directions in which none of the pictures (3, h, w) has any.
+def without_foreign_chroma(image: Tensor, pictures: Sequence[Tensor], part: float | Tensor = 1.0) -> Tensor:
+    """An image (3, H, W) without chroma along directions in which none of the pictures (3, ...) has any.
 
-    A grey photo with a grey reference stays grey, whatever an optimisation through a few filters makes of it. In
-    ordinary pictures chroma has both directions, and nothing is changed.
+    part: how much of it is taken off, one number or one per pixel (H, W), 0 to 1. A grey photo with a grey reference
+    stays grey, whatever an optimisation through a few filters makes of it. In ordinary pictures chroma has both
+    directions, and nothing is changed.
     """
     chroma = AXES[1:].to(image)
     seen = torch.cat([chroma @ each.to(image).flatten(1) for each in pictures], 1)
     mean = seen.mean(1, keepdim=True)
-    _, axes = torch.linalg.eigh(torch.cov(seen))
+    _, axes = torch.linalg.eigh((seen - mean) @ (seen - mean).T)
     foreign = axes.T[(axes.T @ (seen - mean)).abs().amax(1) < NO_CHROMA]
-    colours = image.flatten(1)
-    strange = foreign.T @ (foreign @ (chroma @ colours - mean))
-    return (colours - chroma.T @ strange).clamp(0, 1).view(image.shape) if len(foreign) else image
+    if not len(foreign):
+        return image
+    strange = foreign.T @ (foreign @ (chroma @ image.flatten(1) - mean))
+    left: Tensor = image - part * (chroma.T @ strange).view(image.shape)
+    return left.clamp(0, 1)
 
 
 def region_moments(image: Tensor, mask: Tensor) -> Moments:

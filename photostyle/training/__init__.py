@@ -1,1 +1,1 @@
-"""What any training here needs and no task owns: checkpoints, pictures of a folder, progress, curves, records."""
+"""What any training needs and no task owns: state, pictures of a folder and their order, progress, curves, records."""

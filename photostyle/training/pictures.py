@@ -12,6 +12,7 @@ from pathlib import Path
 from photostyle.errors import PhotostyleError
 from photostyle.files.decoding import decode
 from photostyle.files.images import SUFFIXES
+from photostyle.files.reading import check_folder
 
 NAMED = 10  # broken pictures that notes name one by one; the record names all
 CHUNK = 32  # pictures that a process is handed at once: at 5 ms each, handing over is no cost
@@ -74,11 +75,9 @@ def find_pictures(folder: Path, minimum: int = 1, workers: int = 0) -> Listing:
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Paths relative to the folder. Links to folders are followed, each folder once: a link may point up."""
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise PhotostyleError(f"{folder} {what}; expected a folder of pictures: check the name")
+    check_folder(folder, "pictures")
     seen = set[str]()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(here)
         folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
         if real in seen:
@@ -87,6 +86,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         for name in names:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 yield Path(here, name).relative_to(folder)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed may hold half of the pictures: a training without them is another one."""
+    raise PhotostyleError(
+        f"{error.filename} cannot be read ({error.strerror}): check its permissions"
+    ) from error
 
 
 def _examined(paths: Sequence[Path], minimum: int, workers: int) -> Iterator[tuple[int, int, str] | str]:

@@ -11,7 +11,9 @@ import platform
 import re
 import secrets
 import shutil
+import signal
 import socket
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -256,7 +258,7 @@ def _connect(address: str, packages: Sequence[str]) -> None:
     waiting = {name: os.environ.get(name, value) for name, value in WAITING.items()}
     try:
         _reach(address)
-        with temporary_folder() as folder, warnings.catch_warnings(), environment(UNREPORTED):
+        with temporary_folder() as folder, warnings.catch_warnings(), environment(UNREPORTED), _own_sigterm():
             warnings.simplefilter("ignore", UserWarning)  # of a client that waits in vain: the error says it
             # Sent even to workers of this machine, which would otherwise find some of these modules, or older ones.
             code = [str(_copied(name, folder)) for name in packages]
@@ -268,6 +270,17 @@ def _connect(address: str, packages: Sequence[str]) -> None:
             f"Ray at {address} cannot be used ({_last_line(error)}); check the address, that Ray {ray.__version__} and "
             f"Python {platform.python_version()} run there, and its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
         ) from error
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray takes SIGTERM for itself and ends the process with it: afterwards it is again who had it before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reach(address: str) -> None:

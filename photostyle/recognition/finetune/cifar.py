@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from photostyle.errors import ComputationError, PhotostyleError, one_line
+from photostyle.files.reading import path_is_file
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"  # torchvision.datasets.CIFAR10's names
 TRAIN, TEST, NAMES = tuple(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"
@@ -44,7 +45,7 @@ class _Unpickler(pickle.Unpickler):
 def cifar_in(path: Path) -> Path | None:
     """The archive or the folder of batches that a path is, or holds; None where there is neither."""
     places = (path, path / FOLDER, path / ARCHIVE)
-    return next((place for place in places if (place / TEST).is_file() or _is_archive(place)), None)
+    return next((place for place in places if path_is_file(place / TEST) or _is_archive(place)), None)
 
 
 def read_cifar(place: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -65,7 +66,7 @@ def read_cifar(place: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
 
 
 def _is_archive(path: Path) -> bool:
-    return path.is_file() and path.name.endswith((".tar.gz", ".tgz"))
+    return path_is_file(path) and path.name.endswith((".tar.gz", ".tgz"))
 
 
 def _files(place: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import read_image
+from photostyle.files.reading import path_exists
 from photostyle.imaging.filters import resize as resized
 from photostyle.recognition.finetune.cifar import SIDE, cifar_in, read_cifar
 from photostyle.recognition.finetune.settings import FinetuneSettings
@@ -144,7 +145,7 @@ def read_data(
     Raises PhotostyleError, one line, for data that cannot be learnt from.
     """
     path = Path(name)
-    if name == DIGITS and not path.exists():
+    if name == DIGITS and not path_exists(path):
         data = _digits(settings)
     elif (place := cifar_in(path)) is not None:
         data = _cifar(place, settings)

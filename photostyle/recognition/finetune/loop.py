@@ -1,5 +1,6 @@
 """The training loop: phases of epochs of batches, the best weights kept, a checkpoint to go on from at any batch."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -9,13 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from photostyle.errors import ComputationError
+from photostyle.errors import ComputationError, PhotostyleError, shortened
 from photostyle.files.checkpoints import Checkpoint, save_checkpoint
-from photostyle.files.tensors import write_tensors
+from photostyle.files.tensors import tensors_of, write_tensors
 from photostyle.recognition.finetune.augmentation import Preparation
 from photostyle.recognition.finetune.data import Data, Split
 from photostyle.recognition.finetune.settings import FinetuneSettings, Phase, phases_of
@@ -25,9 +27,8 @@ from photostyle.training.progress import Progress
 from photostyle.training.states import restore, states_of
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
-SAVE_SECONDS = (
-    300.0  # a killed process loses five minutes at most; a VGG's checkpoint takes a few seconds to write
-)
+# A killed process loses five minutes at most; a VGG's checkpoint takes a few seconds to write.
+SAVE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,14 @@ class Loop:
         return self.place
 
     def load_best(self) -> None:
-        """Put the best weights into the network."""
-        self.module.load_state_dict(load_file(self.folder / WEIGHTS))
+        """Put the best weights into the network. Raises PhotostyleError where somebody has taken them away since."""
+        path = self.folder / WEIGHTS
+        try:
+            self.module.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise PhotostyleError(
+                f"{path}, the best weights so far, cannot be read ({shortened(error)}): restore it, or give --restart"
+            ) from error
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> tuple[Tensor, Tensor]:
@@ -158,7 +165,7 @@ class Loop:
         if reached > place.best:
             place.best, place.best_epoch, place.stale = reached, place.epoch + 1, 0
             # Before the checkpoint: killed between the two, the epoch is repeated and writes the same again.
-            write_tensors(self.folder / WEIGHTS, _contiguous(self.module.state_dict()), self.metadata)
+            write_tensors(self.folder / WEIGHTS, tensors_of(self.module), self.metadata)
         place.epoch, place.of_phase, place.batch = place.epoch + 1, place.of_phase + 1, 0
         place.loss, place.correct, place.seen = 0.0, 0, 0
         self._save()
@@ -173,7 +180,7 @@ class Loop:
         logits = self._logits(self.prepare(self._moved(pictures), numbers))
         loss = F.cross_entropy(logits.float(), labels.to(self.device))
         value = float(loss.detach())
-        if value - value != 0:
+        if not math.isfinite(value):
             raise ComputationError(
                 f"the loss is {value} in epoch {place.epoch + 1}: lower --rates or --head-rate"
             )
@@ -310,10 +317,6 @@ def _loader(
 
 def _as_it_is(batch: Any) -> Any:
     return batch  # made as a whole by Split.__getitems__
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _flips(settings: FinetuneSettings, data: Data) -> bool:

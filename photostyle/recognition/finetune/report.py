@@ -17,11 +17,8 @@ PANELS = {
 }
 NUMBERED = 20  # classes: with more, a cell has no room for its number
 FONT = 9.0  # points: four digits fit into a cell
-CELL, MARGIN, MOST = (
-    0.42,
-    2.6,
-    16.0,
-)  # inches: of a cell, beside the matrix for names, and of the whole picture
+# Inches: of a cell, beside the matrix for names, and of the whole picture.
+CELL, MARGIN, MOST = 0.42, 2.6, 16.0
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from photostyle.bounds import AtLeast, Between, Count, Seed, check_bounds
 from photostyle.errors import PhotostyleError
 from photostyle.networks.heads import BLOCKS, is_vgg
 from photostyle.networks.published import check_name
@@ -15,9 +16,8 @@ Regime = Literal["head", "all", "head-then-all"]
 # usually given. A hundredfold fall; the head's rate falls as far.
 RATES = (1e-5, 1e-7)
 FALL = RATES[1] / RATES[0]
-HEAD_RATE = (
-    1e-3  # Kingma & Ba (ICLR 2015), algorithm 1: Adam's own default, for a layer that begins from nothing
-)
+# Kingma & Ba (ICLR 2015), algorithm 1: Adam's own default, for a layer that begins from nothing.
+HEAD_RATE = 1e-3
 PATIENCE = 5  # epochs without a better validation: as many as half a phase of the default length
 
 
@@ -31,19 +31,19 @@ class FinetuneSettings:
     """what is trained: the new head alone, all of the network, or the head and then all, half of the epochs each"""
     random: bool = False
     """begin with random weights; said in the record"""
-    blocks: int = 0
+    blocks: Annotated[int, Between(0, BLOCKS)] = 0
     """cut a VGG after so many of its five blocks; 0: all of them"""
-    size: int = 0
+    size: Count = 0
     """pixels of a side that the network sees; 0: 32 for CIFAR-10 and digits, else what the network was made for"""
-    epochs: int = 20
+    epochs: Annotated[int, AtLeast(1)] = 20
     """at most, of all phases together"""
-    batch: int = 64
+    batch: Annotated[int, AtLeast(2)] = 64
     """pictures a step"""
     rates: tuple[float, float] = RATES
     """learning rates of the whole network, at its first and last step; a cosine between them"""
     head_rate: float = HEAD_RATE
     """learning rate of the head alone, at its first step; it falls as far as --rates do by default"""
-    patience: int = PATIENCE
+    patience: Annotated[int, AtLeast(1)] = PATIENCE
     """a phase ends after so many epochs without a better validation"""
     flip: bool | None = None
     """mirror half of the pictures in training; default: not for digits, whose mirror images are none"""
@@ -53,7 +53,7 @@ class FinetuneSettings:
     """share of each class that chooses the best weights and never trains"""
     test: float = 0.2
     """share of each class that is looked at once, at the end; CIFAR-10 has a test set of its own"""
-    seed: int = 0
+    seed: Seed = 0
     """of the split, the order, crops and flips, and of random weights"""
 
 
@@ -94,25 +94,22 @@ def blocks_of(settings: FinetuneSettings) -> int:
 def check_settings(settings: FinetuneSettings) -> None:
     """Raise PhotostyleError, one line, for the first setting that cannot be."""
     check_name(settings.network)
+    check_bounds(settings)
     for wrong, text in _faults(settings):
         if wrong:
             raise PhotostyleError(text)
 
 
 def _faults(settings: FinetuneSettings) -> Iterator[tuple[bool, str]]:
-    for name, least in {"epochs": 1, "batch": 2, "patience": 1, "size": 0, "seed": 0, "blocks": 0}.items():
-        value = getattr(settings, name)
-        yield value < least, f"--{name} {value}: must be at least {least}"
-    yield settings.blocks > BLOCKS, f"--blocks {settings.blocks}: a VGG has {BLOCKS}; give 1 to {BLOCKS}"
     yield (
         bool(settings.blocks) and not is_vgg(settings.network),
         f"--blocks cuts a VGG, and {settings.network} is none: leave it out, or use vgg16",
     )
     high, low = settings.rates
-    yield not 0 < low <= high <= 1, f"--rates {high} {low}: must fall, and lie between 0 and 1"
-    yield not 0 < settings.head_rate <= 1, f"--head-rate {settings.head_rate}: must lie between 0 and 1"
+    yield not 0 < low <= high <= 1, f"--rates are {high} {low}; they must fall, and lie between 0 and 1"
+    yield not 0 < settings.head_rate <= 1, f"--head-rate is {settings.head_rate}; it must lie between 0 and 1"
     shares = settings.validation, settings.test
     yield (
         not all(0 < share < 1 for share in shares) or sum(shares) >= 1,
-        f"--validation {shares[0]} --test {shares[1]}: each must lie between 0 and 1, and leave something to train on",
+        f"--validation is {shares[0]}, --test is {shares[1]}; each must lie between 0 and 1 and leave some to train on",
     )
