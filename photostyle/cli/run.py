@@ -311,10 +311,9 @@ def _watched(
 ) -> tuple[int, Result]:
     """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
 
-    put: writes the picture of a --size; asked here for one that a smaller size is to replace and perhaps cannot.
-    Also returns the --size that it was made at, smaller than the one asked for where --fit had to make it so.
-    Once there is something to render, an interruption waits until the picture is written: see `signals.release`.
-    Raises KeyboardInterrupt where that came before an evaluation, and the first picture is the better one.
+    put: writes the picture of a --size; asked here for one that --fit goes on from, perhaps to nothing better.
+    Also returns the --size that it was made at. Once there is something to render, an interruption waits until the
+    picture is written. Raises KeyboardInterrupt where that came before an evaluation: the first picture is better.
     """
     evaluations, every = 0, config.save_every
     photo_size = size_of(read_photograph(config.content).pixels)
