@@ -107,11 +107,7 @@ def transfer(
         say(note)
     pictures = full_scene(photo, references, plan.guidance, device)
     scene = restrained(pictures, plan.how.boldness, config.feather)
-    start = (
-        closed_form(scene)
-        if plan.how.closed
-        else starting(scene, config, None if first is None else first.pixels)
-    )
+    start = closed_form(scene) if plan.how.closed else starting(scene, config, first and first.pixels)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
         enter("solve")
