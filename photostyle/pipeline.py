@@ -105,9 +105,10 @@ def transfer(
     check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    pictures = full_scene(photo, references, plan.guidance, device)
-    scene = restrained(pictures, plan.how.boldness, config.feather)
-    start = closed_form(scene) if plan.how.closed else starting(scene, config, first and first.pixels)
+    scene = restrained(
+        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
+    )
+    start = closed_form(scene) if plan.how.closed else _starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
         enter("solve")
@@ -137,6 +138,10 @@ def transfer(
         None if solved is None else canvas.cpu(),
         first,
     )
+
+
+def _starting(scene: Scene, config: Config, first: Picture | None) -> Callable[[Scene], Tensor]:
+    return starting(scene, config, None if first is None else first.pixels)
 
 
 def _perhaps_needless(config: Config) -> bool:
