@@ -84,8 +84,7 @@ def transfer(
     objective: another one in its place, see `solve`; solved: `Result.solved` of an earlier run, which is rendered anew.
     Threads and determinism are the process's own, see `process.prepared`. A KeyboardInterrupt, a divergence or the end
     of memory ends the optimisation early: `ended` says why, the picture is the best so far.
-    Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
-    is no picture at all.
+    Raises PhotostyleError for bad input and too little memory, ComputationError where there is no picture at all.
     """
     check(config, terms)
     device = device_named(config.device)
@@ -105,9 +104,8 @@ def transfer(
     check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    scene = restrained(
-        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
-    )
+    pictures = full_scene(photo, references, plan.guidance, device)
+    scene = restrained(pictures, plan.how.boldness, config.feather)
     start = closed_form(scene) if plan.how.closed else _starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
