@@ -58,6 +58,7 @@ class Result:
     notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
     ended: str = "done"  # "done", "interrupted", or why the computation failed
     solved: Tensor | None = None  # (3, h, w), what was rendered, on the CPU; None where nothing was evaluated
+    start: Picture | None = None  # the file that the solve began from; None where it was none
 
     @property
     def reference(self) -> Picture:
@@ -84,13 +85,12 @@ def transfer(
     objective: another one in its place, see `solve`; solved: `Result.solved` of an earlier run, which is rendered anew.
     Threads and determinism are the process's own, see `process.prepared`. A KeyboardInterrupt, a divergence or the end
     of memory ends the optimisation early: `ended` says why, the picture is the best so far.
-    Raises PhotostyleError for bad input or options and for more memory than there is, and ComputationError where there
-    is no picture at all.
+    Raises PhotostyleError for bad input and too little memory, ComputationError where there is no picture at all.
     """
     check(config, terms)
     device = device_named(config.device)
     photo, references = read_photograph(config.content), tuple(map(read_photograph, config.style))
-    first = None if config.start_file is None else read_photograph(config.start_file).pixels
+    first = None if config.start_file is None else read_photograph(config.start_file)
     given = None if make_masks else read_all_masks(config.masks, photo, references)
     loaded = None if solved is not None or _perhaps_needless(config) else weights_for(config, terms, say)
     # Masks are made last: work is not begun before all that is given was found good.
@@ -107,12 +107,12 @@ def transfer(
         say(note)
     pictures = full_scene(photo, references, plan.guidance, device)
     scene = restrained(pictures, plan.how.boldness, config.feather)
-    start = closed_form(scene) if plan.how.closed else starting(scene, config, first)
+    start = closed_form(scene) if plan.how.closed else _starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
         enter("solve")
         if checkpoints is not None:
-            checkpoints.identity = _identity(config, photo, references, masks, loaded, encoder, terms)
+            checkpoints.identity = _identity(config, photo, references, masks, first, loaded, encoder, terms)
         make = objective or _objectives(config, encoder, terms)
         solved, ended = _solved(scene, config, make, start, watch, trace, checkpoints)
     enter("render")
@@ -135,7 +135,12 @@ def transfer(
         plan.notes,
         ended,
         None if solved is None else canvas.cpu(),
+        first,
     )
+
+
+def _starting(scene: Scene, config: Config, first: Picture | None) -> Callable[[Scene], Tensor]:
+    return starting(scene, config, None if first is None else first.pixels)
 
 
 def _perhaps_needless(config: Config) -> bool:
@@ -150,6 +155,7 @@ def _identity(
     photo: Picture,
     references: Sequence[Picture],
     masks: Sequence[MaskSet],
+    start: Picture | None,
     loaded: Weights | None,
     encoder: Encoder | None,
     terms: Sequence[type[Term]],
@@ -160,7 +166,7 @@ def _identity(
         "version": f"{__version__} on torch {torch.__version__}",
         **{name: each.sha256 for name, each in pictures.items()},
         **{f"masks {n}": each.sha256 for n, each in enumerate(masks, 1)},
-        "start file": None if config.start_file is None else read_photograph(config.start_file).sha256,
+        "start file": None if start is None else start.sha256,
         "weights": None if loaded is None else loaded.sha256,
         **asdict(config.recipe),
         "precision": None if encoder is None else encoder.precision,

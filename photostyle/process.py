@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from photostyle.errors import PhotostyleError
+from photostyle.errors import ComputationError, PhotostyleError
 
 if sys.platform != "win32":
     import resource
@@ -31,11 +31,27 @@ WORKSPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 # 6900E); 2048 were seen to work with torch 2.14, and 3000 to end the process with a segmentation fault.
 MOST_THREADS = 1024
 
+# Bytes that libraries take which are loaded after torch: a run of the smallest photo goes 319 MB beyond its imports
+# (VmPeak), and OpenBLAS asks for 32 MB for each thread (BUFFER_SIZE) for ever, deaf to signals, where there are none.
+LATE_LIBRARIES, BLAS_BUFFER = 320_000_000, 32 << 20
+
 
 def let_threads_sleep() -> None:
     """Let OpenMP's threads sleep while they wait, where the user has not said otherwise; before torch is imported."""
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
+
+
+def check_limits(root: Path = Path("/")) -> None:
+    """Raise ComputationError where the process's own limits leave too little for libraries that are yet to come."""
+    try:
+        left = min(_left_in_limits(root), default=None)
+    except (OSError, ValueError):  # not Linux
+        return
+    if left is not None and left < LATE_LIBRARIES + BLAS_BUFFER * (os.cpu_count() or 1):
+        raise ComputationError(
+            f"out of memory: libraries leave {left / 1e6:.0f} MB of what ulimit allows; raise the limit"
+        )
 
 
 @contextmanager

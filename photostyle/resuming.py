@@ -31,8 +31,8 @@ class Checkpoints:
 
     path: of the file, see `files.checkpoints`. found: what the solve is to go on from, None to begin. say: takes notes.
     company: plain values that are kept beside the state of the solve, for whoever goes on. willing: whether to begin,
-    and say so, where what was found is of another solve. identity: set before the solve begins; by name everything that
-    decides the bytes of its result.
+    and say so, where what was found is of another solve. writes: whether new ones are written. identity: set before the
+    solve begins; by name everything that decides the bytes of its result.
     """
 
     def __init__(
@@ -42,24 +42,25 @@ class Checkpoints:
         say: Callable[[str], None] = lambda note: None,
         company: Mapping[str, Any] | None = None,
         willing: bool = False,
+        writes: bool = True,
     ) -> None:
         self.path, self.found, self.say, self.willing = path, found, say, willing
         self.company = dict(company or {})
         self.identity: Mapping[str, Any] = {}
-        self._next, self._fails = 0.0, False
+        self._next, self._writes = 0.0, writes
 
     @classmethod
-    def resumed_or_begun(cls, path: Path, say: Callable[[str], None]) -> "Checkpoints":
+    def resumed_or_begun(cls, path: Path, say: Callable[[str], None], writes: bool = True) -> "Checkpoints":
         """Those of a solve that goes on where it can, and begins where it cannot."""
         try:
             found = load_checkpoint(path, say)
         except PhotostyleError as error:
             say(f"{error}; the solve begins")
             found = None
-        return cls(path, found, say, company_of(found), willing=True)
+        return cls(path, found, say, company_of(found), willing=True, writes=writes)
 
     @classmethod
-    def resumed(cls, path: Path, say: Callable[[str], None]) -> "Checkpoints":
+    def resumed(cls, path: Path, say: Callable[[str], None], writes: bool = True) -> "Checkpoints":
         """Those of a solve that goes on from what is in the file, or begins, as say is told, where there is none.
 
         Raises PhotostyleError where the file is damaged, and the one before it too.
@@ -67,7 +68,7 @@ class Checkpoints:
         found = load_checkpoint(path, say)
         if found is None:
             say(f"there is no {path} to resume from: the solve begins")
-        return cls(path, found, say, company_of(found))
+        return cls(path, found, say, company_of(found), writes=writes)
 
     def begin(self, device: torch.device) -> tuple[Mapping[str, Any] | None, list[dict[str, Any]]]:
         """The solve begins. Returns the state that `solve` goes on from, on the device, and the trace until then.
@@ -98,12 +99,12 @@ class Checkpoints:
     def after(self, step: Step, trace: Sequence[Mapping[str, Any]]) -> None:
         """A step is done: it is kept where it is time to. A disk that fails costs no more than a note, once."""
         began = time.perf_counter()
-        if began < self._next or self._fails:
+        if began < self._next or not self._writes:
             return
         try:
             self._keep(step, trace)
         except ComputationError as error:
-            self._fails = True
+            self._writes = False
             self.say(f"no more checkpoints: {error}")
         ended = time.perf_counter()
         self._next = ended + max(INTERVAL, RARITY * (ended - began))

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -24,14 +24,16 @@ from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import sha256_of
 from photostyle.files.legends import LEGEND, hex_name, parse_legend
+from photostyle.files.lock import alone_in
 from photostyle.files.masks import MaskSet
 from photostyle.files.reading import MOST_TEXT, file_bytes
 from segmentation.labels import free_colour
 
 PAINTING = "masks.png"
-JOURNAL = (
-    ".photostyle-masks.json"  # SHA-256 by name of the masks that are being replaced, there only meanwhile
-)
+# SHA-256 by name of the masks that are being replaced and that replace them, there only meanwhile.
+JOURNAL = ".photostyle-masks.json"
+ASIDE = ".photostyle-"  # before the name of a mask whose place is taken by one of the earlier set
+PATIENCE = 5.0  # seconds to wait for another command that writes masks there, which takes less than one
 BLACK = (0, 0, 0)
 _HEADER = "# written by photostyle; the SHA-256 of all it wrote is "
 _HELP = f"# Each region is one flat colour in {PAINTING}: repaint it in any program and save it as PNG."
@@ -40,6 +42,8 @@ _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _STEM = 60  # characters of a region's name in the name of its file, which may have 255 bytes
 
 Array = npt.NDArray[Any]
+# A legend's lines below its header, for file names with so much before them.
+Lines = Callable[[str], list[str]]
 
 
 def write_masks(
@@ -53,27 +57,27 @@ def write_masks(
     colour of the legend where more of it is in no region.
 
     The folder is made where there is none. All files are written beside their place first, and the legend is put there
-    last, so that a folder with a legend is whole, and one that a kill left without is written again. What was written
-    here before is replaced, other files are left alone.
-    Raises PhotostyleError as `check_folder` does, where another file is in the way, and for regions that the kind
-    cannot hold; ComputationError for masks that are not numbers and where the disk fails.
+    last: a folder with a legend is whole, of the old set or of the new one, also where a kill has left it. What was
+    written here before is replaced, other files are left alone.
+    Raises PhotostyleError as `check_folder` does, where another file is in the way or another command writes there,
+    and for regions that the kind cannot hold; ComputationError for masks that are not numbers and where the disk fails.
     """
-    stale = check_folder(folder)
+    check_folder(folder)
     if not bool(torch.isfinite(regions.masks).all()):
         raise ComputationError(f"{folder} is not written: the masks hold values that are not numbers")
-    entries, files = _soft_set(regions, depth) if kind == "soft" else _painting(regions)
-    body = "\n".join([f'kind = "{kind}"', *entries, ""])
+    lines, files = _soft_set(regions, depth) if kind == "soft" else _painting(regions)
     try:
-        _ = parse_legend(folder / LEGEND, body).regions
+        _ = parse_legend(folder / LEGEND, _legend(lines(""), files.values())).regions
     except PhotostyleError as error:  # two regions of one colour in a painting
         raise PhotostyleError(f"{folder} is not written, it could not be read: {error}") from None
-    for name in files.keys() - set(stale):
-        if (folder / name).exists():
-            raise PhotostyleError(
-                f"{folder / name} exists and is no mask that photostyle wrote: choose another --output or move it"
-            )
-    legend = f"{legend_header(body, files.values())}\n{body}".encode()
-    _put(folder, stale, files | {LEGEND: legend})
+    try:
+        folder.mkdir(exist_ok=True)
+        with alone_in(folder, "masks", PATIENCE):
+            _put(folder, lines, files)
+    except OSError as error:
+        raise ComputationError(
+            f"{folder} cannot be written ({error.strerror}): check space and permissions"
+        ) from error
     return [folder / name for name in (*files, LEGEND)]
 
 
@@ -87,12 +91,19 @@ def check_folder(folder: Path) -> tuple[str, ...]:
     if folder.exists() and not folder.is_dir():
         raise PhotostyleError(f"{folder} is a file; expected a folder for masks: choose another --output")
     if not folder.is_dir() and not folder.parent.is_dir():
-        raise PhotostyleError(f"{folder} cannot be made: {folder.parent} does not exist: create it first")
+        why = "is a file" if folder.parent.exists() else "does not exist: create it first"
+        raise PhotostyleError(f"{folder} cannot be made: {folder.parent} {why}")
     if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK | os.X_OK):
         raise PhotostyleError(f"{folder} cannot be written: it is read-only: choose another --output")
+    named, left = _standing(folder)
+    return (*named, *sorted(left - {*named}))
+
+
+def _standing(folder: Path) -> tuple[tuple[str, ...], set[str]]:
+    """The masks that the legend of a folder names, and those that a kill has left. Raises as `check_folder` does."""
     path, left = folder / LEGEND, _left_by_a_kill(folder)
     if not path.exists():
-        return tuple(sorted(left))
+        return (), left
     try:
         header, _, body = path.read_bytes().decode().partition("\n")
         names = tuple(file.name for file in parse_legend(path, body).files)
@@ -104,7 +115,12 @@ def check_folder(folder: Path) -> tuple[str, ...]:
             f"{folder} holds masks that photostyle did not write, or that were edited since: choose another "
             "--output, or remove it"
         )
-    return (*names, *sorted(left - {*names}))
+    return names, left
+
+
+def _legend(lines: Sequence[str], files: Iterable[bytes]) -> bytes:
+    body = "\n".join([*lines, ""])
+    return f"{legend_header(body, files)}\n{body}".encode()
 
 
 def legend_header(body: str, files: Iterable[bytes]) -> str:
@@ -113,40 +129,46 @@ def legend_header(body: str, files: Iterable[bytes]) -> str:
     return _HEADER + hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def _put(folder: Path, stale: Sequence[str], files: Mapping[str, bytes]) -> None:
-    """Put files in the place of the stale ones, their legend last. A full disk shows before anything is touched.
+def _put(folder: Path, lines: Lines, files: Mapping[str, bytes]) -> None:
+    """Put a set of masks in the place of what was written here. A full disk shows before anything is touched.
 
-    There is no legend while masks are replaced, so a folder is never half old and half new: what a kill leaves is whole
-    or no set of masks. The journal says which files are ours meanwhile, and the next call goes on from it.
+    No file that a legend names is ever replaced or removed while the legend is there, so a folder holds the old set or
+    the new one whenever its legend is read: where both have names in common, the new one is first put aside under names
+    of its own, with a legend of them. The journal says which files are ours meanwhile; the next call goes on from it.
     """
-    legend, journal = folder / LEGEND, folder / JOURNAL
-    hashes = {name: [hashlib.sha256(data).hexdigest()] for name, data in files.items() if name != LEGEND}
-    untouched = True
+    named, left = _standing(folder)
+    there, journal = {*named, *left}, folder / JOURNAL
+    prefixes = [ASIDE, ""] if files.keys() & {*named} else [""]
+    sets = [{prefix + name: data for name, data in files.items()} for prefix in prefixes]
+    if foreign := [name for each in sets for name in each if name not in there and (folder / name).exists()]:
+        raise PhotostyleError(
+            f"{folder / foreign[0]} exists and is no mask that photostyle wrote: choose another --output or move it"
+        )
+    hashes = {name: [hashlib.sha256(data).hexdigest()] for each in sets for name, data in each.items()}
+    for name in there:
+        hashes.setdefault(name, []).append(sha256_of(folder / name))
+    touched = False
 
-    def begin() -> bool:
-        nonlocal untouched
-        untouched = False
-        legend.unlink(missing_ok=True)
+    def touch() -> bool:
+        nonlocal touched
+        touched = True
         return True
 
+    write_bytes_atomically(journal, json.dumps(hashes).encode())
     try:
-        folder.mkdir(exist_ok=True)
-        for name in stale:
-            hashes.setdefault(name, []).append(sha256_of(folder / name))
-        write_bytes_atomically(journal, json.dumps(hashes).encode())
-        try:
-            write_together({folder / name: data for name, data in files.items()}, begin)
-        except BaseException:
-            if untouched:
-                journal.unlink(missing_ok=True)
-            raise
-        for name in set(stale) - files.keys():
-            (folder / name).unlink(missing_ok=True)
-        journal.unlink()
-    except OSError as error:
-        raise ComputationError(
-            f"{folder} cannot be written ({error.strerror}): check space and permissions"
-        ) from error
+        for prefix, each in zip(prefixes, sets, strict=True):
+            legend = _legend(lines(prefix), each.values())
+            write_together(
+                {folder / name: data for name, data in each.items()} | {folder / LEGEND: legend}, touch
+            )
+            for name in there - each.keys():
+                (folder / name).unlink(missing_ok=True)
+            there = {*each}
+    except BaseException:
+        if not touched:
+            journal.unlink(missing_ok=True)
+        raise
+    journal.unlink()
 
 
 def _left_by_a_kill(folder: Path) -> set[str]:
@@ -162,21 +184,25 @@ def _left_by_a_kill(folder: Path) -> set[str]:
         return set()
 
 
-def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[list[str], dict[str, bytes]]:
-    """The legend's lines after the kind, and the files they name."""
+def _soft_set(regions: MaskSet, depth: Literal[8, 16]) -> tuple[Lines, dict[str, bytes]]:
+    """The legend's lines, and the files they name."""
     levels = round_together(regions.masks.cpu().numpy(), 2**depth - 1)
     if not levels.any():
         raise PhotostyleError(
             f"the regions are all fainter than a level of {depth} bits: write them as colours"
         )
     names = _file_names(regions.names)
-    lines = [
-        f"{toml_string(name)} = {{ file = {toml_string(file)}, {rest} }}"
-        for name, file, rest in zip(regions.names, names, _described(regions), strict=True)
-    ]
+
+    def lines(prefix: str) -> list[str]:
+        entries = [
+            f"{toml_string(name)} = {{ file = {toml_string(prefix + file)}, {rest} }}"
+            for name, file, rest in zip(regions.names, names, _described(regions), strict=True)
+        ]
+        return ['kind = "soft"', "", "[regions]", *entries]
+
     kind = np.uint8 if depth == 8 else np.uint16
     files = {name: _png(level.astype(kind)) for name, level in zip(names, levels, strict=True)}
-    return ["", "[regions]", *lines], files
+    return lines, files
 
 
 def round_together(masks: Array, top: int) -> Array:
@@ -195,22 +221,25 @@ def round_together(masks: Array, top: int) -> Array:
     return levels
 
 
-def _painting(regions: MaskSet) -> tuple[list[str], dict[str, bytes]]:
-    """The legend's lines after the kind, and the file they name."""
+def _painting(regions: MaskSet) -> tuple[Lines, dict[str, bytes]]:
+    """The legend's lines, and the file they name."""
     outside = (1 - regions.masks.sum(0) > regions.masks.amax(0)).cpu().numpy()
     if outside.all():
         raise PhotostyleError("no pixel is in a region by more than in none: write the masks as a soft set")
     void = free_colour(BLACK, regions.colours)
     colours = np.array([*regions.colours, void], np.uint8)
     index = np.where(outside, len(regions.names), regions.masks.argmax(0).cpu().numpy())
-    lines = [
+    paint = [f"void = {toml_string(hex_name(void))}"] if outside.any() else []
+    paint += [_HELP, "", "[regions]"]
+    paint += [
         f"{toml_string(name)} = {{ {rest} }}"
         for name, rest in zip(regions.names, _described(regions), strict=True)
     ]
-    head = [f"file = {toml_string(PAINTING)}", _HELP]
-    if outside.any():
-        head.insert(1, f"void = {toml_string(hex_name(void))}")
-    return [*head, "", "[regions]", *lines], {PAINTING: _png(colours[index])}
+
+    def lines(prefix: str) -> list[str]:
+        return ['kind = "colours"', f"file = {toml_string(prefix + PAINTING)}", *paint]
+
+    return lines, {PAINTING: _png(colours[index])}
 
 
 def _described(regions: MaskSet) -> list[str]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from photostyle.batch.lock import NAME, alone_in
 from photostyle.batch.look import Look, identity, looked, pooled, regions_of
 from photostyle.batch.names import COMPANY, RESERVED, distinct_stems
 from photostyle.batch.page import Shown, write_page, write_sheet
@@ -21,6 +20,7 @@ from photostyle.batch.photos import find_photos
 from photostyle.errors import PhotostyleError
 from photostyle.files.arrays import mask_set_of, picture_of
 from photostyle.files.images import Picture, write_image
+from photostyle.files.lock import alone_in, lock_path
 from photostyle.files.masks import whole_picture
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
@@ -160,14 +160,15 @@ def test_no_bytes_make_more_of_a_csv_than_a_line_of_error(content: bytes) -> Non
 
 
 def test_one_batch_at_a_time_and_a_lock_that_is_left_holds_nobody(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_bytes(b"")  # of a process that was killed
-    with alone_in(tmp_path):
+    lock_path(tmp_path, "batch").write_bytes(b"")  # of a process that was killed
+    with alone_in(tmp_path, "batch"):
         # flock holds between two openings of one process too.
-        with pytest.raises(PhotostyleError, match="another photostyle batch is at work"), alone_in(tmp_path):
+        again = alone_in(tmp_path, "batch", patience=0.02)
+        with pytest.raises(PhotostyleError, match="another photostyle command is at work"), again:
             pass
-    assert not (tmp_path / NAME).exists()
-    with alone_in(tmp_path):
-        pass
+    with pytest.raises(KeyboardInterrupt), alone_in(tmp_path, "batch"):
+        raise KeyboardInterrupt
+    assert not lock_path(tmp_path, "batch").exists()
 
 
 def photograph(image: np.ndarray, side: int = 160) -> Picture:

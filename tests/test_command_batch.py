@@ -1,7 +1,9 @@
 """photostyle batch: what it makes, keeps, makes again and refuses, and how it ends."""
 
+import contextlib
 import json
 import shutil
+import signal
 import subprocess
 from dataclasses import fields
 from html.parser import HTMLParser
@@ -15,12 +17,15 @@ from PIL import Image
 from test_gallery import BROWSER
 from waiting import HANGS
 
-from photostyle.batch.lock import alone_in
+from photostyle.batch.freshness import Hashes
 from photostyle.cli import batch as command_batch
-from photostyle.cli import main
+from photostyle.cli import main, scoring
+from photostyle.cli import run as command_run
 from photostyle.cli.batch_jobs import BatchCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
+from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
+from photostyle.files.lock import alone_in
 from photostyle.workers.pool import LostTask, Task, ThisProcess
 
 STYLE = ["--style", "sunset.jpg", "--preset", "instant", "--device", "cpu"]
@@ -152,6 +157,26 @@ def test_interrupted_it_shows_what_there_is_and_goes_on(
     assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
 
 
+@pytest.mark.parametrize("moment", ["_scores", "encode_image"])
+def test_a_signal_while_a_picture_is_finished_ends_the_batch_after_it(
+    moment: str, album: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = scoring if moment == "_scores" else command_run
+    real = getattr(place, moment)
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return real(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, moment, interrupted)
+        assert main(command("--metrics")) == INTERRUPTED
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "photostyle: interrupted; 1 of 3 pictures are done: the same command goes on"
+    assert main(command()) == DONE
+    assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
+
+
 def test_nothing_that_is_not_the_batch_s_own_is_written_over(album: Path, capsys: Any) -> None:
     Path("out").mkdir()
     for name, said in (
@@ -184,8 +209,8 @@ def test_an_input_is_never_written_over(album: Path, capsys: Any) -> None:
 
 def test_two_batches_do_not_work_in_one_folder(album: Path, capsys: Any) -> None:
     Path("out").mkdir()
-    with alone_in(Path("out")):
-        assert "another photostyle batch is at work in out" in one_line(command(), capsys)
+    with alone_in(Path("out"), "batch"):
+        assert "another photostyle command is at work in out" in one_line(command(), capsys)
     assert main(command()) == DONE
 
 
@@ -236,9 +261,12 @@ def test_a_bad_row_is_said_before_any_work(row: str, said: str, album: Path, cap
         (["batch", "album", *STYLE, "--consistent", "--protect", "skin"], "--protect would not"),
         (["batch", "album", *STYLE, "--consistent", "--masks", "auto"], "have no common names"),
         (["batch", "album", *STYLE, "--output", "photo.jpg"], "photo.jpg is a file"),
+        (["batch", "album", *STYLE, "--output", "loop"], "Too many levels of symbolic links"),
+        (["batch", "album", "--style", "loop"], "loop cannot be read (Too many levels"),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, album: Path, capsys: Any) -> None:
+    Path("loop").symlink_to("loop")
     line = one_line(words, capsys)
     assert said in line and line.startswith("photostyle: ")
 
@@ -273,12 +301,30 @@ def test_crops_of_one_picture_join_without_a_seam(album: Path) -> None:
     assert np.abs(joined - pixels("out/whole.png")).max() <= 1
 
 
-def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(album: Path, capsys: Any) -> None:
+class Unreadable(Hashes):
+    def __init__(self) -> None:
+        super().__init__()
+        real = self.of
+
+        def of(path: Path) -> str:
+            if path.name == "bad.jpg":
+                raise PhotostyleError(f"{path} cannot be read (Permission denied)")
+            return real(path)
+
+        self.of = of
+
+
+def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(
+    album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("album/bad.jpg").write_bytes(b"no picture")
     assert main(command("--consistent")) == FAILED
     assert states()["bad.jpg"] == "failed" and states()["y.png"] == "made"
     assert main(command("--consistent")) == FAILED
     assert states()["bad.jpg"] == "failed" and states()["y.png"] == "kept"
+    monkeypatch.setattr(command_batch, "Hashes", Unreadable)  # no right to read it
+    assert main(command("--consistent")) == FAILED
+    assert states()["bad.jpg"] == "failed" and states()["y.png"] == "made"
 
 
 @pytest.mark.slow  # test_pool holds by default that a study and other tasks come out the same on processes
@@ -291,6 +337,24 @@ def test_on_processes_pictures_are_the_same(album: Path, monkeypatch: pytest.Mon
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.[jp][pn]g")} == alone | {
         "contact-sheet.jpg": Path("out/contact-sheet.jpg").read_bytes()
     }
+
+
+def test_workers_of_a_cluster_are_given_absolute_paths(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their working folder may be another, on another machine."""
+
+    class Elsewhere(ThisProcess):
+        description = "elsewhere"
+
+        def _ended(self) -> tuple[Any, Any]:
+            with contextlib.chdir("/"):
+                return super()._ended()
+
+    monkeypatch.setattr(command_batch, "open_pool", lambda *_, **__: Elsewhere())
+    assert main(command("--cluster", "auto")) == DONE
+    assert set(states().values()) == {"made"}
+    assert main(command("--consistent", "--cluster", "auto")) == DONE
+    assert set(states().values()) == {"made"}
+    assert main(command("--consistent")) == DONE and set(states().values()) == {"kept"}
 
 
 class Killing(ThisProcess):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from photostyle.cli import console
-from photostyle.cli.console import BAD_INPUT, complain, exit_code, line, tell
+from photostyle.cli.console import BAD_INPUT, FAILED, Ending, complain, exit_code, line, tell
 from photostyle.cli.outputs import refuse_to_overwrite
 from photostyle.cli.program import ENDING, main
 from photostyle.config import Config
@@ -30,6 +30,25 @@ def test_nobody_to_tell_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/null").open() as closed:  # not to be written
         monkeypatch.setattr(sys, "stderr", closed)
         line("nothing")
+
+
+def test_what_the_system_refuses_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ending = Ending("photostyle", "", "")
+
+    def full() -> int:
+        raise OSError(24, "Too many open files")
+
+    def bug() -> int:
+        raise OSError("of no system call")
+
+    assert exit_code(lambda: len((tmp_path / "a").read_bytes()), ending) == FAILED
+    assert exit_code(full, ending) == FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        f"photostyle: {tmp_path / 'a'}: No such file or directory; check space and permissions",
+        "photostyle: Too many open files; check space and permissions",
+    ]
+    with pytest.raises(OSError, match="of no system call"):
+        exit_code(bug, ending)
 
 
 @pytest.mark.parametrize("word", ["y" * 300 + ".png", "a\0b.png", "y" * 300])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ import pytest
 import torch
 
 from photostyle import pipeline
-from photostyle.cli import main
+from photostyle.cli import first, main
 from photostyle.cli import run as command_run
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import ComputationError
-from photostyle.files.images import read_image, sha256_of
+from photostyle.files.images import read_image, sha256_of, write_image
 
 RUN = "run --content photo.jpg --style sunset.jpg --masks none --device cpu --threads 1".split()
 INSTANT = [*RUN, "--preset", "instant", "--metrics"]
@@ -151,6 +152,50 @@ def test_a_signal_while_the_picture_is_finished_waits_for_it(
     assert whole() and record()["ended"] == "done" and len(record()["trace"]) == 4
 
 
+@pytest.mark.parametrize(
+    "error", [ComputationError("out.png cannot be written (No space left on device)"), None]
+)
+def test_a_signal_waits_for_no_picture_that_has_failed(
+    error: Exception | None, photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Neither for the first picture, which the run goes on without, nor for the last."""
+
+    def fail(*_: Any) -> None:
+        if error is None:
+            signal.raise_signal(signal.SIGTERM)
+        raise error or ComputationError("out.png cannot be written (Input/output error)")
+
+    place = command_run if error is None else first
+    monkeypatch.setattr(place, "write_picture", fail)
+    step = command_run.Frames.add
+
+    def interrupted(self: Any, image: torch.Tensor) -> None:
+        step(self, image)
+        if error is not None:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(command_run.Frames, "add", interrupted)
+    assert main([*QUICK, "--no-metrics"]) == INTERRUPTED
+    last = capsys.readouterr().err.splitlines()[-1]
+    if error is None:
+        assert last == "photostyle: interrupted; out.png is the first picture"
+    else:
+        assert last == "photostyle: interrupted; the best picture so far is out.png"
+        assert len(record()["trace"]) == 1
+    assert whole()
+
+
+def test_a_picture_that_is_gone_with_its_folder_is_not_said_to_be_there(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    Path("folder").mkdir()
+    monkeypatch.setattr(command_run.Frames, "add", lambda *_: shutil.rmtree("folder", ignore_errors=True))
+    assert main([*QUICK, "--no-metrics", "-o", "folder/out.png"]) == BAD_INPUT
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("photostyle: folder/out.png cannot be written: the folder folder does not exist")
+    assert last.endswith("; folder/out.png was written and is gone")
+
+
 def test_interrupted_before_its_picture_a_run_says_what_is_there(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -166,6 +211,22 @@ def test_interrupted_before_its_picture_a_run_says_what_is_there(
     assert main([*QUICK, "--no-first-picture"]) == INTERRUPTED
     assert capsys.readouterr().err.splitlines()[-1].endswith("written; out.png is of an earlier run")
     assert OUT.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "sunset.jpg", "mask.png", "start.png"])
+def test_an_input_that_is_replaced_during_a_run_is_recorded_as_it_was_read(
+    name: str, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_image(Path("mask.png"), torch.ones(3, 64, 96))
+    write_image(Path("start.png"), torch.full((3, 64, 96), 0.5))
+    given = [*QUICK, "--start", "file", "--start-file", "start.png", "--metrics", "--show"]
+    given[given.index("none") : given.index("none") + 1] = ["mask.png", "mask.png"]
+    before = {each.name: sha256_of(each) for each in photographs.iterdir() if each.is_file()}
+    monkeypatch.setattr(command_run.Frames, "add", lambda *_: Path(name).write_bytes(b"another"))
+    monkeypatch.setattr("photostyle.evaluation.show.show", lambda *_: None)
+    assert main(given) == DONE and whole()
+    inputs = {Path(each["path"]).name: each["sha256"] for each in record()["inputs"].values()}
+    assert inputs == before and record()["metrics"]
 
 
 def test_a_kill_between_the_last_two_names_is_told_by_the_record(
@@ -233,6 +294,33 @@ def test_a_file_beside_that_is_not_ours_is_not_overwritten(name: str, photograph
     assert sorted(Path().iterdir()) == before and foreign.read_bytes() == b"somebody's"
 
 
+@pytest.mark.situation("somebody else's file of a name that a run writes")
+def test_a_preview_of_masks_that_is_not_ours_is_not_overwritten(photographs: Path, capsys: Any) -> None:
+    Path("out-masks").mkdir()
+    foreign = Path("out-masks/preview.png")
+    foreign.write_bytes(b"somebody's")
+    assert main([*RUN[:5], *RUN[7:], "--masks", "cluster"]) == BAD_INPUT
+    assert "out-masks/preview.png exists beside no masks" in capsys.readouterr().err
+    assert foreign.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("out.png", "out.png", "out.png cannot be written (Too many levels of symbolic links)"),
+        ("out.json", "out.json", "out.json cannot be written (Too many levels of symbolic links)"),
+        ("out.png", "nowhere/out.png", "nowhere does not exist: create it first"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused_before_the_work(
+    name: str, target: str, said: str, photographs: Path, capsys: Any
+) -> None:
+    Path(name).symlink_to(target)
+    assert main(QUICK) == BAD_INPUT
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("photostyle:")]
+    assert said in line and Path(name).is_symlink()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -258,6 +346,17 @@ def test_a_record_says_which_files_beside_its_picture_are_ours(
     assert record()["beside"] == sorted({*plotted, *([foreign.name] if name == "regions.png" else [])})
     # A run that writes none of them forgets none of them.
     assert main([*INSTANT, "--no-metrics"]) == DONE and main(wanted) == DONE
+
+
+def test_a_folder_that_may_not_be_listed_may_be_written_in(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr("os.scandir", denied)
+    assert main([*INSTANT, "--no-metrics"]) == DONE and OUT.exists()
 
 
 def test_unfinished_pictures_of_a_killed_run_are_ours(

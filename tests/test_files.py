@@ -17,6 +17,7 @@ from PIL import Image
 from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.files.images import read_grey
 from photostyle.files.legends import LEGEND, hex_name
+from photostyle.files.lock import alone_in
 from photostyle.files.masks import MaskSet, read_masks
 from segmentation import files
 from segmentation.files import check_folder, write_masks
@@ -394,26 +395,37 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert snapshot(tmp_path) == before
 
 
-def test_the_legend_is_put_last_and_taken_away_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_masks(tmp_path, regions(soft(3)), "soft")
-    replace, moves = Path.replace, []
+def test_the_earlier_set_is_whole_until_the_legend_names_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, later = regions(soft(3)), regions(hard(3, 11, 17))
+    write_masks(tmp_path, earlier, "soft")
+    replace, found = Path.replace, []
 
-    def interrupted(path: Path, target: Path) -> Path:
-        if target.parent == tmp_path and target.name != files.JOURNAL:
-            moves.append((target.name, (tmp_path / LEGEND).exists()))
-            if len(moves) == 2:
-                raise OSError(5, "Input/output error")
+    def watched(path: Path, target: Path) -> Path:
+        masks = read(tmp_path, earlier).masks
+        found.append((masks - earlier.masks).abs().max() < 1 / 255 or torch.equal(masks, later.masks))
+        if len(found) == 7:  # the journal, three masks aside, their legend, one in its place
+            raise OSError(5, "Input/output error")
         return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(Path, "replace", watched)
     with pytest.raises(ComputationError, match=r"Input/output error.*check space and permissions"):
-        write_masks(tmp_path, regions(hard(3)), "soft")
-    assert moves == [("sky.png", False), ("old_wall.png", False)]
-    assert LEGEND not in listing(tmp_path)  # photostyle does not take it for whole
+        write_masks(tmp_path, later, "soft")
     monkeypatch.undo()
+    assert all(found) and torch.equal(read(tmp_path, later).masks, later.masks)
+    paths = write_masks(tmp_path, later, "soft")
+    assert listing(tmp_path) == {path.name for path in paths}
+
+
+def test_two_commands_that_write_masks_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PATIENCE", 0.02)
+    with alone_in(tmp_path, "masks"):
+        with pytest.raises(PhotostyleError, match="another photostyle command is at work"):
+            write_masks(tmp_path, regions(hard(3)), "soft")
     write_masks(tmp_path, regions(hard(3)), "soft")
-    assert LEGEND in listing(tmp_path) and files.JOURNAL not in listing(tmp_path)
-    assert check_folder(tmp_path)
 
 
 def test_a_place_that_cannot_hold_masks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -17,7 +18,7 @@ from photostyle.cli.run import execute
 from photostyle.config import Config
 from photostyle.errors import NotEnoughMemory, PhotostyleError, is_out_of_memory
 from photostyle.files import decoding
-from photostyle.files.images import write_image
+from photostyle.files.images import sha256_of, write_image
 from photostyle.imaging.filters import resize
 from photostyle.memory import GB, PICTURE, PROCESS, Work, check_memory, estimate
 from photostyle.optimisers import Step
@@ -156,6 +157,29 @@ def test_where_memory_ends_fit_tries_again_at_smaller_sizes(
     assert ends.tried == [512, 72, 48, 32]  # no further than --coarsest
 
 
+def test_fit_keeps_the_last_good_picture_where_nothing_smaller_comes_to_one(
+    coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write_image(tmp_path / "a.png", resize(coffee, 64, 96))
+    photo, output = str(tmp_path / "a.png"), tmp_path / "out.png"
+    run = ["run", "--content", photo, "--style", photo, "--preset", "patches", "--masks", "none", "--fit"]
+    run += ["--boldness=1", "--iterations=2", "--coarsest=72", "--no-metrics", f"--output={output}"]
+    ends = Ends(1, 0)
+
+    def less_each_time(*given: Any, **named: Any) -> Iterator[Step]:
+        ends.evaluations = 1 - len(ends.tried)
+        return ends(*given, **named)
+
+    monkeypatch.setattr(pipeline, "solve", less_each_time)
+    assert cli.main(run) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ends.tried == [512, 72] and last.startswith("photostyle: out of memory at --size 72")
+    assert last.endswith("out.png is the last good picture, of --size 512")
+    record = json.loads(output.with_suffix(".json").read_text())
+    assert record["config"]["size"] == 512 and len(record["trace"]) == 1
+    assert record["output"]["sha256"] == sha256_of(output)
+
+
 def test_what_cannot_fit_at_any_size_is_tried_once(
     coffee: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -165,6 +189,16 @@ def test_what_cannot_fit_at_any_size_is_tried_once(
     config = Config(photo, (photo,), fit=True, boldness=1.0, output=tmp_path / "out.png", quiet=True)
     with pytest.raises(NotEnoughMemory, match="use a smaller photo"):
         execute(config)
+
+
+def test_a_working_folder_that_is_gone_is_said_before_a_library_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["score", "a.png"]) == 2
+    assert capsys.readouterr().err.startswith("photostyle: the working folder is gone (No such file")
 
 
 # Runs a command and prints the most memory that it had, in KiB on Linux (getrusage(2)).

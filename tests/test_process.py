@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from photostyle import process
-from photostyle.errors import PhotostyleError
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.workers.pool import Processes
 
 # Says what the variable is when torch is imported, and ends: a finder sees the import before it happens.
@@ -150,6 +150,21 @@ def test_a_process_with_a_limit_of_its_own_has_what_that_leaves(
     monkeypatch.setattr(resource, "getrlimit", lambda of: (900 * 1024 if of == ours else no, no))
     status = {"proc/self/status": f"VmRSS: 100 kB\n{used}: 600 kB\n"}
     assert process.free_memory(CPU, machine(tmp_path, status)) == (100 + 300) * 1024
+
+
+@pytest.mark.parametrize("megabytes", [100, 100_000])
+def test_libraries_that_may_not_fit_are_not_loaded(
+    megabytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenBLAS would ask for ever for memory that it is not given."""
+    resource, status = process.resource, {"proc/self/status": "VmSize: 1000 kB\nVmData: 1000 kB\n"}
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (1_024_000 + megabytes * 10**6, -1))
+    if megabytes > 1000:
+        process.check_limits(machine(tmp_path, status))
+        return
+    with pytest.raises(ComputationError, match="libraries leave 100 MB of what ulimit allows; raise"):
+        process.check_limits(machine(tmp_path, status))
+    process.check_limits(tmp_path / "nothing")  # another system says nothing
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ulimit -v is not kept elsewhere")

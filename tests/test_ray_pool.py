@@ -90,6 +90,29 @@ def test_the_lowest_ray_that_is_installed_is_the_lowest_that_is_taken(root: Path
     assert extras["cluster"] == [f"ray[client]>={'.'.join(map(str, ray_pool.LEAST))}"]
 
 
+def test_ray_is_imported_after_it_is_told_to_ask_for_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads that once. Of a Ray that was imported before, its own cluster takes no token."""
+    for name in _ray_modules():
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "ray/_private").mkdir(parents=True)
+    (tmp_path / "ray/__init__.py").write_text("import os\nMODE = os.environ.get('RAY_AUTH_MODE')\n")
+    (tmp_path / "ray/_private/__init__.py").touch()
+    (tmp_path / "ray/_private/ray_constants.py").write_text("ENABLE_RAY_CLUSTER = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        with ray_pool._guarded():
+            assert vars(sys.modules["ray"])["MODE"] == "token"
+    finally:
+        for name in _ray_modules():
+            del sys.modules[name]
+
+
+def _ray_modules() -> list[str]:
+    return [name for name in sys.modules if name.split(".")[0] == "ray"]
+
+
 def test_only_code_is_sent(tmp_path: Path, root: Path) -> None:
     """No pictures, no records, nothing that an experiment has computed."""
     for package in ("photostyle", "segmentation", "experiments"):

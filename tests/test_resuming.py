@@ -197,6 +197,24 @@ def test_without_resume_it_begins_and_says_what_is_lost(
     assert "--resume would go on from it" in capsys.readouterr().err and len(record()["trace"]) == 9
 
 
+def test_without_checkpoints_it_resumes_and_writes_none(
+    photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(monkeypatch, 3, SOLVE)
+    monkeypatch.setattr(resuming, "save_checkpoint", lambda *_: pytest.fail("written"))
+    assert main([*SOLVE, "--resume", "--no-checkpoints"]) == DONE
+    assert len(record()["trace"]) == 9 and not CHECKPOINT.exists()
+
+
+def test_a_first_picture_does_not_replace_a_better_one(
+    photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(monkeypatch, 3, SOLVE)
+    before = sha256_of(Path("out.png"))
+    assert main([*SOLVE, "--resume", "--boldness", "0.5"]) == BAD_INPUT
+    assert sha256_of(Path("out.png")) == before and len(record()["trace"]) == 3
+
+
 def test_with_nothing_to_resume_it_begins_and_says_so(photographs: Path, capsys: Any) -> None:
     assert main([*SOLVE, "--resume"]) == DONE
     assert "there is no out-checkpoint.safetensors to resume from" in capsys.readouterr().err

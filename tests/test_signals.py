@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: one line before anything is begun, KeyboardInterrupt in the work, at once the second time."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from waiting import HANGS
 
 from photostyle.cli import signals
 
-NUMBERS = [signal.SIGINT, signal.SIGTERM]
+NUMBERS = [*signals.SIGNALS]
 pytestmark = pytest.mark.usefixtures("as_in_a_terminal")
 
 
@@ -40,6 +41,17 @@ def test_held_it_waits_and_is_told_of(number: signal.Signals, capfd: pytest.Capt
         signal.raise_signal(number)
         assert signals.release() and not signals.release()
     assert "the picture is being finished" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_a_callback_swallows_comes_again(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numba's loader of compiled code calls back from C, where an exception is printed and forgotten."""
+    with pytest.raises(KeyboardInterrupt), signals.interruptible():
+        ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(number))()
+        time.sleep(HANGS)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_training_is_asked_to_stop_and_an_echo_asks_nothing_more(capfd: pytest.CaptureFixture[str]) -> None:

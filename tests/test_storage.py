@@ -1,4 +1,4 @@
-"""Who works on a trial, and where trials are kept: what is known of a process, what a broken journal becomes."""
+"""Who works on a trial or holds a lock, and where trials are kept: what is known of a process, of a broken journal."""
 
 import os
 import platform
@@ -8,7 +8,9 @@ import optuna
 import pytest
 
 from photostyle.errors import ComputationError, PhotostyleError
-from photostyle.search.storage import Direction, is_gone, open_study, shown, this_process, working
+from photostyle.search.lock import OwnedLock
+from photostyle.search.owners import is_gone, this_process
+from photostyle.search.storage import Direction, open_study, shown, working
 
 DIRECTIONS: list[Direction] = ["minimize", "maximize"]
 NOBODY = 2**30  # a process number above every system's greatest
@@ -40,6 +42,18 @@ def test_a_line_that_a_full_disk_left_unfinished_is_cut_off(tmp_path: Path):
     again = open_study("search", journal, None, DIRECTIONS)
     assert journal.read_bytes().startswith(whole) and b'"stu' not in journal.read_bytes()[len(whole) :][:20]
     assert [trial.state for trial in again.trials] == [optuna.trial.TrialState.WAITING]
+
+
+def test_nobody_waits_for_the_lock_of_a_process_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lock = OwnedLock(str(tmp_path / "journal.log"))
+    with monkeypatch.context() as patch:
+        patch.setattr("photostyle.search.lock.this_process", lambda: this_process() | {"pid": NOBODY})
+        assert lock.acquire()
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.log.lock"], "as Optuna calls it"
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
+    assert lock.acquire()
+    lock.release()
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_study_has_the_two_objectives_and_is_the_same_when_opened_again(tmp_path: Path):

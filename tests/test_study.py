@@ -30,9 +30,9 @@ from photostyle.losses import weights as weight_files
 from photostyle.pipeline import transfer
 from photostyle.presets import configure
 from photostyle.search import study as search_module
+from photostyle.search.owners import this_process
 from photostyle.search.pareto import choose
 from photostyle.search.space import SPACE, Dimension, settings_of
-from photostyle.search.storage import this_process
 from photostyle.search.study import LEAST_PATIENCE, Study, try_settings
 from photostyle.search.trials import Problem, Solution, Trial, prepare, solve_with
 from photostyle.settings import read_settings

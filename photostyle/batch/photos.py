@@ -6,7 +6,7 @@ from pathlib import Path
 
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import SUFFIXES
-from photostyle.files.reading import path_exists, path_is_dir, path_is_file
+from photostyle.files.reading import path_exists, path_is_dir, path_is_file, real_path
 
 
 def find_photos(
@@ -19,22 +19,22 @@ def find_photos(
     photograph where its suffix is a picture's, and is left out below `apart`, where results go, and where it is one of
     the references; a file that is named is taken as it is. Raises PhotostyleError for a word that means nothing.
     """
-    whole, ours = {each.resolve() for each in references}, apart.resolve()
+    whole, ours = {*map(real_path, references)}, real_path(apart)
     photos, notes = dict[Path, Path](), list[str]()
     for word in words:
         named = path_exists(Path(word)) and not path_is_dir(Path(word))
         found = [Path(word)] if named else sorted(_found(word))
-        kept = [each for each in found if named or not _left_out(each.resolve(), ours, whole)]
+        kept = [each for each in found if named or not _left_out(real_path(each), ours, whole)]
         if not kept:
             raise PhotostyleError(
                 f"{word} names no photograph: give files, folders or patterns of PNG, JPEG, TIFF or WebP"
             )
         if len(kept) < len(found):
             notes.append(f"{word}: {len(found) - len(kept)} left out, which are references or results")
-        twice = [each for each in kept if each.resolve() in photos]
+        twice = [each for each in kept if real_path(each) in photos]
         if twice:
             notes.append(f"{word}: {len(twice)} named before, {twice[0]} the first")
-        photos |= {each.resolve(): each for each in kept if each.resolve() not in photos}
+        photos |= {real_path(each): each for each in kept if real_path(each) not in photos}
     return list(photos.values()), tuple(notes)
 
 

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from photostyle.batch.freshness import Hashes, why_make
-from photostyle.batch.lock import alone_in
 from photostyle.batch.look import Look, identity, pooled
 from photostyle.batch.page import PAGE, SHEET, THUMBNAILS, Shown, thumbnail_names, write_page, write_sheet
 from photostyle.batch.summary import Job, look_of, outputs_of, read_summary, write_summary
@@ -20,12 +19,14 @@ from photostyle.cli.batch_jobs import BatchCommand, jobs_of, read_command, refus
 from photostyle.cli.batch_work import CONSISTENT, Outcome, apply, make, measure, restore_thumbnails
 from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, make_folder, note, spared, tell
 from photostyle.cli.outputs import record_path
+from photostyle.cli.signals import came
 from photostyle.cli.terminal import duration
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
-from photostyle.evaluation.records import environment, read_record
+from photostyle.evaluation.records import config_from_json, config_to_json, environment, read_record
 from photostyle.files.arrays import path_of
 from photostyle.files.images import read_image
+from photostyle.files.lock import alone_in
 from photostyle.files.reading import path_exists, path_is_dir
 from photostyle.memory import Work, estimate
 from photostyle.objective import feature_layers
@@ -57,6 +58,12 @@ class Batch:
         if not self.quiet:
             line(text)
 
+    def given(self, job: Job) -> Config:
+        """What a worker is given: on a cluster with absolute paths, since its working folder may be another."""
+        if not self.options.cluster:
+            return job.config
+        return config_from_json(config_to_json(job.config), self.folder)
+
     def write(self, ended: str) -> None:
         """The summary as it is now."""
         config = self.jobs[0].config
@@ -82,7 +89,7 @@ def batch(arguments: Sequence[str]) -> int:
         read_image(path)  # said once, before the work
     make_folder(options.output)
     make_folder(options.output / THUMBNAILS)
-    with alone_in(options.output):
+    with alone_in(options.output, "batch"):
         return _batch(Batch(options, jobs, None, quiet, began))
 
 
@@ -132,14 +139,21 @@ def _of(jobs: Sequence[Job], hashes: Hashes) -> str:
     for job in jobs:
         files = [path for path in job.config.files if path != job.config.weights]
         files = [each for path in files for each in (sorted(path.iterdir()) if path_is_dir(path) else [path])]
-        inputs.append([hashes.of(path) for path in files])
+        inputs.append([_hash_or_nothing(path, hashes) for path in files])
     return identity(jobs[0].config, inputs)
+
+
+def _hash_or_nothing(path: Path, hashes: Hashes) -> str:
+    try:
+        return hashes.of(path)
+    except PhotostyleError:  # said of the one picture that needs it, by who measures it
+        return ""
 
 
 def _with_look(work: Batch, found: Look | None, of: str) -> Batch:
     """With the look of the set: as the summary has it, else from the statistics of every photograph."""
     if found is None:
-        tasks = [Task(number, measure, (job.config,)) for number, job in enumerate(work.jobs)]
+        tasks = [Task(number, measure, (work.given(job),)) for number, job in enumerate(work.jobs)]
         statistics = {}
         with _pool(work, work.jobs) as pool:
             for count, (number, outcome) in enumerate(_results(pool, tasks), 1):
@@ -178,7 +192,7 @@ def _make(work: Batch) -> None:
     if not wanted:
         return
     began, done = time.perf_counter(), 0
-    tasks = [_task(number, work.jobs[number].config, work.look) for number in wanted]
+    tasks = [_task(number, work.given(work.jobs[number]), work.look) for number in wanted]
     with _pool(work, [work.jobs[number] for number in wanted]) as pool:
         for number, outcome in _results(pool, tasks):
             job, done = work.jobs[number], done + 1
@@ -187,6 +201,8 @@ def _make(work: Batch) -> None:
             left = (time.perf_counter() - began) / done * (len(wanted) - done)
             said = f"failed: {job.failure}" if job.failure else f"{job.output.name}  {job.seconds:.1f} s"
             work.say(f"{done}/{len(wanted)}  {job.title}  {said}  {duration(left)} left")
+            if came():  # while a finished picture was scored, which costs that its scores alone
+                raise KeyboardInterrupt
 
 
 def _task(number: int, config: Config, look: Look | None) -> Task:

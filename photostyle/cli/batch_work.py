@@ -10,7 +10,7 @@ from typing import Any
 
 from photostyle.batch.look import Look, Region, dial_of, looked, regions_of
 from photostyle.batch.page import small, small_of_result, thumbnail_names
-from photostyle.cli.console import DONE, INTERRUPTED, reason
+from photostyle.cli.console import INTERRUPTED, reason
 from photostyle.cli.outputs import checkpoint_path, company, record_path
 from photostyle.cli.run import execute
 from photostyle.config import Config
@@ -61,11 +61,11 @@ def make(config: Config) -> Outcome:
     began, reader = time.perf_counter(), _Reader()
     try:
         code = execute(config, read=reader, keep=_checkpoints)
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
         record = read_record(record_path(config.output))
+        if code == INTERRUPTED and record["ended"] != "done":
+            raise KeyboardInterrupt
         _put_thumbnails(config.output, reader)
-        failure = "" if code == DONE else str(record["ended"])
+        failure = "" if record["ended"] == "done" else str(record["ended"])
         return Outcome(failure, time.perf_counter() - began, tuple(record["notes"]))
     except Exception as error:  # of one photograph; the others go on
         return Outcome(reason(error), time.perf_counter() - began)
@@ -74,7 +74,9 @@ def make(config: Config) -> Outcome:
 def _checkpoints(config: Config, say: Callable[[str], None]) -> Checkpoints | None:
     """An unfinished picture goes on from its checkpoint where that is of the same settings and inputs."""
     path = checkpoint_path(config.output)
-    return Checkpoints.resumed_or_begun(path, say) if config.checkpoints else None
+    if not (config.checkpoints or config.resume):
+        return None
+    return Checkpoints.resumed_or_begun(path, say, config.checkpoints)
 
 
 def measure(config: Config) -> Outcome:

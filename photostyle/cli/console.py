@@ -66,7 +66,11 @@ def _ended(command: Callable[[], int], ending: Ending) -> int:
             said = f"{error.filename} cannot be used ({error.strerror}): check its name and permissions"
             return complain(said, BAD_INPUT, ending.program)
         if not is_out_of_memory(error):
-            raise
+            if not isinstance(error, OSError) or error.strerror is None:
+                raise
+            # Of the system: no space, no permission, too many open files, a folder that has vanished.
+            where = "" if error.filename is None else f"{error.filename}: "
+            return complain(f"{where}{error.strerror}; check space and permissions", FAILED, ending.program)
         if isinstance(error, ImportError):
             return complain(
                 "out of memory: the libraries do not fit; raise the limit", FAILED, ending.program

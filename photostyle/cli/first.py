@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from photostyle.cli.outputs import company, record_path
-from photostyle.cli.signals import hold, release
+from photostyle.cli.signals import held
 from photostyle.config import Config
 from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
 from photostyle.evaluation.records import make_record, write_picture
@@ -79,8 +79,6 @@ class FirstPicture:
         seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
         record = make_record(self.config, result, digest, seconds, {}, {})
         record["beside"] = company(output)
-        hold()
-        write_picture(output, picture, record_path(output), record)
-        self.written = True
-        if release():
-            raise KeyboardInterrupt
+        with held():
+            write_picture(output, picture, record_path(output), record)
+            self.written = True

@@ -15,12 +15,14 @@ def fitted(
     longest: int,
     checkpoints: Checkpoints | None,
     attempt: Callable[[Config], Result],
+    keep: Callable[[int, Result], None],
     say: Callable[[str], None],
 ) -> tuple[int, Result]:
     """The first --size that memory suffices for, and what attempt gives there.
 
     Without --fit that is the size asked for, whatever comes of it. Next comes what is said to fit, else three quarters,
-    and nothing below the first stage's size. longest: the photo's long side. Raises what the last attempt does.
+    and nothing below the first stage's size. longest: the photo's long side. keep: writes what was made at a size where
+    memory ended in the solve, because the next may come to less. Raises what the last attempt does.
     """
     config = _begun_smaller(config, checkpoints)
     while True:
@@ -34,6 +36,12 @@ def fitted(
             size = _smaller(config, longest) if says_no_memory(result.ended) else None
             if size is None:
                 return config.size, result
+            try:
+                keep(config.size, result)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                say(f"what was made at --size {config.size} is not kept: out of memory")
             del result  # of a large photo it is what memory lacks
         say(f"memory does not suffice at --size {min(config.size, longest)}: again at --size {size}")
         config = dataclasses.replace(config, size=size)

@@ -1,11 +1,12 @@
 """The masks that a run makes for itself."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from photostyle.cli.console import make_folder
-from photostyle.cli.outputs import masks_folder
+from photostyle.cli.console import make_folder, spared
+from photostyle.cli.outputs import PREVIEW, masks_folder, refuse_foreign_preview
 from photostyle.config import Config
 from photostyle.files.images import Picture
 from photostyle.process import device_named
@@ -39,9 +40,10 @@ class MaskMaker:
         self.written.append(self.folder)
         for folder, regions in zip(folders, made.sets, strict=True):
             write_masks(folder, regions, "soft")
-        preview, captions = self.folder / "preview.png", [folder.name for folder in folders]
-        mask_sheet([each.pixels for each in pictures], made.sets, captions, preview)
+        preview, captions = self.folder / PREVIEW, [folder.name for folder in folders]
         self.say(f"masks: {', '.join(made.sets[0].names)}; look at {preview}")
+        draw = partial(mask_sheet, [each.pixels for each in pictures], made.sets, captions, preview)
+        spared(str(preview), draw, self.say)
         self.origin = made.origin | {"asked": self.config.masks[0]}
         self.names = tuple(str(folder.absolute()) for folder in folders)
         return self.names
@@ -64,8 +66,8 @@ class MaskMaker:
     def _check(self) -> None:
         from segmentation.files import check_folder
 
-        for folder in self._folders():
-            check_folder(folder)
+        ours = [check_folder(folder) for folder in self._folders()]
+        refuse_foreign_preview(self.folder / PREVIEW, any(ours))
 
     def _folders(self) -> list[Path]:
         others = range(2, len(self.config.style) + 1)

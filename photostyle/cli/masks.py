@@ -11,6 +11,7 @@ from torch import Tensor
 
 from photostyle.cli.arguments import parse
 from photostyle.cli.console import DONE, make_folder, note, refuse_inputs, tell
+from photostyle.cli.outputs import PREVIEW, refuse_foreign_preview
 from photostyle.cli.quoting import command_line
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation import reports as report
@@ -71,15 +72,12 @@ def segment(arguments: Sequence[str]) -> int:
             "no photograph was given; give one or more: photostyle segment photo.jpg sunset.jpg"
         )
     folders = _folders(options.photos, options.output)
-    preview = options.output / "preview.png"
+    preview = options.output / PREVIEW
     for path in (*folders, preview):
         check_name(path)
     refuse_inputs([preview], options.photos)
     ours = [check_folder(folder) for folder in folders] if path_exists(options.output) else []
-    if path_exists(preview) and not any(ours):
-        raise PhotostyleError(
-            f"{preview} exists beside no masks that photostyle wrote, so it is not overwritten; choose another --output"
-        )
+    refuse_foreign_preview(preview, any(ours))
     pictures = [read_image(photo) for photo in options.photos]
     for text in dict.fromkeys(text for picture in pictures for text in picture.notes):
         note(text)

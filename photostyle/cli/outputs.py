@@ -13,6 +13,8 @@ from photostyle.files.checkpoints import is_checkpoint, previous_path
 from photostyle.files.places import check_name
 from photostyle.files.reading import path_exists
 
+PREVIEW = "preview.png"  # in a folder that holds folders of masks
+
 
 def record_path(picture: Path) -> Path:
     """The record of a picture. Raises PhotostyleError for a path that names no file."""
@@ -116,8 +118,10 @@ def _that_are_ours(picture: Path, paths: Sequence[Path]) -> list[Path]:
 
 def _snapshots(picture: Path) -> list[Path]:
     snapshot = re.compile(re.escape(picture.stem) + r"-\d{5}\.png")
-    folder = picture.parent.iterdir() if picture.parent.is_dir() else iter(())
-    return sorted(path for path in folder if snapshot.fullmatch(path.name))
+    try:
+        return sorted(path for path in picture.parent.iterdir() if snapshot.fullmatch(path.name))
+    except OSError:  # none there, or one that may be written in and not be read
+        return []
 
 
 def refuse_foreign_picture(picture: Path) -> None:
@@ -128,6 +132,14 @@ def refuse_foreign_picture(picture: Path) -> None:
         raise PhotostyleError(
             f"{picture} exists and has no photostyle record beside it, so it is not overwritten; "
             "choose another --output"
+        )
+
+
+def refuse_foreign_preview(preview: Path, ours: bool) -> None:
+    """Raise PhotostyleError where a file of that name is none of ours. ours: whether masks beside it are."""
+    if path_exists(preview) and not ours:
+        raise PhotostyleError(
+            f"{preview} exists beside no masks that photostyle wrote, so it is not overwritten; choose another --output"
         )
 
 

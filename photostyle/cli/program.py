@@ -12,6 +12,7 @@ from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code
 from photostyle.cli.signals import nothing_begun
 from photostyle.errors import PhotostyleError
 from photostyle.files.reading import path_exists
+from photostyle.process import check_limits
 from photostyle.version import __version__
 
 USAGE = f"""photostyle {__version__}: photorealistic style transfer
@@ -96,6 +97,11 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
+    try:
+        Path.cwd()
+    except OSError as error:  # a library would end the process for it, in words of its own
+        raise PhotostyleError(f"the working folder is gone ({error.strerror}); change into another") from None
     with nothing_begun():
         command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
+    check_limits()
     return command

@@ -38,7 +38,7 @@ from photostyle.cli.outputs import (
 from photostyle.cli.progress import Progress
 from photostyle.cli.regions import show_regions, shows_regions
 from photostyle.cli.scoring import scores_of, wants_scores
-from photostyle.cli.signals import hold, release
+from photostyle.cli.signals import held, hold, release
 from photostyle.cli.snapshots import write_snapshot
 from photostyle.cli.solved import kept_solved, named_solved
 from photostyle.config import Config, RunOptions
@@ -119,18 +119,24 @@ def _execute(
 
             _check_beforehand(config, photo, segmentation is not None, say)
             checkpoints = keep(config, say)
+            # What is resumed has left a better picture than its first.
+            written.first.wanted &= checkpoints is None or checkpoints.found is None
             config, segmentation = _with_masks_of(checkpoints, config, segmentation)
             maker = MaskMaker(config, say, written.others) if config.masks in TO_BE_MADE else None
             # As they were read: a second copy of 100 MP is 1.2 GB.
             asked = dataclasses.replace(config, content=photo, style=references)
-            size, result = _watched(asked, written, display, frames, say, maker, checkpoints)
-            asked_size, config = config.size, dataclasses.replace(config, size=size)
-            if maker is not None:
-                config, segmentation = dataclasses.replace(config, masks=result.mask_paths), maker.origin
+
+            def put(size: int, result: Result) -> tuple[Config, dict[str, Any]]:
+                made, origin = dataclasses.replace(config, size=size), segmentation
+                if maker is not None:
+                    made, origin = dataclasses.replace(made, masks=result.mask_paths), maker.origin
+                spent = time.perf_counter() - began
+                return made, _put(made, config.size, result, said, spent, origin, written.others)
+
+            size, result = _watched(asked, written, display, frames, say, maker, checkpoints, put)
             hold()
-            spent = time.perf_counter() - began
-            record = _put(config, asked_size, result, said, spent, segmentation, written.others)
-            written.picture = True
+            config, record = put(size, result)
+            written.picture = "finished"
             if checkpoints is not None and result.ended == "done":
                 checkpoints.remove()
             interrupted = release()
@@ -146,43 +152,51 @@ def _execute(
 
 
 class Written:
-    """What a run has written so far: its first picture, its masks, unfinished pictures, its picture."""
+    """What a run has written so far: its first picture, its masks, unfinished pictures, its picture.
+
+    picture: what the output is where it is more than the first picture, "" before.
+    """
 
     def __init__(self) -> None:
         self.first: FirstPicture | None = None
         self.others: list[Path] = []
-        self.picture = False
+        self.picture = ""
 
     @property
-    def first_picture(self) -> bool:
-        """Whether the output is the first picture."""
-        return self.first is not None and self.first.written
+    def output(self) -> str:
+        """What the output is; "" where nothing was written to it."""
+        first = self.first is not None and self.first.written
+        return self.picture or ("the first picture" if first else "")
 
     def said(self, output: Path) -> str:
         """What there is where a run ends early."""
-        if self.picture:
-            return f"; {output} is finished"
-        if self.first_picture:
-            return f"; {output} is the first picture"
-        if self.others:
-            return f" before there was a picture; {', '.join(map(str, self.others))} was written"
-        before = f"; {output} is of an earlier run" if output.exists() else ""
+        there = path_exists(output)
+        if self.output:
+            return f"; {output} is {self.output}" if there else f"; {output} was written and is gone"
+        if others := [str(each) for each in self.others if path_exists(each)]:
+            return f" before there was a picture; {', '.join(others)} was written"
+        before = f"; {output} is of an earlier run" if there else ""
         return f" before there was a picture; nothing was written{before}"
 
 
 @contextmanager
 def _early_end(config: Config, written: Written) -> Iterator[Written]:
-    """Say what is there where a run ends early."""
+    """Say what is there where a run ends early, also by a signal that waited for a picture which then failed."""
     try:
-        yield written
+        try:
+            yield written
+        except Exception:
+            if release():
+                raise KeyboardInterrupt from None
+            raise
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"interrupted{written.said(config.output)}") from stop
     except (PhotostyleError, ComputationError) as error:
-        if not written.first_picture:
+        if not written.output:
             raise
         raise type(error)(f"{error}{written.said(config.output)}") from error
     except (MemoryError, RuntimeError) as error:
-        if not written.first_picture or not is_out_of_memory(error):
+        if not written.output or not is_out_of_memory(error):
             raise
         raise ComputationError(
             f"out of memory; use a smaller --size, or a smaller photo{written.said(config.output)}"
@@ -225,7 +239,7 @@ def _checkpoints(config: Config, say: Callable[[str], None]) -> Checkpoints | No
     """Where the solve is kept. An unfinished one that is not to be resumed is said, because it is about to be lost."""
     path = checkpoint_path(config.output)
     if config.resume:
-        return Checkpoints.resumed(path, say)
+        return Checkpoints.resumed(path, say, config.checkpoints)
     if not config.checkpoints:
         return None
     if path_exists(path):
@@ -293,12 +307,13 @@ def _watched(
     say: Callable[[str], None],
     maker: MaskMaker | None,
     checkpoints: Checkpoints | None,
+    put: Callable[[int, Result], object],
 ) -> tuple[int, Result]:
     """The transfer under the eyes of the display: the first picture before it, snapshots as --save-every says.
 
-    Also returns the --size that it was made at, smaller than the one asked for where --fit had to make it so.
-    Once there is something to render, an interruption waits until the picture is written: see `signals.release`.
-    Raises KeyboardInterrupt where that came before an evaluation, and the first picture is the better one.
+    put: writes the picture of a --size; asked here for one that --fit goes on from, perhaps to nothing better.
+    Also returns the --size that it was made at. Once there is something to render, an interruption waits until the
+    picture is written. Raises KeyboardInterrupt where that came before an evaluation: the first picture is better.
     """
     evaluations, every = 0, config.save_every
     photo_size = size_of(read_photograph(config.content).pixels)
@@ -329,12 +344,19 @@ def _watched(
     def attempt(config: Config) -> Result:
         nonlocal evaluations
         evaluations = 0
+        if release():  # an earlier attempt had come to its rendering
+            raise KeyboardInterrupt
         frames.clear()
         display.plan(schedule(config, *photo_size))
         return transfer(config, watch, say, maker, enter=enter, checkpoints=checkpoints)
 
-    size, result = fitted(config, max(photo_size), checkpoints, attempt, say)
-    if result.ended == "interrupted" and written.first_picture and not result.trace:
+    def keep(size: int, result: Result) -> None:
+        with held():
+            put(size, result)
+            written.picture = f"the last good picture, of --size {size}"
+
+    size, result = fitted(config, max(photo_size), checkpoints, attempt, keep, say)
+    if result.ended == "interrupted" and written.output and not result.trace:
         raise KeyboardInterrupt
     return size, result
 

@@ -26,6 +26,7 @@ from photostyle.cli.quoting import command_line
 from photostyle.cli.terminal import duration
 from photostyle.config import MASK_WORDS, Config, Recipe
 from photostyle.errors import PhotostyleError
+from photostyle.files.reading import real_path
 from photostyle.materials import TO_BE_MADE
 from photostyle.presets import PRESETS, configure
 from photostyle.process import prepared
@@ -111,7 +112,8 @@ def _search(options: SearchCommand, config: Config) -> int:
                 line(pool.description)
             _watch(study, options.trials, pool)
     except KeyboardInterrupt:
-        _conclude(options, study)
+        if choose(study.trials()) is not None:
+            _conclude(options, study)
         return complain("interrupted; the same command goes on", INTERRUPTED)
     return _conclude(options, study)
 
@@ -144,7 +146,7 @@ def _refuse_to_overwrite(options: SearchCommand) -> None:
     written = [options.output / name for name in (BEST, PLOT, PAGE)]
     inputs = [options.content, options.style, options.weights, *(Path(name) for name in options.masks)]
     refuse_inputs(written, inputs)
-    if any(path and path.resolve().parent == (options.output / "trials").resolve() for path in inputs):
+    if any(path and real_path(path).parent == real_path(options.output / "trials") for path in inputs):
         raise PhotostyleError(f"{options.output / 'trials'} holds an input; choose another --output")
     foreign = [path for path in written if path.exists()]
     foreign += sorted((options.output / "trials").glob("[0-9]" * 4 + ".*"))
@@ -176,20 +178,20 @@ def _conclude(options: SearchCommand, study: Study) -> int:
     best = choose(trials)
     if best is None:
         return complain("no trial is complete: there is nothing to choose from", FAILED)
-    _write(options, study, trials, best)
+    study.write_best(options.output / BEST, best)
     tell(front_table(trials))
     tell(f"\n{_verdict(best, trials)}\n{scored_in(study.problem)}")
+    _draw(options, study, trials, best)
     for name in (BEST, PLOT, PAGE):
         tell(options.output / name)
     tell(f"\n{_command(options, study.problem)}")
     return DONE
 
 
-def _write(options: SearchCommand, study: Study, trials: Sequence[Trial], best: Trial) -> None:
-    """Settings, plot and page."""
+def _draw(options: SearchCommand, study: Study, trials: Sequence[Trial], best: Trial) -> None:
+    """Plot and page."""
     problem, folder = study.problem, options.output
     pictures = {trial.number: study.picture(trial) for trial in trials if study.picture(trial).exists()}
-    study.write_best(folder / BEST, best)
     plot_front(trials, pictures, problem.style_features, folder / PLOT)
     write_page(
         folder / PAGE,

@@ -1,10 +1,11 @@
 """What Ctrl-C and SIGTERM do: end a process that has not begun, end the work with what there is, and end at once.
 
-Both signals mean the same. Nothing here waits for torch to be imported.
+Both signals mean the same, and so does that of a terminal that is closed. Nothing here waits for torch to be imported.
 """
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130  # the shell's exit code of a command that SIGINT ended
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 # Seconds in which a second signal is the first one's echo: `timeout` sends to the process and then to its whole group.
 ECHO = 0.5
+AGAIN = 0.05  # seconds after which a signal is sent once more that a callback has swallowed
 
 
 class _Interrupts:
@@ -25,6 +27,7 @@ class _Interrupts:
         self.begun, self.held, self.waits = begun, False, False
         self.meanwhile = ""  # what is done while a signal is held
         self.first: float | None = None
+        self.number = signal.SIGINT
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -34,11 +37,16 @@ class _Interrupts:
             if now - self.first > ECHO:
                 _leave("ended at once; every file that was there is whole")
             return
-        self.first = now
+        self.first, self.number = now, signal.Signals(number)
         if not self.held:
             raise KeyboardInterrupt
         self.waits = True
         _say(f"interrupted: {self.meanwhile}; once more ends at once")
+
+    def again(self) -> None:
+        """What it raised went nowhere: it came in the middle of a destructor, or of a callback from C."""
+        self.first = None
+        threading.Timer(AGAIN, os.kill, (os.getpid(), self.number)).start()
 
 
 @contextmanager
@@ -51,8 +59,20 @@ def nothing_begun() -> Iterator[None]:
 @contextmanager
 def interruptible() -> Iterator[None]:
     """For the time of a command: the first signal raises KeyboardInterrupt, a second one ends the process."""
-    with _taken_by(_Interrupts(begun=True)):
-        yield
+    taker, others = _Interrupts(begun=True), sys.unraisablehook
+
+    def unraisable(what: "sys.UnraisableHookArgs") -> None:
+        if isinstance(what.exc_value, KeyboardInterrupt):
+            taker.again()
+        elif taker.first is None:  # after a signal also what it has cut in the making, and cannot be unmade
+            others(what)
+
+    with _taken_by(taker):
+        sys.unraisablehook = unraisable
+        try:
+            yield
+        finally:
+            sys.unraisablehook = others
 
 
 def hold(meanwhile: str = "the picture is being finished") -> None:
@@ -68,6 +88,23 @@ def release() -> bool:
         return False
     waits, taker.held, taker.waits = taker.waits, False, False
     return waits
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a first signal wait until the end of the block, however that ends; then it raises KeyboardInterrupt."""
+    hold()
+    try:
+        yield
+    finally:
+        if release():
+            raise KeyboardInterrupt
+
+
+def came() -> bool:
+    """Whether a first signal has come, also where what it interrupted was no more than a part of the work."""
+    taker = _taker()
+    return taker is not None and taker.first is not None
 
 
 @contextmanager

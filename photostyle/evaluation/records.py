@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from photostyle.config import MASK_WORDS, TERMS, Config, Recipe
 from photostyle.errors import PhotostyleError, shortened, shown
 from photostyle.evaluation.whereabouts import with_relative_paths
-from photostyle.files.arrays import IN_MEMORY, read_photograph
+from photostyle.files.arrays import IN_MEMORY
 from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet
@@ -61,7 +61,7 @@ def make_record(
         "ended": result.ended,
         "config": config_to_json(_as_it_ran(config, result)),
         "environment": environment(result.device, result.threads),
-        "inputs": _inputs(config, result),
+        "inputs": _inputs(result),
         "weights": _weights(result),
         "segmentation": segmentation,
         **({"references": _references(config, result)} if len(result.references) > 1 else {}),
@@ -279,7 +279,7 @@ def _as_it_ran(config: Config, result: Result) -> Config:
     return config if result.precision is None else replace(config, precision=result.precision)
 
 
-def _inputs(config: Config, result: Result) -> dict[str, Any]:
+def _inputs(result: Result) -> dict[str, Any]:
     pictures = {"content": result.photo} | {
         f"style{number}": each for number, each in zip(_numbers(result), result.references, strict=True)
     }
@@ -287,9 +287,8 @@ def _inputs(config: Config, result: Result) -> dict[str, Any]:
     names = ("content mask", *(f"style mask{number}" for number in _numbers(result)))
     for name, path, masks in zip(names, result.mask_paths, result.masks, strict=True):
         entries[name] = {"path": path, "sha256": masks.sha256}
-    if config.start_file is not None:
-        start = read_photograph(config.start_file)
-        entries["start"] = {"path": _path(start), "sha256": start.sha256}
+    if result.start is not None:
+        entries["start"] = {"path": _path(result.start), "sha256": result.start.sha256}
     return entries
 
 

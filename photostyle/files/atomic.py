@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from photostyle.errors import ComputationError, PhotostyleError
+from photostyle.files.reading import real_path
 
 if sys.platform != "win32":
     import fcntl
@@ -32,7 +33,7 @@ def check_place(path: Path) -> None:
 
     Raises PhotostyleError.
     """
-    folder = path.parent
+    folder = real_path(path).parent if path.is_symlink() else path.parent
     if path.is_dir():
         raise PhotostyleError(f"{path} is a folder; expected a file to write: name a file inside it")
     if not folder.is_dir():
@@ -60,7 +61,7 @@ def write_together(files: Mapping[Path, bytes], provided: Callable[[], bool] = l
     provided: asked while no other process can rename files there; where it says no, nothing is put in place.
     Returns what it said. Raises ComputationError where the disk fails.
     """
-    targets = {path: path.resolve() for path in files}
+    targets = {path: real_path(path) for path in files}
     folders = list(dict.fromkeys(target.parent for target in targets.values()))
     for folder in folders:
         _remove_what_is_nobodys(folder)
@@ -87,7 +88,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     For what is too large to be held in memory once more. Raises ComputationError where the disk fails.
     """
-    target = path.resolve()
+    target = real_path(path)
     _remove_what_is_nobodys(target.parent)
     with _failing(path), _written_beside(target, b"") as beside:
         write(beside)

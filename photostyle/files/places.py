@@ -18,7 +18,7 @@ def check_name(path: Path) -> None:
             f"{path} cannot be written: its name has more than the {most} bytes that the file system allows: shorten it"
         )
     try:
-        path.lstat()
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError) as error:  # a folder not to be entered, a loop of links, a null byte

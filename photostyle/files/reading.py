@@ -72,6 +72,11 @@ def path_exists(path: Path) -> bool:
         return False
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads when every link is followed; a loop of links leads to itself."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for a loop before Python 3.13
+
+
 def check_folder(path: Path, of: str) -> None:
     """Raise PhotostyleError where a path is no folder that can be looked into. of: what it should hold."""
     if path_is_dir(path):

@@ -1,19 +1,18 @@
-"""Where the trials of a study are kept, Optuna's journal file or any database that it knows, and who works on them."""
+"""Where the trials of a study are kept: Optuna's journal file, or any database that it knows."""
 
 import os
-import platform
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from photostyle.errors import ComputationError, PhotostyleError
 
 if TYPE_CHECKING:  # imported where it is used: only a search needs it
     import optuna
-    from optuna.storages.journal import JournalFileOpenLock
+
+    from photostyle.search.lock import OwnedLock
 
 Direction = Literal["minimize", "maximize"]
 
@@ -30,7 +29,9 @@ def open_study(name: str, journal: Path, url: str | None, directions: Sequence[D
     """
     import optuna
     from optuna.storages import BaseStorage, JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from optuna.storages.journal import JournalFileBackend
+
+    from photostyle.search.lock import OwnedLock
 
     storage: BaseStorage | str
     try:
@@ -38,7 +39,7 @@ def open_study(name: str, journal: Path, url: str | None, directions: Sequence[D
             if url is None:
                 # An absolute path and this lock: the lock by symbolic link would wait for ever for a relative one.
                 path = str(journal.absolute())
-                lock = JournalFileOpenLock(path)
+                lock = OwnedLock(path)
                 _mend(journal, lock)
                 storage = JournalStorage(JournalFileBackend(path, lock_obj=lock))
             else:
@@ -107,26 +108,7 @@ def shown(journal: Path, url: str | None) -> str:
         return "--storage"
 
 
-def this_process() -> dict[str, Any]:
-    """Who works on a trial, and since when (seconds of the epoch), as JSON types."""
-    return {"host": platform.node(), "pid": os.getpid(), "began": time.time()}
-
-
-def is_gone(process: dict[str, Any]) -> bool:
-    """Whether a process, as `this_process` describes it, is known to have ended. Only its own machine can tell."""
-    # Elsewhere than on POSIX systems signal 0 is a signal like any other.
-    if process.get("host") != platform.node() or os.name != "posix":
-        return False
-    try:
-        os.kill(process["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-def _mend(journal: Path, lock: "JournalFileOpenLock") -> None:
+def _mend(journal: Path, lock: "OwnedLock") -> None:
     """Cut off a last line that a full disk left unfinished. Optuna would append to it, and then read neither line."""
     if not journal.is_file():
         return

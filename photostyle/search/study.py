@@ -23,17 +23,10 @@ from photostyle.files.images import write_image
 from photostyle.optimisers import Diverged
 from photostyle.presets import PRESETS
 from photostyle.process import device_named
+from photostyle.search.owners import is_gone, this_process
 from photostyle.search.recovery import recovered
 from photostyle.search.space import default_values, settings_of
-from photostyle.search.storage import (
-    DamagedJournal,
-    experimental,
-    is_gone,
-    open_study,
-    shown,
-    this_process,
-    working,
-)
+from photostyle.search.storage import DamagedJournal, experimental, open_study, shown, working
 from photostyle.search.trials import OBJECTIVES, Problem, Solution, Trial, placed, solve_with
 from photostyle.settings import write_settings
 from photostyle.version import __version__

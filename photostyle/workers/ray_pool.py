@@ -208,23 +208,31 @@ def _token() -> str:
 @contextmanager
 def _guarded() -> Iterator[None]:
     """For a cluster that is started here: nobody reaches it from outside, and nobody without the token."""
-    from ray._private import ray_constants
-
-    # Of this process, where Ray may have been imported before; what it starts reads the variables.
-    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
     forced = {REACHABLE: "0", "RAY_AUTH_MODE": "token"}
     kept = {name: os.environ.get(name) for name in forced}
     os.environ.update(forced)
     try:
-        with environment({"RAY_AUTH_TOKEN": _token()}):
+        with environment({"RAY_AUTH_TOKEN": _token()}), _unreachable():
             yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
         for name, value in kept.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    """Of this process, where Ray may have been imported before; what it starts reads the variables."""
+    # Imported after the variables are set: it reads the mode of authentication once.
+    from ray._private import ray_constants
+
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _refuse_other_interfaces() -> None:
