@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from photostyle import pipeline
 from photostyle.cli import first, main
@@ -54,6 +55,13 @@ def test_scores_that_fail_cost_the_scores(
     assert main(INSTANT) == DONE
     assert f"note: {said}" in capsys.readouterr().err.splitlines()
     assert whole() and record()["metrics"] == {} and said in record()["notes"]
+
+
+def test_a_photo_is_printed_as_large_afterwards(photographs: Path) -> None:
+    with Image.open("photo.jpg") as photo:
+        photo.save("photo.jpg", dpi=(300, 300))
+    assert main([*RUN, "--preset", "instant", "--no-metrics"]) == DONE
+    assert read_image(OUT).resolution == pytest.approx((300, 300), rel=1e-3)
 
 
 def test_scores_come_into_the_record_afterwards(photographs: Path) -> None:

@@ -96,7 +96,9 @@ def apply(config: Config, look: Look) -> Outcome:
     try:
         result = _in_look(config, look, reader)
         photo, output = result.photo, config.output
-        picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
+        picture = encode_image(
+            output, result.image, alpha=photo.alpha, depth=photo.depth, resolution=photo.resolution
+        )
         seconds, digest = time.perf_counter() - began, hashlib.sha256(picture).hexdigest()
         record = make_record(config, result, digest, seconds, {}, {})
         record |= {"photostyle": made_by(CONSISTENT), "look": vars(look), "beside": company(output)}

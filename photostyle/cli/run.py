@@ -217,7 +217,9 @@ def _put(
     others: what was written beside the picture before.
     """
     photo, output = result.photo, config.output
-    picture = encode_image(output, result.image, alpha=photo.alpha, depth=photo.depth)
+    picture = encode_image(
+        output, result.image, alpha=photo.alpha, depth=photo.depth, resolution=photo.resolution
+    )
     kept = kept_solved(config, result)
     result = dataclasses.replace(result, notes=tuple(said))
     digest = hashlib.sha256(picture).hexdigest()
