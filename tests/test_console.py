@@ -41,11 +41,11 @@ def test_what_the_system_refuses_is_a_line(tmp_path: Path, capsys: pytest.Captur
     def bug() -> int:
         raise OSError("of no system call")
 
-    assert exit_code(lambda: len((tmp_path / "a").read_bytes()), ending) == FAILED
+    assert exit_code(lambda: len((tmp_path / "a").read_bytes()), ending) == BAD_INPUT
     assert exit_code(full, ending) == FAILED
     assert capsys.readouterr().err.splitlines() == [
-        f"photostyle: {tmp_path / 'a'}: No such file or directory; check space and permissions",
-        "photostyle: Too many open files; check space and permissions",
+        f"photostyle: {tmp_path / 'a'} cannot be used (No such file or directory): check its name and permissions",
+        "photostyle: Too many open files: check space and limits",
     ]
     with pytest.raises(OSError, match="of no system call"):
         exit_code(bug, ending)

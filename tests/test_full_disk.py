@@ -16,7 +16,7 @@ from experiments.command import main as experiment
 from photostyle.cli import main
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED
 from photostyle.files.images import read_image
-from photostyle.files.masks import mask_size, read_masks
+from photostyle.files.masks import read_masks
 
 if sys.platform != "win32":
     import resource
@@ -54,7 +54,7 @@ def check_whole(folder: Path) -> None:
     assert not [*folder.rglob(".photostyle-*")]
     for path in folder.rglob("*"):
         if path.name == "legend.toml":
-            read_masks(path.parent, path.parent, *mask_size(path.parent))
+            read_masks(path.parent, path.parent)
         elif path.suffix in (".png", ".jpg"):
             read_image(path)
         elif path.suffix == ".json":

@@ -1,5 +1,6 @@
 """What the commands say to people and to the shell: lines, exit codes, and the refusal to overwrite an input."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,6 +13,8 @@ from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memor
 from photostyle.files.reading import path_exists, path_is_dir
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, signals.INTERRUPTED
+# What the system refuses whatever the name of the file is.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,10 @@ def _ended(command: Callable[[], int], ending: Ending) -> int:
     except ComputationError as error:
         return complain(f"{error}{ending.remedy}", FAILED, ending.program)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is not None and not is_out_of_memory(error):
-            # A name too long, a folder not to be entered, a loop of links: whoever asked the system first.
-            said = f"{error.filename} cannot be used ({error.strerror}): check its name and permissions"
-            return complain(said, BAD_INPUT, ending.program)
         if not is_out_of_memory(error):
-            if not isinstance(error, OSError) or error.strerror is None:
-                raise
-            # Of the system: no space, no permission, too many open files, a folder that has vanished.
-            where = "" if error.filename is None else f"{error.filename}: "
-            return complain(f"{where}{error.strerror}; check space and permissions", FAILED, ending.program)
+            if isinstance(error, OSError) and error.strerror is not None:
+                return _refused_by_the_system(error, ending.program)
+            raise
         if isinstance(error, ImportError):
             return complain(
                 "out of memory: the libraries do not fit; raise the limit", FAILED, ending.program
@@ -80,6 +77,14 @@ def _ended(command: Callable[[], int], ending: Ending) -> int:
         return complain(str(stop) or ending.interrupted, INTERRUPTED, ending.program)
     except SystemExit as stop:  # tyro has printed the help
         return int(stop.code or DONE)
+
+
+def _refused_by_the_system(error: OSError, program: str) -> int:
+    """A line for what no door has caught: a name that cannot be, a folder not to be entered, too many open files."""
+    named = error.filename is not None and error.errno not in NO_ROOM
+    remedy, code = ("its name and permissions", BAD_INPUT) if named else ("space and limits", FAILED)
+    said = error.strerror if error.filename is None else f"{error.filename} cannot be used ({error.strerror})"
+    return complain(f"{said}: check {remedy}", code, program)
 
 
 def complain(message: object, code: int, program: str = "photostyle") -> int:
