@@ -262,7 +262,7 @@ def test_the_alpha_and_the_turn_of_a_pil_mask_count(tmp_path: Path) -> None:
 def test_the_colours_of_a_pil_image_are_those_of_its_file(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 1
-    exif.get_ifd(0x8769)[0xA001] = 2
+    exif[0x8769] = {0xA001: 2}
     path = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
     gamma = saved(Image.fromarray(COLOURS), tmp_path / "b.png")
     whole = gamma.read_bytes()

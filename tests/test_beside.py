@@ -167,7 +167,7 @@ def test_the_exif_of_a_tiff_of_16_bits_is_read(tmp_path: Path) -> None:
     deep_tiff(tmp_path / "a.tif", 2)
     eight = Image.Exif()
     eight[0x0112] = 1
-    eight.get_ifd(0x8769)[0xA001] = 2
+    eight[0x8769] = {0xA001: 2}
     (tmp_path / "a.png").write_bytes(stored(Image.fromarray(PIXELS), "PNG", exif=eight))
     assert "Adobe RGB" in read_image(tmp_path / "a.tif").notes[0]
     np.testing.assert_allclose(values(tmp_path / "a.tif"), values(tmp_path / "a.png"), atol=1.5 / 255)
@@ -178,7 +178,7 @@ def test_the_exif_of_a_tiff_of_16_bits_is_read(tmp_path: Path) -> None:
 def test_what_a_png_says_itself_goes_before_its_exif(tmp_path: Path) -> None:
     said = Image.Exif()
     said[0x0112] = 1
-    said.get_ifd(0x8769)[0xA001] = 2
+    said[0x8769] = {0xA001: 2}
     whole = stored(Image.fromarray(PIXELS), "PNG", exif=said)
     (tmp_path / "a.png").write_bytes(whole[:33] + chunk(b"sRGB", b"\0") + whole[33:])
     np.testing.assert_array_equal(values(tmp_path / "a.png"), np.float32(PIXELS / 255))
@@ -191,7 +191,7 @@ def test_primaries_and_gamma_in_exif_are_converted(tmp_path: Path) -> None:
     x = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
     said = Image.Exif()
     said[0x013E], said[0x013F] = x[:2], x[2:]
-    said.get_ifd(0x8769)[0xA500] = ADOBE_GAMMA
+    said[0x8769] = {0xA500: ADOBE_GAMMA}
     (tmp_path / "a.webp").write_bytes(stored(Image.fromarray(PIXELS), "WEBP", exif=said))
     chrm = chunk(b"cHRM", struct.pack(">8I", *(round(100_000 * each) for each in x)))
     gama = chunk(b"gAMA", struct.pack(">I", round(100_000 / ADOBE_GAMMA)))

@@ -48,9 +48,9 @@ def calm() -> np.ndarray:
 def test_adobe_rgb_said_in_exif_is_converted(tmp_path: Path, said: str, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 1  # or Pillow takes it for empty
-    exif.get_ifd(0x8769)[0xA001] = 0xFFFF if said == "R03" else 2
+    exif[0x8769] = {0xA001: 0xFFFF if said == "R03" else 2}
     if said == "R03":
-        exif.get_ifd(0x8769)[0xA005] = {1: "R03", 2: b"0100"}
+        exif[0x8769][0xA005] = {1: "R03", 2: b"0100"}
     flat = np.full((40, 50, 3), (60, 150, 90), np.uint8)
     how = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
     Image.fromarray(flat).save(tmp_path / f"a.{suffix}", exif=exif, **how)
