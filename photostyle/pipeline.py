@@ -117,7 +117,7 @@ def transfer(
         solved, ended = _solved(scene, config, make, start, watch, trace, checkpoints)
     enter("render")
     # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
-    canvas = start(scene) if solved is None else as_kept(within_chroma(config, scene, solved)).to(device)
+    canvas = start(scene) if solved is None else as_kept(solved).to(device)
     return Result(
         _finished(config, scene, canvas, plan),
         photo,
@@ -176,6 +176,20 @@ def _identity(
 
 
 def _solved(
+    scene: Scene,
+    config: Config,
+    objective: MakeObjective,
+    start: Callable[[Scene], Tensor],
+    watch: Callable[[Step], None],
+    trace: list[dict[str, Any]],
+    checkpoints: Checkpoints | None,
+) -> tuple[Tensor | None, str]:
+    """The last good picture, if any, without foreign chroma, and how the solve ended."""
+    solved, ended = _followed(scene, config, objective, start, watch, trace, checkpoints)
+    return None if solved is None else within_chroma(config, scene, solved), ended
+
+
+def _followed(
     scene: Scene,
     config: Config,
     objective: MakeObjective,

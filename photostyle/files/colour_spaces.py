@@ -113,7 +113,9 @@ def said_in_exif(exif: Image.Exif) -> Said:
     try:
         own = exif.get_ifd(_EXIF)
         space = own.get(_COLOUR_SPACE)
-        index = str(exif.get_ifd(_INTEROPERABILITY).get(_INDEX, "")).strip("\0 ")
+        # Pillow 11.0 raises for a directory that is not there.
+        directory = exif.get_ifd(_INTEROPERABILITY) if _INTEROPERABILITY in own else {}
+        index = str(directory.get(_INDEX, "")).strip("\0 ")
     except Exception:  # whatever a damaged directory raises: it says nothing then
         return None, ()
     profile, notes = said_by_numbers(space, index)
