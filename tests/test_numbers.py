@@ -167,3 +167,15 @@ def test_a_region_with_a_grey_reference_is_grey_and_the_other_is_not() -> None:
     spread = image.amax(0) - image.amin(0)
     # The pixels at the border are both regions' where masks are reduced.
     assert spread[:, SIDE[1] // 2 + 2 :].max() <= 4.5 * LEVEL < 20 * LEVEL < spread[:, : SIDE[1] // 2].max()
+
+
+def test_chroma_is_taken_off_once_and_a_picture_rendered_anew_is_the_same() -> None:
+    labels = np.zeros(SIDE, int)
+    labels[:, 33:] = 1  # reduced by half, the border runs through pixels
+    grey = coffee()[::-1, :, 1:2].repeat(3, 2)
+    config = configure(
+        "patches", content=coffee(), style=grey, masks=[labels, labels], size=32, iterations=(3,), boldness=1.0,
+        device="cpu", download=False,
+    )  # fmt: skip
+    once = transfer(config)
+    assert torch.equal(transfer(config, solved=once.solved).image, once.image)
