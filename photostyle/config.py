@@ -21,6 +21,7 @@ from photostyle.losses.structure import Structure, StructureSettings
 from photostyle.losses.term import Term
 from photostyle.losses.texture import Texture, TextureSettings
 from photostyle.losses.variation import Variation, VariationSettings
+from photostyle.losses.weights import Weights
 
 MASK_WORDS = ("none", "auto", "cluster")  # what --masks takes beside paths
 # Evaluations of each stage where none are given: as many as each optimiser needs to settle at 128, 256 and 512 px.
@@ -43,7 +44,7 @@ TERMS: tuple[type[Term], ...] = (
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is read: photographs, masks, weights. From Python a picture or mask in memory may stand for a file."""
+    """What is read: photographs, masks, weights. From Python what is in memory already may stand for a file."""
 
     content: Path | Picture
     """the photograph whose structure is kept"""
@@ -54,7 +55,7 @@ class Inputs:
     """region masks: CONTENT_MASK and a STYLE_MASK for each reference (files, or folders with a legend.toml); none: one
     region; auto: made by a pretrained segmenter, or where none can be had or it is not sure by clustering what a
     small network sees (extra semantic), else none; cluster: made by clustering"""
-    weights: Path | None = None
+    weights: Path | Weights | None = None
     """VGG weights (.pth or .safetensors, torchvision names); default: torch hub cache, then download"""
     start_file: Path | Picture | None = None
     """the picture that --start file begins with"""

@@ -13,7 +13,7 @@ from photostyle.errors import PhotostyleError
 from photostyle.files.arrays import mask_set_of, picture_of
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
-from photostyle.losses.weights import locate
+from photostyle.losses.weights import Weights, locate
 from photostyle.settings import PICTURES, all_typed
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -169,7 +169,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve_preset(name: str, weights: Path | None, encoder: str, download: bool) -> str:
+def resolve_preset(name: str, weights: Path | Weights | None, encoder: str, download: bool) -> str:
     """The preset that a name stands for: `auto` is `photoreal` where VGG weights are to be had, else `patches`."""
     if name != "auto":
         if name not in PRESETS:
@@ -182,7 +182,8 @@ def configure(preset: str = "auto", **settings: Any) -> Config:
     """A configuration from a preset and what differs from it.
 
     content, style (one or several) and start_file: paths, as strings too, or pictures in memory as `arrays.picture_of`
-    takes them. masks: as the command line takes them, or masks in memory as `arrays.mask_set_of` takes them.
+    takes them. masks: as the command line takes them, or masks in memory as `arrays.mask_set_of` takes them. weights: a
+    path, or what `weights.find` has found, so that many pictures read them once.
     Raises PhotostyleError on an unknown preset or setting, and for what is no picture or mask.
     """
     known = {field.name: field for field in fields(Config)}

@@ -59,7 +59,7 @@ def typed(value: Any, kind: Any) -> Any:
     """A JSON or TOML value as a setting of the given type. Raises ValueError where it is of another."""
     origin, options = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return None if value is None else typed(value, options[0])
+        return value if type(value) in options else typed(value, options[0])
     if origin is tuple and isinstance(value, list):
         return tuple(typed(entry, options[0]) for entry in value)
     if kind is Path and isinstance(value, str):

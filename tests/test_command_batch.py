@@ -13,8 +13,10 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_gallery import BROWSER
+from vgg import narrow_vgg
 from waiting import HANGS
 
 from photostyle.batch.freshness import Hashes
@@ -26,6 +28,7 @@ from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.errors import PhotostyleError
 from photostyle.evaluation.records import read_record
 from photostyle.files.lock import alone_in
+from photostyle.losses import weights as weight_files
 from photostyle.workers.pool import LostTask, Task, ThisProcess
 
 STYLE = ["--style", "sunset.jpg", "--preset", "instant", "--device", "cpu"]
@@ -418,3 +421,25 @@ def test_a_browser_shows_the_pictures(album: Path, tmp_path: Path) -> None:
         [str(BROWSER), *options, page.absolute().as_uri()], capture_output=True, timeout=HANGS
     )
     assert b"<title>" + b",".join([b"96"] * 6) + b"</title>" in seen.stdout
+
+
+def test_weights_are_read_once_for_all(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(narrow_vgg(), "vgg.pth")
+    read, read_state = list[Path](), weight_files.read_state
+    monkeypatch.setattr(weight_files, "read_state", lambda path: read.append(path) or read_state(path))
+    solved = [*STYLE[:2], "--preset", "photoreal", "--weights", "vgg.pth", "--boldness", "1", "--size", "32"]
+    solved += ["--iterations", "1", "1", "1", "--device", "cpu", "--no-metrics"]
+    assert main(["batch", "album/a/x.jpg", "album/y.png", *solved, "-o", "out"]) == DONE
+    assert len(read) == 1
+    alone = [*solved, "--masks", "none", "--no-region-sheet", "-o", "alone.png"]
+    assert main(["run", "--content", "album/y.png", *alone]) == DONE
+    assert Path("alone.png").read_bytes() == Path("out/y.png").read_bytes()
+    records = [read_record(Path(each)) for each in ("alone.json", "out/y.json")]
+    assert records[0]["weights"] | {"relative": "../vgg.pth"} == records[1]["weights"]
+    assert (
+        records[0]["config"]["weights"] == records[1]["config"]["weights"] == str(Path("vgg.pth").absolute())
+    )
+    torch.save(narrow_vgg(seed=1), "vgg.pth")
+    assert main(["batch", "album/a/x.jpg", "album/y.png", *solved, "-o", "out"]) == DONE
+    assert len(read) == 3  # the run's own, and the new ones
+    assert set(states().values()) == {"made"}

@@ -380,7 +380,18 @@ def test_weights_of_the_other_architecture_are_named(tmp_path):
     torch.save(narrow_vgg("vgg16"), tmp_path / "w.pth")
     with pytest.raises(PhotostyleError, match=r"is no vgg19: .* use it as vgg16"):
         find(tmp_path / "w.pth", "vgg19")
-    assert len(find(tmp_path / "w.pth", "vgg16").state) == 26
+    found = find(tmp_path / "w.pth", "vgg16")
+    assert len(found.state) == 26
+    with pytest.raises(PhotostyleError, match=r"is no vgg19: .* use it as vgg16"):
+        find(found, "vgg19")
+
+
+def test_what_was_found_is_found_again_without_its_file(tmp_path):
+    torch.save(narrow_vgg(), tmp_path / "w.pth")
+    found = find(tmp_path / "w.pth")
+    (tmp_path / "w.pth").unlink()
+    assert find(found) is found
+    assert locate(found) == tmp_path / "w.pth"
 
 
 def test_a_damaged_cache_file_is_an_error_and_not_a_reason_to_download(cache, monkeypatch):

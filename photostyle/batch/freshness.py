@@ -70,7 +70,7 @@ def _reasons(
     if _other_masks(config, masks, record, source):
         yield "other masks"
     weights = record.get("weights")
-    if config.weights is not None and weights and weights["sha256"] != hashes.of(config.weights):
+    if isinstance(config.weights, Path) and weights and weights["sha256"] != hashes.of(config.weights):
         yield "other weights"
 
 

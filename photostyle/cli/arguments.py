@@ -40,6 +40,7 @@ class _Options(Config):
     content: Path
     style: tuple[Path, ...]
     masks: tuple[str, ...] = ("none",)
+    weights: Path | None = None
     start_file: Path | None = None
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Config.output
 

@@ -19,6 +19,7 @@ from photostyle.files.atomic import write_bytes_atomically, write_together
 from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet
 from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_is_file
+from photostyle.losses.weights import Weights
 from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
@@ -339,6 +340,8 @@ def _mask_name(name: str | MaskSet) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Picture):
         return f"in memory {value.sha256}"
+    if isinstance(value, Weights):
+        return str(value.path.absolute()) if value.source == "file" else None
     if isinstance(value, Path):
         return str(value.absolute())
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value

@@ -67,7 +67,7 @@ class Weights:
 
 
 def find(
-    file: Path | None,
+    file: Path | Weights | None,
     architecture: str = "vgg19",
     *,
     download: bool = True,
@@ -75,22 +75,28 @@ def find(
 ) -> Weights:
     """The weights of an architecture ("vgg16", "vgg19"): the file given, else the hub cache, else a download.
 
-    progress is told, one line each, when a download starts and where it went. Raises WeightsNotFound where
+    Weights that an earlier call has found are checked for the architecture, and returned. progress is told, one line
+    each, when a download starts and where it went. Raises WeightsNotFound where
     there are none (within seconds when offline), PhotostyleError for a file that cannot be used.
     """
     convolutions(architecture)  # an unknown architecture is an error here too
+    if isinstance(file, Weights):
+        _check_positions(file.state, list(file.state), file.path, architecture)
+        return file
     path, source = obtain(architecture, URLS[architecture], file, download=download, progress=progress)
     digest = hash_of(path)
     return Weights(_features(read_state(path), path, architecture), path, digest, source)
 
 
-def locate(file: Path | None, architecture: str = "vgg19", download: bool = True) -> Path | None:
+def locate(file: Path | Weights | None, architecture: str = "vgg19", download: bool = True) -> Path | None:
     """Where `find` would read the weights, without reading them; None where it would raise WeightsNotFound.
 
     A path that does not exist yet is the cache file that a download would fill: its server answers now.
     A file that was given and is missing raises, rather than letting the cache stand in for it.
     """
     convolutions(architecture)
+    if isinstance(file, Weights):
+        return file.path
     return _place(architecture, URLS[architecture], file, download)
 
 
