@@ -299,6 +299,27 @@ def test_an_earlier_run_is_replaced_and_nothing_else(tmp_path: Path, first: Kind
     assert check_folder(folder) == tuple(path.name for path in paths[:-1])
 
 
+@pytest.mark.parametrize("names", [("sky", "old wall"), ("sea", "grass")])
+@pytest.mark.parametrize("before", [0, 1])
+def test_who_reads_while_a_set_is_replaced_reads_one_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], before: int
+) -> None:
+    folder, new = tmp_path / "masks", regions(hard(2), names=names)
+    write_masks(folder, regions(soft(2)), "soft")
+    seen = list[Path]()
+
+    def replacing(path: Path) -> object:
+        if len(seen) == before:
+            write_masks(folder, new, "soft")
+        seen.append(path)
+        return read_grey(path)
+
+    monkeypatch.setattr("photostyle.files.masks.read_grey", replacing)
+    found = read_masks(folder, tmp_path / "photo.jpg")
+    assert found.names == names
+    assert torch.equal(found.masks, new.masks)
+
+
 def repaint(path: Path) -> None:
     Image.open(path).point(lambda level: level ^ 1).save(path)
 

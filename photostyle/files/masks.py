@@ -91,9 +91,25 @@ def read_masks(path: Path, photo: Path, height: int = 0, width: int = 0) -> Mask
     if folder and not described:
         raise PhotostyleError(f"{path} is a folder without {LEGEND}; expected one to name its masks: add it")
     legend = read_legend(beside) if described else None
-    if legend and (folder or _is_named(path, legend)):
-        return _described(legend, photo, height, width)
-    return _colour_mask(path, photo, height, width)
+    if legend is None or not (folder or _is_named(path, legend)):
+        return _colour_mask(path, photo, height, width)
+    try:
+        masks = _described(legend, photo, height, width)
+    except PhotostyleError:
+        if not _is_replaced(legend):
+            raise
+    else:
+        if not _is_replaced(legend):
+            return masks
+    return read_masks(path, photo, height, width)  # the legend was one set's and the files another's
+
+
+def _is_replaced(legend: Legend) -> bool:
+    """Whether another legend has taken its place since it was read, and so another set of masks."""
+    try:
+        return read_legend(legend.path).sha256 != legend.sha256
+    except PhotostyleError:
+        return False
 
 
 def _is_named(path: Path, legend: Legend) -> bool:
