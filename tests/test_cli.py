@@ -34,7 +34,7 @@ from photostyle.cli.arguments import parse_config
 from photostyle.cli.candidates import TryCommand
 from photostyle.cli.console import BAD_INPUT, DONE, FAILED, INTERRUPTED
 from photostyle.cli.masks import MasksCommand, SegmentCommand
-from photostyle.cli.run import RerunCommand
+from photostyle.cli.rerun import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.config import Config
 from photostyle.errors import ComputationError

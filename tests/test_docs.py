@@ -33,7 +33,7 @@ from photostyle.cli.finetune import FinetuneCommand
 from photostyle.cli.masks import MasksCommand, SegmentCommand
 from photostyle.cli.photographs import named_after, split
 from photostyle.cli.recognise import RecogniseCommand
-from photostyle.cli.run import RerunCommand
+from photostyle.cli.rerun import RerunCommand
 from photostyle.cli.score import ScoreCommand
 from photostyle.cli.search import SearchCommand
 from photostyle.cli.stylise import StyliseCommand

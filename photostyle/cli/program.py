@@ -44,7 +44,7 @@ COMMANDS = {
     "masks": ("photostyle.cli.masks", "show_masks"),
     "score": ("photostyle.cli.score", "show_scores"),
     "recognise": ("photostyle.cli.recognise", "recognise_pictures"),
-    "rerun": ("photostyle.cli.run", "rerun"),
+    "rerun": ("photostyle.cli.rerun", "rerun"),
 }
 
 # What is run where no command is named but photographs are.

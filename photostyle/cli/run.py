@@ -1,27 +1,16 @@
-"""photostyle run and rerun: the main job, and the same once more from its record."""
+"""photostyle run: the main job."""
 
 import dataclasses
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
-from photostyle.cli.arguments import parse, parse_config
-from photostyle.cli.console import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    complain,
-    line,
-    note,
-    spared,
-    tell,
-)
+from photostyle.cli.arguments import parse_config
+from photostyle.cli.console import DONE, FAILED, INTERRUPTED, complain, line, note, spared, tell
 from photostyle.cli.first import FirstPicture
 from photostyle.cli.fitting import fitted
 from photostyle.cli.mask_maker import MaskMaker
@@ -30,7 +19,6 @@ from photostyle.cli.outputs import (
     company,
     losses_path,
     record_path,
-    refuse_foreign_picture,
     refuse_to_overwrite,
     regions_path,
     snapshot_path,
@@ -41,18 +29,11 @@ from photostyle.cli.scoring import scores_of, wants_scores
 from photostyle.cli.signals import held, hold, release
 from photostyle.cli.snapshots import write_snapshot
 from photostyle.cli.solved import kept_solved, named_solved
+from photostyle.cli.written import Written, early_end
 from photostyle.config import Config, RunOptions
-from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory
+from photostyle.errors import ComputationError, PhotostyleError
 from photostyle.evaluation.animation import Frames
-from photostyle.evaluation.records import (
-    complete_record,
-    config_from_json,
-    make_record,
-    read_record,
-    stranger,
-    write_picture,
-)
-from photostyle.evaluation.whereabouts import located
+from photostyle.evaluation.records import complete_record, make_record, write_picture
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, check_output, encode_image
 from photostyle.files.reading import path_exists
@@ -75,13 +56,12 @@ SCORED = 1024 * 768
 
 ReadPhotograph = Callable[[Path | Picture], Picture]
 
-
 # Where a solve is kept, from its settings and from who takes notes.
 MakeCheckpoints = Callable[[Config, Callable[[str], None]], Checkpoints | None]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """photostyle run: the main job."""
+    """photostyle run: the command line's configuration, executed."""
     return execute(parse_config(arguments))
 
 
@@ -107,7 +87,7 @@ def _execute(
     began, said = time.perf_counter(), list[str]()
     refuse_to_overwrite(config)
     frames = Frames(config.animate)
-    with _early_end(config, Written()) as written:
+    with early_end(config, Written()) as written:
         photo, references = read(config.content), tuple(map(read, config.style))
         written.first = FirstPicture(config, photo, references)
         with closing(_display(config, photo, references)) as display:
@@ -149,58 +129,6 @@ def _execute(
     if record["metrics"] or said != record["notes"]:
         _complete(config, record | {"seconds": seconds, "notes": said})
     return _finish(config, result, frames, record["metrics"], seconds, interrupted)
-
-
-class Written:
-    """What a run has written so far: its first picture, its masks, unfinished pictures, its picture.
-
-    picture: what the output is where it is more than the first picture, "" before.
-    """
-
-    def __init__(self) -> None:
-        self.first: FirstPicture | None = None
-        self.others: list[Path] = []
-        self.picture = ""
-
-    @property
-    def output(self) -> str:
-        """What the output is; "" where nothing was written to it."""
-        first = self.first is not None and self.first.written
-        return self.picture or ("the first picture" if first else "")
-
-    def said(self, output: Path) -> str:
-        """What there is where a run ends early."""
-        there = path_exists(output)
-        if self.output:
-            return f"; {output} is {self.output}" if there else f"; {output} was written and is gone"
-        if others := [str(each) for each in self.others if path_exists(each)]:
-            return f" before there was a picture; {', '.join(others)} was written"
-        before = f"; {output} is of an earlier run" if there else ""
-        return f" before there was a picture; nothing was written{before}"
-
-
-@contextmanager
-def _early_end(config: Config, written: Written) -> Iterator[Written]:
-    """Say what is there where a run ends early, also by a signal that waited for a picture which then failed."""
-    try:
-        try:
-            yield written
-        except Exception:
-            if release():
-                raise KeyboardInterrupt from None
-            raise
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"interrupted{written.said(config.output)}") from stop
-    except (PhotostyleError, ComputationError) as error:
-        if not written.output:
-            raise
-        raise type(error)(f"{error}{written.said(config.output)}") from error
-    except (MemoryError, RuntimeError) as error:
-        if not written.output or not is_out_of_memory(error):
-            raise
-        raise ComputationError(
-            f"out of memory; use a smaller --size, or a smaller photo{written.said(config.output)}"
-        ) from error
 
 
 def _put(
@@ -419,53 +347,3 @@ def _say_doubt(metrics: dict[str, Any]) -> None:
 
     if text := advice(Signs(**metrics["signs"])):
         line(text)
-
-
-@dataclasses.dataclass(frozen=True)
-class RerunCommand:
-    """Make a recorded picture again and compare its bytes."""
-
-    record: Annotated[Path, tyro.conf.Positional]
-    """the .json beside a picture"""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """where to write; default: beside the record, with -rerun in its name"""
-    quiet: bool = False
-    """print nothing but errors"""
-
-
-def rerun(arguments: Sequence[str]) -> int:
-    """photostyle rerun: the recorded run once more; exit code 1 where the bytes differ."""
-    options = parse(RerunCommand, arguments, "photostyle rerun")
-    record = read_record(options.record)
-    if foreign := stranger(record, options.record):
-        note(f"{foreign}; what is made again is the recorded one")
-    if record["ended"] != "done":
-        raise PhotostyleError(
-            f"{options.record} is of a run that did not end ({record['ended']}); start a new run"
-        )
-    record = located(record, options.record)
-    config = config_from_json(record["config"], options.record)
-    output = options.output or options.record.with_name(f"{options.record.stem}-rerun{config.output.suffix}")
-    if options.output is None:
-        refuse_foreign_picture(output)
-    threads = record["environment"]["threads"]
-    # What a record says is written elsewhere is not: it may be somebody else's.
-    again = dataclasses.replace(
-        config,
-        output=output,
-        quiet=options.quiet,
-        threads=threads,
-        first_picture=False,
-        animate=None,
-        resume=False,
-        fit=False,
-    )
-    code = execute(again, record.get("segmentation"))
-    if code != DONE:
-        return code
-    after, before = (each["output"]["sha256"] for each in (read_record(record_path(output)), record))
-    if after == before:
-        if not options.quiet:
-            tell(f"the same bytes: SHA-256 {after}")
-        return DONE
-    return complain(f"{output} differs from the record: SHA-256 {after}, recorded {before}", FAILED)
