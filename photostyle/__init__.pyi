@@ -16,12 +16,12 @@ from .losses.term import Term as Term
 from .objective import Objective as Objective
 from .optimisers import Step as Step
 from .optimisers import optimise as optimise
-from .pipeline import Result as Result
 from .pipeline import transfer as transfer
 from .presets import configure as configure
 from .presets import recipe as recipe
 from .process import prepared as prepared
 from .regions.mixture import Reference as Reference
+from .result import Result as Result
 from .scene import Scene as Scene
 from .scene import Stage as Stage
 from .solver import solve as solve

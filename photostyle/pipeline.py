@@ -1,7 +1,7 @@
 """The whole story in one function, from files to a picture: start reading here."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,6 @@ from photostyle.files.masks import MaskSet
 from photostyle.finish import rendered, strengths_of, within_chroma
 from photostyle.imaging.filters import size_of
 from photostyle.losses.encoders import Encoder
-from photostyle.losses.precision import Precision
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights, locate
 from photostyle.materials import Plan, full_scene, mask_paths, planned, read_all_masks
@@ -23,9 +22,7 @@ from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
 from photostyle.process import default_modes, device_named, free_memory
-from photostyle.regions.guidance import Guidance
-from photostyle.regions.mixture import only
-from photostyle.regions.relation import Dial
+from photostyle.result import Result
 from photostyle.resuming import Checkpoints
 from photostyle.scene import Scene
 from photostyle.solver import MakeObjective, closed_form, restrained, solve, starting
@@ -36,34 +33,6 @@ from photostyle.version import __version__
 Phase = Literal["masks", "solve", "render"]
 # Makes masks of photo and references, writes them, and returns what config.masks would have named them.
 MaskMaker = Callable[[Picture, Sequence[Picture]], tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came out: the picture at the photo's size and everything a record needs."""
-
-    image: Tensor  # (3, H, W), sRGB in [0, 1], on the CPU
-    photo: Picture
-    references: tuple[Picture, ...]
-    guidance: Guidance
-    how: Dial  # how far each region went
-    masks: tuple[MaskSet, ...]  # the photo's, then each reference's
-    mask_paths: tuple[str, ...]  # absolute, "none", or "in memory"
-    weights: Weights | None
-    precision: Precision | None  # what the network computed in; None without one
-    device: str
-    threads: int
-    protected: dict[str, float]  # what keeps its own colour, and its share of the photo
-    trace: list[dict[str, Any]] = field(default_factory=list)  # one entry per evaluation
-    notes: tuple[str, ...] = ()  # what was decided for the user, to be said aloud
-    ended: str = "done"  # "done", "interrupted", or why the computation failed
-    solved: Tensor | None = None  # (3, h, w), what was rendered, on the CPU; None where nothing was evaluated
-    start: Picture | None = None  # the file that the solve began from; None where it was none
-
-    @property
-    def reference(self) -> Picture:
-        """The one reference; raises PhotostyleError where there are several."""
-        return only(self.references)
 
 
 @default_modes()
@@ -262,10 +231,3 @@ def _entry(step: Step) -> dict[str, Any]:
 def _out_of_memory(config: Config, error: Exception) -> str:
     why = one_line(str(error).partition("\n")[0]) if str(error) else type(error).__name__
     return f"out of memory at --size {config.size}; try a smaller --size ({why})"
-
-
-def stages_of(result: Result) -> Iterator[dict[str, Any]]:
-    """Per stage: its number, evaluations and seconds, from the trace."""
-    for number in sorted({entry["stage"] for entry in result.trace}):
-        entries = [entry for entry in result.trace if entry["stage"] == number]
-        yield {"stage": number, "evaluations": len(entries), "seconds": entries[-1]["seconds"]}

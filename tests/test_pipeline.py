@@ -22,10 +22,11 @@ from photostyle.files.images import Picture, write_image
 from photostyle.losses.term import Terms
 from photostyle.losses.weights import WeightsNotFound
 from photostyle.optimisers import Step
-from photostyle.pipeline import Result, stages_of, transfer
+from photostyle.pipeline import transfer
 from photostyle.presets import configure
 from photostyle.regions.canvas import feather, recolour
 from photostyle.regions.colour import region_colour_maps
+from photostyle.result import Result, stages_of
 
 QUICK: dict[str, Any] = {
     "size": 64,

@@ -20,8 +20,8 @@ from photostyle.evaluation.scores import SCORES, score
 from photostyle.files.arrays import mask_set_of
 from photostyle.files.images import read_image, write_image
 from photostyle.losses.weights import hash_of
-from photostyle.pipeline import Result
 from photostyle.regions.guidance import pair_regions
+from photostyle.result import Result
 
 CELL = 400  # pixels of a picture's width on the sheet
 COLUMNS = 3

@@ -21,8 +21,8 @@ from photostyle.files.images import Picture, check_output, encode_image
 from photostyle.losses.weights import Weights, find, locate
 from photostyle.materials import mask_paths, notes_of, paired, read_all_masks
 from photostyle.objective import feature_layers
-from photostyle.pipeline import Result
 from photostyle.process import device_named, prepared
+from photostyle.result import Result
 from photostyle.resuming import Checkpoints
 
 CONSISTENT = "batch --consistent"  # the command in the records of pictures that have the look of their set

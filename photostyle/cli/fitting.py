@@ -6,7 +6,7 @@ from collections.abc import Callable
 from photostyle.config import Config
 from photostyle.errors import NotEnoughMemory, PhotostyleError, is_out_of_memory, says_no_memory
 from photostyle.memory import smaller_sizes
-from photostyle.pipeline import Result
+from photostyle.result import Result
 from photostyle.resuming import Checkpoints
 
 

@@ -3,7 +3,7 @@
 from photostyle.cli.console import tell
 from photostyle.cli.outputs import regions_path
 from photostyle.config import Config
-from photostyle.pipeline import Result
+from photostyle.result import Result
 
 
 def shows_regions(result: Result) -> bool:

@@ -41,8 +41,9 @@ from photostyle.imaging.filters import size_of
 from photostyle.losses.weights import locate
 from photostyle.materials import TO_BE_MADE
 from photostyle.optimisers import Step
-from photostyle.pipeline import Phase, Result, transfer
+from photostyle.pipeline import Phase, transfer
 from photostyle.process import prepared
+from photostyle.result import Result
 from photostyle.resuming import Checkpoints
 from photostyle.stages import schedule
 from photostyle.validate import check

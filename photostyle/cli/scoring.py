@@ -6,7 +6,7 @@ from typing import Any
 
 from photostyle.cli.console import reason
 from photostyle.config import Config
-from photostyle.pipeline import Result
+from photostyle.result import Result
 
 Scores = tuple[dict[str, Any], dict[str, Any]]
 

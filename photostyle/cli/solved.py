@@ -11,7 +11,7 @@ from photostyle.cli.outputs import solved_path
 from photostyle.config import Config
 from photostyle.errors import PhotostyleError
 from photostyle.files.images import encode_image, read_image, sha256_of
-from photostyle.pipeline import Result
+from photostyle.result import Result
 
 
 def kept_solved(config: Config, result: Result) -> dict[Path, bytes]:

@@ -20,9 +20,9 @@ from photostyle.files.images import Picture, sha256_of
 from photostyle.files.masks import MaskSet
 from photostyle.files.reading import MOST_RECORD, file_bytes, parsed_json, path_is_file
 from photostyle.losses.weights import Weights
-from photostyle.pipeline import Result, stages_of
 from photostyle.regions.guidance import Guidance
 from photostyle.regions.relation import Dial
+from photostyle.result import Result, stages_of
 from photostyle.settings import typed
 from photostyle.version import __version__
 

@@ -22,7 +22,7 @@ from photostyle.evaluation.reports import (
 )
 from photostyle.files.images import Picture
 from photostyle.files.masks import MaskSet
-from photostyle.pipeline import Result
+from photostyle.result import Result
 
 HALO = 8  # of a font size is one pixel of its halo: legible on any colour, thinner than the strokes
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from photostyle.errors import PhotostyleError
 from photostyle.imaging.filters import fit_within, resize, size_of
-from photostyle.pipeline import Result
 from photostyle.process import import_matplotlib
+from photostyle.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
