@@ -107,6 +107,9 @@ class LookSettings:
     protect: tuple[str, ...] = ("skin",)
     """what keeps its own hue, within 5 degrees, and its order of light and dark: skin, found where a face is seen from
     the front (with eyes, teeth and hair), regions of the photo's mask by their names, or none"""
+    second_look: bool = True
+    """hold the finished picture back where signs speak against it (doubt above 0.6), as far as nobody painted its
+    regions; only where it was not said how far to go, by --strength, or by a --boldness above 0"""
     preserve_luminance: bool = False
     """keep the photo's lightness (CIELAB L*) in every pixel and take only the reference's colours"""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from photostyle.config import Recipe
 from photostyle.errors import PhotostyleError
@@ -113,6 +114,15 @@ def planned(recipe: Recipe, photo: Picture, references: Sequence[Picture], masks
     said = () if how.full else (f"how far: {how}",)
     notes = (*notes_of((photo, *references), masks, guidance), *notes_on(parts), *said)
     return Plan(guidance, related, by_region, how, parts, notes)
+
+
+def may_be_held(recipe: Recipe, plan: Plan) -> Tensor:
+    """(K,) bool: the regions whose way nobody decided, neither by a number nor by painting them."""
+    pairs = {pair.name: pair for pair in plan.guidance.pairs}
+    asked = recipe.strength is not None or bool(recipe.boldness)
+    return torch.tensor(
+        [not asked and pairs[name].trust < 1 and name not in plan.by_region for name in plan.guidance.names]
+    )
 
 
 def _strengths(recipe: Recipe, regions: MaskSet, guidance: Guidance) -> dict[str, float]:

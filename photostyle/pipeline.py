@@ -1,7 +1,7 @@
 """The whole story in one function, from files to a picture: start reading here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import ComputationError, is_out_of_memory, one_line
+from photostyle.evaluation.second_look import look_again
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
@@ -17,11 +18,12 @@ from photostyle.imaging.filters import size_of
 from photostyle.losses.encoders import Encoder
 from photostyle.losses.term import Term
 from photostyle.losses.weights import Weights, locate
-from photostyle.materials import Plan, full_scene, mask_paths, planned, read_all_masks
+from photostyle.materials import Plan, full_scene, mask_paths, may_be_held, planned, read_all_masks
 from photostyle.memory import PROCESS, Work, check_memory
 from photostyle.objective import Objective, encoder_for, weights_for
 from photostyle.optimisers import Diverged, Step
 from photostyle.process import default_modes, device_named, free_memory
+from photostyle.regions.relation import Dial
 from photostyle.result import Result
 from photostyle.resuming import Checkpoints
 from photostyle.scene import Scene
@@ -74,8 +76,9 @@ def transfer(
     check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    pictures = full_scene(photo, references, plan.guidance, device)
-    scene = restrained(pictures, plan.how.boldness, config.feather)
+    scene = restrained(
+        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
+    )
     start = closed_form(scene) if plan.how.closed else _starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
@@ -87,8 +90,9 @@ def transfer(
     enter("render")
     # Rounded as a file keeps it, so that what is rendered from the file has the same bytes.
     canvas = start(scene) if solved is None else as_kept(solved).to(device)
+    image, plan = _finished(config, scene, canvas, plan, photo, references, say)
     return Result(
-        _finished(config, scene, canvas, plan),
+        image,
         photo,
         references,
         plan.guidance,
@@ -192,10 +196,32 @@ def _followed(
     return solved, "done"
 
 
-def _finished(recipe: Recipe, scene: Scene, canvas: Tensor, plan: Plan) -> Tensor:
-    """The picture to write, on the CPU."""
-    strength = strengths_of(recipe, scene.content, scene.content_masks, plan.how)
-    return rendered(recipe, scene.content, canvas, strength, plan.parts).cpu()
+def _finished(
+    recipe: Recipe,
+    scene: Scene,
+    canvas: Tensor,
+    plan: Plan,
+    photo: Picture,
+    references: Sequence[Picture],
+    say: Callable[[str], None],
+) -> tuple[Tensor, Plan]:
+    """The picture to write, on the CPU, and the plan as it was kept: less far where a second look speaks against it."""
+
+    def render(how: Dial) -> Tensor:
+        strength = strengths_of(recipe, scene.content, scene.content_masks, how)
+        return rendered(recipe, scene.content, canvas, strength, plan.parts).cpu()
+
+    held = may_be_held(recipe, plan)
+    picture = render(plan.how)
+    if not recipe.second_look or not bool(held.any()):
+        return picture, plan
+    seen = look_again(picture, photo.pixels, [each.pixels for each in references], plan.guidance, held)
+    if seen.share == 1:
+        return picture, plan
+    del picture  # room for the other
+    say(note := f"{seen}; --no-second-look has it go all of it")
+    how = plan.how.held_back(held, seen.share)
+    return render(how), replace(plan, how=how, notes=(*plan.notes, note))
 
 
 def _work(

@@ -63,6 +63,12 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
     "consistency_luma": ({"boldness": 0.5}, 0.3, 1.0, "picture"),
     "region_strength": (REGIONS, (), ("0000ff=0.5",), "picture"),
     "protect": (REGIONS, ("skin",), ("0000ff",), "picture"),
+    "second_look": (
+        {"content": "other.png", "style": ("green.png",), "boldness": None},
+        True,
+        False,
+        "picture",
+    ),
     "preserve_luminance": ({}, False, True, "picture"),
     "weights": (GRAM, "narrow.pth", "wide.pth", "picture"),
     "encoder": (GRAM, "vgg19", "vgg16", "picture"),
@@ -159,6 +165,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, image in (("content", data.coffee()), ("style", data.rocket()), ("other", data.chelsea())):
         small = torch.from_numpy(resize(image, (48, 64), anti_aliasing=True)).permute(2, 0, 1).float()
         write_image(folder / f"{name}.png", small)
+    green = small.mean(0) * torch.tensor([0.2, 1.0, 0.2])[:, None, None]  # the last: its fur turns green
+    write_image(folder / "green.png", green)
     for name, column in (("content", 40), ("style", 24)):
         mask = torch.zeros(3, 48, 64)
         mask[2, :, :column], mask[0, :, column:] = 1, 1

@@ -321,7 +321,7 @@ def test_every_preset_survives_json(preset: str) -> None:
 def test_a_record_that_is_older_than_a_setting_is_of_a_time_without_it() -> None:
     config = config_from_json({"content": "/a.png", "style": "/b.png", "size": 99}, Path("x.json"))
     without = {"texture_weight": 0.0, "photorealism_luma": 1.0, "boldness": 1.0, "consistency_weight": 0.0}
-    without |= {"protect": ("none",), "photorealism_of": "picture"}
+    without |= {"protect": ("none",), "photorealism_of": "picture", "second_look": False}
     assert config == Config(Path("/a.png"), (Path("/b.png"),), size=99, **without)
     # And one that has the setting keeps its own.
     entries = {"content": "/a.png", "style": "/b.png", "texture_weight": 3.0}

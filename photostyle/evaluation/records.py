@@ -223,9 +223,9 @@ def config_from_json(entries: dict[str, Any], source: Path) -> Config:
 def _before_there_was() -> dict[str, Any]:
     """What stands for settings that a record lacks because it is older: a term that there was not had no weight.
 
-    Without a dial every region went all of the way, and nothing was protected.
+    Without a dial every region went all of the way, nothing was protected, and nobody looked again.
     """
-    values: dict[str, Any] = {"boldness": 1.0, "protect": ["none"]}
+    values: dict[str, Any] = {"boldness": 1.0, "protect": ["none"], "second_look": False}
     for term in TERMS:
         none: dict[str, Any] = {
             name: [] if isinstance(getattr(Recipe, name), tuple) else 0.0 for name in term.weights

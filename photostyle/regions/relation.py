@@ -6,7 +6,7 @@ photograph bears to go, and not all of the way if that is long.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,10 @@ class Dial:
     def closed(self) -> bool:
         """Whether every region stays at the closed form."""
         return bool((self.boldness == 0).all())
+
+    def held_back(self, held: Tensor, share: float) -> "Dial":
+        """The same with that share of their strength for the regions that are held, (K,) bool."""
+        return replace(self, strength=torch.where(held, share * self.strength, self.strength))
 
     @property
     def words(self) -> dict[str, str]:
