@@ -64,7 +64,6 @@ def transfer(
     first = None if config.start_file is None else read_photograph(config.start_file)
     given = None if make_masks else read_all_masks(config.masks, photo, references)
     loaded = None if solved is not None or _perhaps_needless(config) else weights_for(config, terms, say)
-    # Masks are made last: work is not begun before all that is given was found good.
     if make_masks:
         enter("masks")
     names = make_masks(photo, references) if make_masks else config.masks
@@ -76,9 +75,8 @@ def transfer(
     check_memory(config, _work(photo, references, plan, encoder, solves, device), free_memory(device))
     for note in plan.notes:
         say(note)
-    scene = restrained(
-        full_scene(photo, references, plan.guidance, device), plan.how.boldness, config.feather
-    )
+    pictures = full_scene(photo, references, plan.guidance, device)
+    scene = restrained(pictures, plan.how.boldness, config.feather)
     start = closed_form(scene) if plan.how.closed else _starting(scene, config, first)
     trace, ended = list[dict[str, Any]](), "done"
     if solves:
