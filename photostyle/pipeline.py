@@ -217,7 +217,7 @@ def _finished(
     if seen.share == 1:
         return picture, plan
     del picture  # room for the other
-    say(note := f"{seen}; --no-second-look has it go all of it")
+    say(note := f"{seen}; photostyle adjust --no-second-look lets it go on")
     how = plan.how.held_back(held, seen.share)
     return render(how), replace(plan, how=how, notes=(*plan.notes, note))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from photostyle import pipeline
 from photostyle.cli import main
@@ -73,6 +74,30 @@ def test_it_is_what_a_run_with_these_settings_would_have_been(
     before = Path("out.png").read_bytes()
     finished(*MASKS, *options)
     assert Path("less.png").read_bytes() == Path("out.png").read_bytes() != before
+
+
+def test_a_picture_that_was_held_back_is_let_go(photographs: Path, capsys: Any) -> None:
+    chelsea = Image.fromarray(data.chelsea()).resize((90, 60))
+    chelsea.save("cat.png")
+    Image.fromarray((np.asarray(chelsea) * [0.2, 1, 0.2]).astype(np.uint8)).save("green.png")
+    command = [
+        "run",
+        "--content",
+        "cat.png",
+        "--style",
+        "green.png",
+        "--preset",
+        "instant",
+        "--masks",
+        "none",
+    ]
+    assert main([*command, "--no-metrics", "--output", "out.png"]) == DONE
+    assert "note: held back to 0." in capsys.readouterr().err
+    assert main(["adjust", "out.json", "--protect", "none", "-o", "same.png"]) == DONE
+    assert Path("same.png").read_bytes() == Path("out.png").read_bytes()
+    assert main(["adjust", "out.json", "--no-second-look", "-o", "gone-on.png"]) == DONE
+    assert main([*command, "--no-metrics", "--no-second-look", "--output", "free.png"]) == DONE
+    assert Path("gone-on.png").read_bytes() == Path("free.png").read_bytes() != Path("out.png").read_bytes()
 
 
 def test_its_record_says_what_it_was_made_from_and_can_be_rerun(

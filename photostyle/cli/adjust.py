@@ -55,6 +55,8 @@ class AdjustCommand:
     """strengths of single regions by their names, as in sky=0.5 person=0.2; in place of all that the record has"""
     protect: tuple[str, ...] = Config.protect
     """what keeps its own colour: skin, none, or regions of the photo's mask"""
+    second_look: bool = Config.second_look
+    """hold the picture back where signs speak against it and nothing says how far to go"""
     preserve_luminance: bool = Config.preserve_luminance
     """keep the photo's lightness and take only the reference's colours"""
     smooth_radius: int = Config.smooth_radius
