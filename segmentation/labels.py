@@ -14,7 +14,8 @@ from torch import Tensor
 
 from photostyle.errors import PhotostyleError, did_you_mean
 from photostyle.files.legends import Colour
-from photostyle.files.masks import LIKE_COLOURS, MaskSet
+from photostyle.files.masks import MaskSet
+from photostyle.files.palettes import LIKE_COLOURS
 from photostyle.regions.guidance import WHOLE, Gaussian, colour_statistics, wasserstein
 
 # A segment under 2 % of its picture joins the best related one that has more: min_ratio of self_remapping in the

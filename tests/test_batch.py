@@ -97,9 +97,11 @@ def test_no_two_results_share_a_name_or_what_is_written_beside_one(parts: list[t
     assert not {f"{each}{beside}" for each in low for beside in COMPANY} & set(low)
 
 
-def pairs(*lines: str, outside: bool = False) -> list[tuple[str, dict[str, tuple[str, ...]], str | None]]:
+def pairs(
+    *lines: str, outside: bool = False, encoding: str = "utf-8-sig"
+) -> list[tuple[str, dict[str, tuple[str, ...]], str | None]]:
     Path("set").mkdir(exist_ok=True)
-    Path("set/pairs.csv").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    Path("set/pairs.csv").write_bytes("\r\n".join(lines).encode(encoding))
     return [(str(row.content), row.options, row.output) for row in read_pairs(Path("set/pairs.csv"), outside)]
 
 
@@ -116,6 +118,14 @@ def test_a_row_has_its_own_options_masks_and_name() -> None:
         "preserve_luminance": ("true",),
     }
     assert row == ("set/my photo.jpg", options, "new.png")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.situation("a byte order mark")
+def test_a_file_of_pairs_may_begin_with_a_byte_order_mark(encoding: str) -> None:
+    touch("set/é.jpg", "set/ref.jpg")
+    (row,) = pairs("content,style", "é.jpg,ref.jpg", encoding=encoding)
+    assert row[0] == "set/é.jpg"
 
 
 @pytest.mark.parametrize(

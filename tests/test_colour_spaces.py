@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, PngImagePlugin
 from samples import chunk, noise, png16, values
 
@@ -96,6 +97,28 @@ def test_primaries_of_a_png_are_converted(tmp_path: Path) -> None:
     gama = round(256 / 563 * 100_000).to_bytes(4, "big")
     (tmp_path / "a.png").write_bytes(png(calm(), chunk(b"gAMA", gama), chunk(b"cHRM", chrm)))
     np.testing.assert_allclose(values(tmp_path / "a.png"), from_adobe(calm() / 255), atol=2 / 255)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("exponents", [(1.0,), (3.0, 1.0, 1.8)])
+def test_the_transfer_function_of_a_tiff_is_undone(
+    tmp_path: Path, bits: int, exponents: tuple[float, ...]
+) -> None:
+    levels = np.linspace(0, 1, 1 << bits)
+    table = np.concatenate([np.rint(levels**power * 65535) for power in exponents]).astype(int).tolist()
+    samples = calm() if bits == 8 else calm().astype(np.uint16) * 257
+    more = [(301, 3, len(table), table, True)]
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", extratags=more)
+    meant = encoded((calm() / 255) ** np.array(exponents))
+    np.testing.assert_allclose(values(tmp_path / "a.tif"), meant, atol=1.5 / 255 if bits == 8 else 2e-4)
+    assert "converted to sRGB" in read_image(tmp_path / "a.tif").notes[0]
+
+
+@pytest.mark.parametrize("table", [[7], [0, 65535, 1], [65535] * 256])
+def test_a_transfer_function_of_rubbish_is_no_traceback(tmp_path: Path, table: list[int]) -> None:
+    more = [(301, 3, len(table), table, True)]
+    tifffile.imwrite(tmp_path / "a.tif", calm(), photometric="rgb", extratags=more)
+    assert np.isfinite(values(tmp_path / "a.tif")).all() and read_image(tmp_path / "a.tif").notes
 
 
 @pytest.mark.situation("a PNG's coding points")

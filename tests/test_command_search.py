@@ -241,3 +241,12 @@ def test_every_option_is_explained(capsys: Any) -> None:
 def test_the_script_is_the_command(root: Path) -> None:
     lines = (root / "scripts/search.py").read_text(encoding="utf-8").splitlines()
     assert lines[-1].strip() == 'script("search")'
+
+
+@pytest.mark.slow
+def test_photographs_that_are_small_at_the_search_s_size_are_searched(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [*SEARCH, "--size", "32", "--trials", "2"]  # 32x24: under what is read as a photograph
+    assert main(small) == DONE
+    assert (folder / "search/report.html").exists()

@@ -129,3 +129,10 @@ def test_it_holds_a_region_the_more_the_less_bold_it_is(photo: Tensor):
 
     assert cost(0.0) == pytest.approx(10 * cost(1.0), rel=1e-4)
     assert cost(0.5) == pytest.approx(5.5 * cost(1.0), rel=1e-4)
+
+
+def test_a_strip_is_not_halved_to_nothing():
+    strip = torch.rand(3, 32, 5000, generator=torch.Generator().manual_seed(0))
+    own = term(strip)
+    assert torch.isfinite(own(strip)).all()
+    assert own.curvature(strip).diagonal().shape == strip.shape

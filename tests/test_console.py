@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from photostyle.cli import console
+from photostyle.cli import console, program
 from photostyle.cli.console import BAD_INPUT, FAILED, Ending, complain, exit_code, line, tell
 from photostyle.cli.outputs import refuse_to_overwrite
 from photostyle.cli.program import ENDING, main
@@ -88,7 +88,7 @@ def test_a_record_holds_names_that_are_no_text(tmp_path: Path) -> None:
     record = {
         "photostyle": {"format": 1, "version": "0"},
         "ended": "done",
-        "config": {},
+        "config": {"content": "a.png", "style": "b.png"},
         "environment": {"threads": 1},
         "inputs": {"content": file},
         "stages": [],
@@ -101,6 +101,11 @@ def test_a_record_holds_names_that_are_no_text(tmp_path: Path) -> None:
             (tmp_path / "b.json").write_text(json.dumps(record | {name: wrong}), encoding="utf-8")
             with pytest.raises(PhotostyleError, match="no whole record"):
                 read_record(tmp_path / "b.json")
+    for wrong in ({"content": 3}, {"style": [3]}, {"style": None}, {"masks": "none"}):
+        config = {"config": record["config"] | wrong}
+        (tmp_path / "b.json").write_text(json.dumps(record | config), encoding="utf-8")
+        with pytest.raises(PhotostyleError, match="its configuration has"):
+            read_record(tmp_path / "b.json")
 
 
 def test_no_escape_of_a_name_reaches_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,3 +120,16 @@ def test_commands_print_through_it_alone() -> None:
         file.name for file in folder.glob("*.py") if re.search(r"(?<![\w.])print\(", file.read_text())
     }
     assert printing == {"console.py", "program.py", "terminal.py"}
+
+
+@pytest.mark.situation("another program's MPLBACKEND")
+def test_a_library_that_another_variable_keeps_from_loading_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torch does where TORCH_LOGS names nothing that it knows."""
+    (tmp_path / "library_that_fails.py").write_text("raise ValueError('Invalid log settings:\\n\\nnope')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(program.COMMANDS, "run", ("library_that_fails", "run"))
+    assert main(["run"]) == FAILED
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "ValueError: Invalid log settings: nope" in said

@@ -132,7 +132,7 @@ def record_of(picture: bytes) -> dict[str, object]:
     return {
         "photostyle": {"format": 1},
         "ended": "done",
-        "config": {},
+        "config": {"content": "a.png", "style": "b.png"},
         "environment": {"threads": 1},
         "inputs": {},
         "stages": [],

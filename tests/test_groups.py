@@ -11,7 +11,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.masks import LIKE_COLOURS
+from photostyle.files.palettes import LIKE_COLOURS
 from segmentation.groups import GROUPS, VOCABULARIES, matrix
 
 # cityscapesScripts, labels.py: the classes by trainId.

@@ -497,6 +497,19 @@ def test_a_label_map_gives_its_numbers(tmp_path: Path) -> None:
     Image.fromarray(noise(3)).save(tmp_path / "rgb.png")
     with pytest.raises(PhotostyleError, match=r"rgb\.png has 3 channels; a label map has one"):
         read_indices(tmp_path / "rgb.png")
+    Image.fromarray(numbers).save(tmp_path / "l.jpg")
+    with pytest.raises(PhotostyleError, match=r"l\.jpg is stored with loss, which changes numbers"):
+        read_indices(tmp_path / "l.jpg")
+
+
+def test_a_transparent_entry_of_a_label_maps_palette_is_erased(tmp_path: Path) -> None:
+    numbers = np.arange(64, dtype=np.uint8).reshape(8, 8) // 16
+    palette = Image.fromarray(numbers)
+    palette.putpalette(noise(3, height=256, width=1).tobytes())
+    palette.save(tmp_path / "p.png", transparency=2)
+    paint = read_indices(tmp_path / "p.png")
+    np.testing.assert_array_equal(paint.erased, numbers == 2)
+    assert "transparent in 25.0%" in paint.notes[0]
 
 
 def test_a_mask_of_several_pictures_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from photostyle.errors import PhotostyleError
-from photostyle.files.masks import LIKE_COLOURS, MaskSet, whole_picture
+from photostyle.files.masks import MaskSet, whole_picture
+from photostyle.files.palettes import LIKE_COLOURS
 from photostyle.regions.guidance import pair_regions
 from segmentation.labels import FLOOR, GREY, edit_labels, fit_labels, free_colour
 

@@ -15,7 +15,8 @@ from photostyle.files import legends as legend_module
 from photostyle.files import masks as mask_module
 from photostyle.files.images import read_grey, read_image
 from photostyle.files.legends import hex_name
-from photostyle.files.masks import LIKE_COLOURS, MaskSet, read_masks, whole_picture
+from photostyle.files.masks import MaskSet, read_masks, whole_picture
+from photostyle.files.palettes import LIKE_COLOURS
 
 PHOTO = Path("photo.jpg")
 BLACK, WHITE, BLUE, GREEN = (0, 0, 0), (255, 255, 255), (0, 0, 255), (0, 255, 0)
@@ -655,6 +656,30 @@ def test_a_small_region_that_is_painted_exactly_is_a_region(tmp_path: Path) -> N
     picture = painted(BLUE, WHITE)
     picture[5:11, 5:11] = GREEN  # 0.75 %
     assert read(save(tmp_path / "a.png", picture)).names == ("#0000ff", "#00ff00", "#ffffff")
+
+
+@pytest.mark.situation("a small region, painted exactly")
+def test_a_colour_that_is_too_rare_for_a_region_is_said(tmp_path: Path) -> None:
+    picture = painted(BLUE, WHITE, GREEN)
+    picture[::20, 5:15] = (255, 0, 0)  # lines of one pixel, as a label map has of wires: 0.6 %
+    found = read(save(tmp_path / "a.png", picture))
+    assert found.names == ("#0000ff", "#00ff00", "#ffffff") and found.masks.sum() == HEIGHT * WIDTH
+    assert [
+        note for note in found.notes if "#ff0000 cover 0.62%" in note and "too little for a region" in note
+    ]
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_of_the_mixtures_along_soft_edges_nothing_is_said(tmp_path: Path, scale: int) -> None:
+    found = read(save(tmp_path / "a.png", discs(scale)), 120, 160)
+    assert len(found.names) == 3 and not found.notes
+
+
+@pytest.mark.situation("a label map of many small objects")
+def test_a_mask_of_nothing_but_specks_is_refused(tmp_path: Path) -> None:
+    numbers = (np.arange(HEIGHT * WIDTH) // 15).astype(np.uint16).reshape(HEIGHT, WIDTH)
+    tifffile.imwrite(tmp_path / "a.tif", numbers)
+    refused(tmp_path / "a.tif", "has no region: none of its 320 colours or numbers")
 
 
 @pytest.mark.parametrize("hidden", [BLACK, WHITE, BLUE])

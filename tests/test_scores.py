@@ -338,6 +338,18 @@ def test_a_picture_too_small_for_a_pyramid_still_has_a_patch_score(photo, style)
     assert 0 < score < 10
 
 
+@pytest.mark.parametrize("size", [(21, 32), (31, 31), (9, 300)])
+def test_a_picture_below_every_level_of_a_pyramid_has_all_scores(photo, style, size):
+    small, whole = area_average(photo, *size), torch.ones(1, *size)
+    compared = Comparison(small * 0.9, small, style, whole, torch.ones(1, 80, 120))
+    assert 0 < metrics.patch_ratio(compared) < 10
+    assert all(
+        math.isfinite(value)
+        for value in vars(metrics.score(compared, None)).values()
+        if isinstance(value, float)
+    )
+
+
 def test_a_large_picture_is_scored_in_features_at_a_reduced_size(
     result, photo, style, masks, encoder, monkeypatch
 ):

@@ -11,7 +11,7 @@ from typing import get_origin
 from photostyle.config import MASK_WORDS
 from photostyle.errors import PhotostyleError, did_you_mean, one_line, shown
 from photostyle.files.images import SUFFIXES
-from photostyle.files.reading import MOST_RECORD, file_bytes, path_exists, path_is_dir
+from photostyle.files.reading import MOST_RECORD, file_bytes, path_exists, path_is_dir, text_of
 from photostyle.settings import KINDS, names_file
 
 DELIMITERS = ",;\t"  # what spreadsheets write; the one that comes first in the head is meant
@@ -51,7 +51,7 @@ def read_pairs(path: Path, outside: bool = False) -> list[Row]:
     Raises PhotostyleError, with the line, for anything else.
     """
     try:
-        text = file_bytes(path, MOST_RECORD).decode("utf-8-sig")
+        text = text_of(file_bytes(path, MOST_RECORD))
     except UnicodeDecodeError as error:
         raise PhotostyleError(f"{path} is no UTF-8 text ({one_line(error)}): save it as CSV UTF-8") from None
     head = text.partition("\n")[0]

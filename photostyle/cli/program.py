@@ -4,13 +4,14 @@ Each command is a module beside this one.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
 from photostyle.cli.console import BAD_INPUT, DONE, Ending, complain, exit_code
 from photostyle.cli.signals import nothing_begun
-from photostyle.errors import PhotostyleError
+from photostyle.errors import ComputationError, PhotostyleError, is_out_of_memory, shortened
 from photostyle.files.reading import path_exists
 from photostyle.process import check_limits
 from photostyle.version import __version__
@@ -96,12 +97,28 @@ def _command(name: str) -> Callable[[Sequence[str]], int]:
     return _imported(*COMMANDS[name])
 
 
+@contextmanager
+def _libraries() -> Iterator[None]:
+    """What a library raises while it is imported, of an environment variable that it does not understand, is a line."""
+    try:
+        yield
+    except (PhotostyleError, ImportError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise ComputationError(
+            f"a library cannot be loaded ({type(error).__name__}: {shortened(error)}): check the environment "
+            "variables that are meant for it, and its installation"
+        ) from error
+
+
 def _imported(module: str, function: str) -> Callable[[Sequence[str]], int]:
     try:
         Path.cwd()
     except OSError as error:  # a library would end the process for it, in words of its own
         raise PhotostyleError(f"the working folder is gone ({error.strerror}); change into another") from None
-    with nothing_begun():
+    with nothing_begun(), _libraries():
         command: Callable[[Sequence[str]], int] = getattr(import_module(module), function)
     check_limits()
     return command

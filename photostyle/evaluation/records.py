@@ -39,6 +39,12 @@ _PARTS = {
     "stages": list,
     "output": dict,
 }
+# The types that files of a configuration may have, lists of texts alone.
+_NAMES: dict[str, tuple[type[str] | type[list[str]], ...]] = {
+    "content": (str,),
+    "style": (str, list),
+    "masks": (list,),
+}
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "pillow", "scikit-image")
 
 
@@ -168,6 +174,10 @@ def _misshapen(record: Mapping[str, Any]) -> str:
     for name, kind in _PARTS.items():
         if not isinstance(record.get(name), kind):
             return f"{name} is {shown(record.get(name))}"
+    for name, kinds in _NAMES.items():
+        named: Any = record["config"].get(name, [] if name == "masks" else None)
+        if not isinstance(named, kinds) or not all(isinstance(each, str) for each in named):
+            return f"its configuration has {name} = {shown(named)}"
     files = {**record["inputs"], "output": record["output"]}
     files |= {name: record[name] for name in ("weights", "solved") if record.get(name) is not None}
     for name, entry in files.items():

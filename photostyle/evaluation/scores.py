@@ -48,6 +48,7 @@ LEAST_LEVEL = 32  # pixels of the short side of a pyramid level; also of the sma
 FEATURE_PIXELS, FEATURE_SIDE = 1_000_000, 700  # 700 px: the long side of the published pictures
 
 SSIM_SIGMA = 1.5  # Wang et al. 2004, section III-B
+SSIM_REACH = 5  # pixels of its window to either side: scikit-image cuts the Gaussian off at 3.5 sigma
 EDGE_QUANTILE = 0.99  # not the maximum, with which one highlight would dim every other edge
 STRIP = 512  # rows of the matting energy at a time, so that its memory does not grow with the picture
 DRIFT_SIDE, DRIFT_RIDGE = 256, 1e-4  # ridge (0.01)^2: colour differences below 1 % explain nothing
@@ -263,11 +264,11 @@ def _at_feature_size(stack: Tensor) -> Tensor:
 
 
 def _patch_quantiles(side: Side, counted: tuple[int, ...]) -> list[Array]:
-    """Region quantiles of the filters' responses, one array per pyramid level, from fine to coarse."""
+    """Region quantiles of the filters' responses, one array per pyramid level, from fine to coarse; one at least."""
     filters = unit_filters(DIRECTIONS, PATCH, torch.Generator().manual_seed(PATCH_SEED))
     image, masks = (_at_feature_size(each).detach().cpu() for each in (side.picture, side.masks))
     quantiles: list[Array] = []
-    while len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_LEVEL:
+    while not quantiles or (len(quantiles) < PATCH_LEVELS and min(image.shape[1:]) >= LEAST_LEVEL):
         # With the border repeated every pixel is the centre of a patch, so no thin region at the border is lost.
         padded = F.pad(image[None], (PATCH // 2,) * 4, mode="replicate")
         responses = F.conv2d(padded, filters)[0].flatten(1).numpy()
@@ -330,6 +331,9 @@ def _distance_ratio(reached: Array, untouched: Array, target: Array, weights: Ar
 
 
 def _ssim(ours: Array, theirs: Array) -> float:
+    # A side that is no longer than the window is mirrored at its ends: each of its pixels is the centre of one.
+    ends = [(SSIM_REACH, SSIM_REACH) if length <= 2 * SSIM_REACH else (0, 0) for length in ours.shape]
+    ours, theirs = np.pad(ours, ends, mode="symmetric"), np.pad(theirs, ends, mode="symmetric")
     return float(
         structural_similarity(  # type: ignore[no-untyped-call]
             ours,

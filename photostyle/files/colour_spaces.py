@@ -40,7 +40,9 @@ _SRGB_GAMMAS = (0.45, 0.46)
 
 _EXIF, _INTEROPERABILITY = 0x8769, 0xA005  # the tags of the two directories: EXIF 2.32, 4.6.3
 _COLOUR_SPACE, _INDEX, _SRGB_SPACE = 0xA001, 1, 1
-_WHITE, _CHROMATICITIES, _GAMMA = 0x013E, 0x013F, 0xA500
+_WHITE, _CHROMATICITIES, _GAMMA, _TRANSFER = 0x013E, 0x013F, 0xA500, 0x012D
+# Points of a tone curve that is written: straight lines between them are off by less than a 16-bit level from a power.
+_MOST_POINTS = 4096
 
 
 def said_in_png(chunks: Mapping[bytes, bytes]) -> Said:
@@ -84,22 +86,28 @@ def said_by_points(where: str, primaries: int, curve: int) -> Said:
     """What the numbers of ITU-T H.273 stand for. where: they were found, for notes."""
     columns, formula = _PRIMARIES.get(primaries), _CURVES.get(curve)
     if columns and formula:
-        return _profile(f"{where} {primaries}/{curve}", columns, _D65, formula), ()
+        return _profile(f"{where} {primaries}/{curve}", columns, _D65, [_curve(formula)]), ()
     return None, (f"has colours that are not converted ({where} {primaries}/{curve}): taken as sRGB",)
 
 
-def _of_gamma(gamma: float, x: Sequence[float], where: str = "gAMA and cHRM") -> Said:
-    """gamma: the exponent that the samples were encoded with, 0 where it is not said. x: 8 chromaticities, or none."""
+def _of_gamma(
+    gamma: float, x: Sequence[float], where: str = "gAMA and cHRM", tables: Sequence[int] = ()
+) -> Said:
+    """gamma: the exponent that the samples were encoded with, 0 where it is not said. x: 8 chromaticities, or none.
+
+    tables: a TransferFunction, which goes before gamma; or none.
+    """
     pairs = list(zip(x[::2], x[1::2], strict=True)) if len(x) == 8 else []
-    if not (gamma or pairs):
+    if not (gamma or pairs or tables):
         return None, ()
     white, primaries = (pairs[0], pairs[1:]) if pairs else (_D65, _SRGB)
     # White, red, green, blue: PNG third edition, 11.3.2.1.
     like_srgb = np.abs(np.array([white, *primaries]) - np.array([_D65, *_SRGB])).max() < 0.002
-    if like_srgb and (not gamma or _SRGB_GAMMAS[0] <= gamma <= _SRGB_GAMMAS[1]):
+    if like_srgb and not tables and (not gamma or _SRGB_GAMMAS[0] <= gamma <= _SRGB_GAMMAS[1]):
         return None, ()
     try:
-        return _profile(where, primaries, white, (1 / gamma,) if gamma else _CURVES[13]), ()
+        curves = _sampled(tables) if tables else [_curve((1 / gamma,) if gamma else _CURVES[13])]
+        return _profile(where, primaries, white, curves), ()
     except (ArithmeticError, ValueError, struct.error) as error:
         return None, (f"has {where} that mean nothing ({one_line(error)}): it is taken as sRGB",)
 
@@ -107,8 +115,8 @@ def _of_gamma(gamma: float, x: Sequence[float], where: str = "gAMA and cHRM") ->
 def said_in_exif(exif: Image.Exif) -> Said:
     """What EXIF says of the colour space: Adobe RGB by the Interoperability index R03 (DCF 2.0), or by ColorSpace 2.
 
-    Where it says no more than that it is not sRGB, or nothing, WhitePoint, PrimaryChromaticities and Gamma count, which
-    a TIFF has too.
+    Where it says no more than that it is not sRGB, or nothing, WhitePoint, PrimaryChromaticities, TransferFunction and
+    Gamma count, which a TIFF has too.
     """
     try:
         own = exif.get_ifd(_EXIF)
@@ -124,7 +132,7 @@ def said_in_exif(exif: Image.Exif) -> Said:
     try:
         x = [float(each) for each in (*exif.get(_WHITE, ()), *exif.get(_CHROMATICITIES, ()))]
         gamma = float(own.get(_GAMMA, 0))
-        more = _of_gamma(1 / gamma if gamma else 0, x, "EXIF")
+        more = _of_gamma(1 / gamma if gamma else 0, x, "EXIF", tuple(exif.get(_TRANSFER, ())))
     except (TypeError, ValueError, ArithmeticError):
         return None, notes
     return more if any(more) else (None, notes)
@@ -133,7 +141,7 @@ def said_in_exif(exif: Image.Exif) -> Said:
 def said_by_numbers(space: object, index: str) -> Said:
     """The same from EXIF's ColorSpace and the Interoperability index."""
     if index == "R03" or space == 2:
-        return _profile("Adobe RGB (1998), said in EXIF", _ADOBE, _D65, (_ADOBE_GAMMA,)), ()
+        return _profile("Adobe RGB (1998), said in EXIF", _ADOBE, _D65, [_curve((_ADOBE_GAMMA,))]), ()
     if space not in (None, _SRGB_SPACE):  # 0xFFFF by the standard, others by cameras
         return None, ("says in EXIF that its colours are not sRGB, and not which: it is taken as sRGB",)
     return None, ()
@@ -143,18 +151,21 @@ def _profile(
     name: str,
     primaries: Sequence[tuple[float, float]],
     white: tuple[float, float],
-    curve: Sequence[float],
+    curves: Sequence[bytes],
 ) -> bytes:
-    """An ICC profile of three primaries (x, y), a white and a tone curve: ICC.1:2022, 8.3. Raises ValueError."""
+    """An ICC profile of three primaries (x, y), a white and tone curves, three or one for all: ICC.1:2022, 8.3.
+
+    Raises ValueError.
+    """
     columns = _adapted(primaries, white)
     text = name.encode("ascii", "replace")
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text) + 1) + text + bytes(1 + 4 + 4 + 2 + 1 + 67),
         b"wtpt": b"XYZ " + bytes(4) + _fixed(*_D50),
     }
-    for letter, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
+    for k, (letter, column) in enumerate(zip((b"r", b"g", b"b"), columns.T, strict=True)):
         tags[letter + b"XYZ"] = b"XYZ " + bytes(4) + _fixed(*column)
-        tags[letter + b"TRC"] = _curve(curve)
+        tags[letter + b"TRC"] = curves[k % len(curves)]
     table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
     for signature, tag in tags.items():
         table += struct.pack(">4sII", signature, start + len(data), len(tag))
@@ -184,6 +195,20 @@ def _adapted(primaries: Sequence[tuple[float, float]], white: tuple[float, float
 def _curve(numbers: Sequence[float]) -> bytes:
     """A parametricCurveType: one exponent (type 0), or g, a, b, c and d (type 3)."""
     return b"para" + bytes(4) + struct.pack(">HH", 0 if len(numbers) == 1 else 3, 0) + _fixed(*numbers)
+
+
+def _sampled(tables: Sequence[int]) -> list[bytes]:
+    """The curveTypes of a TransferFunction: the 16-bit light of each of 2^n samples, once or for three channels.
+
+    TIFF 6.0, page 84. Raises ValueError.
+    """
+    rows = np.array(tables, np.float64).reshape(1 if len(tables) % 3 else 3, -1)
+    if rows.shape[1] < 2 or rows.min() < 0 or rows.max() > 65535:
+        raise ValueError("a transfer function that is none")
+    count = min(rows.shape[1], _MOST_POINTS)
+    at = np.linspace(0, rows.shape[1] - 1, count)
+    points = [np.rint(np.interp(at, np.arange(rows.shape[1]), row)).astype(">u2") for row in rows]
+    return [b"curv" + bytes(4) + struct.pack(">I", count) + each.tobytes() for each in points]
 
 
 def _fixed(*numbers: float) -> bytes:

@@ -247,7 +247,7 @@ def read_grey(path: Path) -> Paint:
 def read_indices(path: Path) -> Paint:
     """A label map's own numbers: (H, W) int32: palette indices, or grey values at 8 or 16 bits.
 
-    Raises PhotostyleError for a file with three channels, and as `read_image`.
+    Raises PhotostyleError for a file with three channels or of a lossy format, and as `read_image`.
     """
     raster = _decode_mask(path, keep_palette=True)
     if raster.colour.shape[-1] != 1:
@@ -255,7 +255,11 @@ def read_indices(path: Path) -> Paint:
             f"{path} has {raster.colour.shape[-1]} channels; a label map has one, grey or palette: "
             "save it so, or leave it out of legend.toml to read its colours"
         )
-    erased, notes = _erased(raster.alpha, path)
+    if raster.lossy:
+        raise PhotostyleError(
+            f"{path} is stored with loss, which changes numbers; expected a label map of exact ones: save it as PNG"
+        )
+    erased, notes = _erased(_mask_alpha(raster), path)
     return Paint(raster.colour[..., 0].astype(np.int32), erased, raster.sha256, notes, numbers=True)
 
 

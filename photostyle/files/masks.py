@@ -28,6 +28,16 @@ from torch.nn import functional
 from photostyle.errors import NotEnoughMemory, PhotostyleError
 from photostyle.files.images import Paint, read_colours, read_grey, read_indices
 from photostyle.files.legends import LEGEND, Colour, Legend, Region, hex_name, read_legend
+from photostyle.files.palettes import (
+    LIKE_COLOURS,
+    PALETTE_SIZE,
+    Palette,
+    filling,
+    palette_of,
+    positions_of,
+    rare_colours,
+    tuples,
+)
 from photostyle.files.reading import path_is_dir, path_is_file
 from photostyle.process import free_memory
 
@@ -35,12 +45,6 @@ from photostyle.process import free_memory
 LABEL_SHARE = 0.01
 # A mask with less than 90 % of its pixels in such colours was stored with loss: 24 published PNG masks have 90.7–100 %.
 EXACT_SHARE = 0.90
-# Grid points along a mask's long side: what fills 3×3 of them is no edge, though its mask was enlarged. An edge of a
-# mask that was drawn with 160 pixels is less wide.
-WINDOW = 100
-PALETTE_SIZE = 256  # colours of an 8-bit label map or a palette: a mask of more has stray ones
-# Levels per channel: JPEG of quality 30 moves the flat colours of the published masks by less.
-LIKE_COLOURS = 16
 # A picture with less than 75 % flat colour is no mask: the 24 published masks as JPEG of quality 30 have 87 % or more,
 # 18 of their 24 photographs have less than 75 %.
 FLAT_SHARE = 0.75
@@ -139,83 +143,37 @@ def _painted(
     is erased has no vote, and is in no region.
     """
     pixels, size = paint.values, paint.values.shape[0] * paint.values.shape[1]
-    palette = _palette(pixels, paint.erased)
+    palette = palette_of(pixels, paint.erased)
     notes = _fit(path, pixels.shape[:2], photo, height, width) + paint.notes
     size = int(palette.counts.sum())
     counts = palette.counts >= LABEL_SHARE * size
     if paint.numbers or len(palette.colours) <= PALETTE_SIZE:
-        counts |= _filling(palette)
-    others = [colour for colour in _tuples(palette.colours[counts]) if colour not in known]
+        counts |= filling(palette)
+    others = [colour for colour in tuples(palette.colours[counts]) if colour not in known]
     # What is called a JPEG has mostly been one.
     lossy = paint.lossy or path.suffix.lower() in (".jpg", ".jpeg")
     exact = paint.numbers or not (lossy or _blurred(palette, known, others))
     if exact:
         colours = [*known, *others]
-        index = _positions(palette, colours)[palette.index]
+        index = positions_of(palette, colours)[palette.index]
+        rare = rare_colours(palette, colours)
+        notes += (f"{path}: {rare}",) if rare else ()
     else:
         index, colours = _clustered(path, pixels, palette, known)
         found = len(np.unique(index[index >= 0]))
         notes += (f"{path} has blurred or lossy colours: gathered into {found} regions",)
+    if (index < 0).all():
+        raise PhotostyleError(
+            f"{path} has no region: none of its {len(palette.colours)} colours or numbers has {LABEL_SHARE:.0%} of "
+            f"it or fills a spot; unite regions, or name its numbers in a {LEGEND}"
+        )
     index = _snapped(index)
     if paint.erased is not None:
         index = np.where(paint.erased, -1, index)
     return _nearest(index, height, width), tuple(colours), exact, notes
 
 
-def _filling(palette: "_Palette") -> Array:
-    """(N,) bool: which colours fill a window of 3×3 grid points, one each WINDOW of the mask's long side."""
-    step = max(1, max(palette.index.shape) // WINDOW)
-    index = palette.index[::step, ::step]
-    rows = (index[:, 1:-1] == index[:, :-2]) & (index[:, 1:-1] == index[:, 2:])
-    middle = index[1:-1, 1:-1]
-    same = (middle == index[:-2, 1:-1]) & (middle == index[2:, 1:-1])
-    whole = rows[:-2] & rows[1:-1] & rows[2:] & same
-    filling = np.bincount(middle[whole], minlength=len(palette.colours)) > 0
-    return filling & (palette.counts > 0)
-
-
-@dataclass(frozen=True)
-class _Palette:
-    """The N different colours of a mask.
-
-    colours: (N, 3) of 0…255, in the order of #rrggbb. counts: (N,), how many pixels that are not erased each has.
-    index: (H, W), which of them each pixel has. erased: (H, W) bool, None where no pixel is.
-    """
-
-    colours: Array
-    counts: Array
-    index: Array
-    erased: Array | None = None
-
-
-def _palette(pixels: Array, erased: Array | None = None) -> _Palette:
-    """The palette of (H, W, 3) uint8, by a table of all 2^24 colours: sorting twelve million pixels takes seconds."""
-    red, green, blue = (pixels[..., channel].astype(np.int32) for channel in range(3))
-    numbers = red << 16 | green << 8 | blue
-    seen = np.zeros(1 << 24, bool)  # a byte each: to look through it takes a twentieth of what counts would
-    seen[numbers] = True
-    present = np.flatnonzero(seen)
-    positions = np.empty(1 << 24, np.int32)  # of the colours that are there, the only ones that are read
-    positions[present] = np.arange(len(present))
-    index = positions[numbers]
-    colours = np.stack([present >> 16, present >> 8 & 255, present & 255], axis=1)
-    painted = index.ravel() if erased is None else index[~erased]
-    return _Palette(colours, np.bincount(painted, minlength=len(colours)), index, erased)
-
-
-def _tuples(colours: Array) -> list[Colour]:
-    return [(red, green, blue) for red, green, blue in colours.tolist()]
-
-
-def _positions(palette: _Palette, colours: Sequence[Colour]) -> Array:
-    """(N,) int16: where each colour of the palette stands among these, −1 where it does not."""
-    positions = np.full(len(palette.colours), -1, np.int16)
-    for k, colour in enumerate(colours):
-        positions[(palette.colours == colour).all(1)] = k
-    return positions
-
-
-def _blurred(palette: _Palette, known: Sequence[Colour], others: Sequence[Colour]) -> bool:
+def _blurred(palette: Palette, known: Sequence[Colour], others: Sequence[Colour]) -> bool:
     """Whether the flat colours are only near what was painted: a PNG that was once a JPEG, or soft edges.
 
     Two labels of nearly one colour (#000000 and #010000: three of the 24 published masks) are a sign of that only in a
@@ -223,7 +181,7 @@ def _blurred(palette: _Palette, known: Sequence[Colour], others: Sequence[Colour
     that a legend names are meant in any mask.
     """
     labels = [*known, *others]
-    flat = palette.counts[_positions(palette, labels) >= 0].sum()
+    flat = palette.counts[positions_of(palette, labels) >= 0].sum()
     if flat < EXACT_SHARE * palette.counts.sum():
         return True
     alike = sum((_distance(np.array(labels), colour) < LIKE_COLOURS).sum() for colour in others)
@@ -249,7 +207,7 @@ def _snapped(index: Array) -> Array:
 
 
 def _clustered(
-    path: Path, pixels: Array, palette: _Palette, known: Sequence[Colour]
+    path: Path, pixels: Array, palette: Palette, known: Sequence[Colour]
 ) -> tuple[Array, list[Colour]]:
     """Labels of a lossy mask, (H, W) with −1 where there is none, and each label's colour.
 
@@ -274,7 +232,7 @@ def _clustered(
             f"{FLAT_SHARE:.0%}: paint each region in one colour, or describe soft masks in a {LEGEND}"
         )
     most = [np.where(gathered == k, palette.counts, 0).argmax() for k in range(gathered.max() + 1)]
-    return index, [*known, *_tuples(palette.colours[most])]
+    return index, [*known, *tuples(palette.colours[most])]
 
 
 def _likest(colours: Array, known: Sequence[Colour]) -> Array:

@@ -104,15 +104,18 @@ def parsed_json(path: Path, data: bytes | str) -> object:
 
 def _parsed(path: Path, data: bytes | str, parse: Callable[[str], Any], kind: str) -> Any:
     try:
-        return parse(_text(data) if isinstance(data, bytes) else data)
+        return parse(text_of(data) if isinstance(data, bytes) else data)
     except RecursionError:
         raise PhotostyleError(f"{path} is no {kind} (nested too deeply): correct it") from None
     except ValueError as error:  # not UTF-8, not of this form, or a number of thousands of digits
         raise PhotostyleError(f"{path} is no {kind} ({shortened(error)}): correct it") from None
 
 
-def _text(data: bytes) -> str:
-    """UTF-8, or UTF-16 where its byte order mark stands first, as some editors and shells of Windows write."""
+def text_of(data: bytes) -> str:
+    """UTF-8, or UTF-16 where its byte order mark stands first, as some editors and shells of Windows write.
+
+    Raises UnicodeDecodeError.
+    """
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if wide else "utf-8-sig")
 

@@ -20,7 +20,7 @@ from photostyle.losses.encoders import Features
 from photostyle.losses.term import Term
 from photostyle.scene import Scene, Stage
 
-SIDE = 128  # pixels: the photo is halved until its long side is at most that
+SIDE = 128  # pixels: the photo is halved until its long side is at most that, or its short one is a pixel
 # ΔE: standard deviation of a bump and the least distance of two. Colours that far apart are treated independently.
 REACH = 15.0
 BUMPS = 24  # of a region at most: twelve photographs have 5 to 24 colours that far apart
@@ -53,7 +53,7 @@ class Consistency(Term):
         self, recipe: ConsistencySettings, stage: Stage, scene: Scene, encoder: Features | None
     ) -> None:
         photo, masks, self.halvings = scene.content, scene.content_masks, 0
-        while max(size_of(photo)) > SIDE:
+        while max(size_of(photo)) > SIDE and min(size_of(photo)) > 1:
             photo, masks, self.halvings = halve(photo), halve(masks), self.halvings + 1
         self.kept = halve(scene.kept, self.halvings)
         bold = torch.ones(len(masks)) if scene.restraint is None else scene.restraint.boldness

@@ -101,7 +101,11 @@ def _table(trials: Sequence[Trial], pictures: Mapping[int, Path]) -> str:
     for trial in trials:
         role = " ".join(named.get(trial.number, ()))
         seen = role and trial.number in pictures
-        shown = thumbnail(read_image(pictures[trial.number]).pixels, f"trial {trial.number}") if seen else ""
+        shown = (
+            thumbnail(read_image(pictures[trial.number], minimum=1).pixels, f"trial {trial.number}")
+            if seen
+            else ""
+        )
         scores = (trial.style, trial.edge, trial.distance, trial.drift16, trial.doubt)
         cells = [
             _cell(f"{trial.number}"),

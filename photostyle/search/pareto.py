@@ -96,7 +96,7 @@ def plot_front(
     _scatter(parts[0].subplots(), trials, style_features)
     for column, trial in enumerate(shown, 1):
         axes = parts[1].add_subplot(1, len(shown), column)
-        axes.imshow(read_image(pictures[trial.number]).pixels.permute(1, 2, 0).numpy())
+        axes.imshow(read_image(pictures[trial.number], minimum=1).pixels.permute(1, 2, 0).numpy())
         axes.set_axis_off()
         axes.set_title(_label(trial, trials), fontsize=9)
     write_figure(figure, path)
