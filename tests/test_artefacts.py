@@ -188,6 +188,7 @@ def test_half_the_size_is_nearly_the_same_number(name):
     assert found[1] == pytest.approx(found[0], rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_measured_at_700_pixels(photo, style):
     strip = photo[:, 50:75]
     content, result = resize(strip, 200, 1400), resize(INJECTIONS["noise"](strip, 0.03), 200, 1400)

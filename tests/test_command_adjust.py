@@ -103,6 +103,7 @@ def test_an_adjusted_picture_can_be_adjusted(finished: Callable[..., dict[str, A
     assert np.abs(pixels("none.png") - pixels("photo.jpg")).max() <= 1  # to 8 bits and back
 
 
+@pytest.mark.slow
 def test_a_run_can_be_adjusted_in_its_place(finished: Callable[..., dict[str, Any]]) -> None:
     finished(*MASKS)
     before = Path("out.png").read_bytes()

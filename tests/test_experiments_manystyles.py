@@ -66,6 +66,7 @@ def test_a_run_trains_and_measures_what_it_trained(tmp_path: Path, monkeypatch: 
     assert painted[0][2].shape == (3, manystyles.SHOWN, manystyles.SHOWN)
 
 
+@pytest.mark.slow
 def test_pictures_keep_their_order_however_many(tmp_path: Path) -> None:
     names = [f"drawn:{name}" for name in ("glass", "waves", "blocks") * 4] + ["skimage:coffee"]
     pictures = manystyles.pictures_of(names, tmp_path, tmp_path / "styles")

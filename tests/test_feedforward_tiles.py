@@ -72,6 +72,7 @@ def test_moments_gathered_piece_by_piece_are_those_of_the_whole():
     )
 
 
+@pytest.mark.slow
 def test_tiles_cost_half_as_much_again():
     # As the module says of Johnson et al.'s generator; a quarter of its channels changes that little.
     model, style = model_and_style(replace(TINY, channels=8, blocks=5))

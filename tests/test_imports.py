@@ -33,6 +33,7 @@ def loaded(root: Path) -> dict[str, set[str]]:
     return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}
 
 
+@pytest.mark.slow
 def test_the_segmenters_package_imports_none_of_the_heavy_libraries(loaded: dict[str, set[str]]) -> None:
     assert not {"torch", "segmentation_models_pytorch", "timm"} & loaded["segmentation"]
 

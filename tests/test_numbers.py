@@ -157,6 +157,7 @@ def test_a_grey_reference_makes_a_grey_picture(photo: str, preset: str) -> None:
     assert spread.max() <= 4.5 * LEVEL
 
 
+@pytest.mark.slow
 def test_a_region_with_a_grey_reference_is_grey_and_the_other_is_not() -> None:
     labels = np.zeros(SIDE, int)
     labels[:, SIDE[1] // 2 :] = 1

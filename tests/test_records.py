@@ -372,7 +372,14 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str, message:
 # The same bytes again
 
 
-@pytest.mark.parametrize("options", [[], ["--weights", "vgg.pth"], ["--preset", "instant"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--weights", "vgg.pth"], marks=pytest.mark.slow),
+        pytest.param(["--preset", "instant"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_rerun_gives_the_same_bytes_and_says_so(
     run: Callable[..., dict], options: list[str], capsys: Any
 ) -> None:
