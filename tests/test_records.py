@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from left import Left
 from PIL import Image
 from skimage import data
 from skimage.transform import resize
@@ -95,28 +96,17 @@ def run(folder: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[tuple[str, ...], tuple[Path, dict[str, bytes]]]:
-    """The folders of runs and the files that they wrote, by their options."""
-    return {}
+def left() -> Left:
+    return Left()
 
 
 @pytest.fixture
-def record_of(
-    made: dict[tuple[str, ...], tuple[Path, dict[str, bytes]]], run: Callable[..., dict], folder: Path
-) -> Callable[..., dict]:
+def record_of(left: Left, run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Leaves what such a run leaves, and returns its record; each is made once for all tests."""
 
     def once(*options: str) -> dict[str, Any]:
-        if options in made:
-            there, files = made[options]
-            for name, content in files.items():
-                moved = name.endswith(".json")  # the record alone says where
-                here = content.replace(str(there).encode(), str(folder).encode()) if moved else content
-                (folder / name).write_bytes(here)
-        else:
-            run(*options)
-            made[options] = folder, {path.name: path.read_bytes() for path in folder.glob("out*")}
-        record: dict[str, Any] = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+        left.by(run, *options)
+        record: dict[str, Any] = json.loads(Path("out.json").read_text(encoding="utf-8"))
         return record
 
     return once
