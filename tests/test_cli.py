@@ -57,6 +57,8 @@ QUICK = [
     "--iterations",
     "3",
     "2",
+    "--patch-draws",
+    "4",
     "--boldness",
     "1",
     "--no-metrics",

@@ -31,6 +31,7 @@ QUICK: dict[str, Any] = {
     "size": 64,
     "coarsest": 64,
     "iterations": (3,),
+    "patch_draws": 8,
     "boldness": 1.0,
     "device": "cpu",
     "threads": 1,
