@@ -81,6 +81,7 @@ def test_superpixels_have_the_mean_of_their_pixels(coffee):
         np.testing.assert_allclose(found[number], values[inside].mean(0))
 
 
+@pytest.mark.slow
 def test_any_shape_of_photo_is_seen(weights):
     network = load_network(weights[0])
     for size in ((20, 20), (32, 300)):

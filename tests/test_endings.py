@@ -20,7 +20,10 @@ from photostyle.files.images import read_image, sha256_of, write_image
 
 RUN = "run --content photo.jpg --style sunset.jpg --masks none --device cpu --threads 1".split()
 INSTANT = [*RUN, "--preset", "instant", "--metrics"]
-QUICK = [*RUN, *"--preset patches --size 64 --coarsest 64 --iterations 4 --patch-draws 4 --boldness 1".split()]
+QUICK = [
+    *RUN,
+    *"--preset patches --size 64 --coarsest 64 --iterations 4 --patch-draws 4 --boldness 1".split(),
+]
 OUT = Path("out.png")
 
 

@@ -412,6 +412,7 @@ def replace_pixels(coffee: Tensor) -> Picture:
     return replace(read_image(ROOT / "docs/images/demo.jpg"), pixels=resize(coffee, 40, 60))
 
 
+@pytest.mark.slow
 def test_the_race_notes_when_each_target_is_reached_and_no_other(scene: Scene, state: dict[str, Tensor]):
     weights = defects.Weights(1.0, 1.0, 1e-4, 3e-5)
     objective = defects.SlidesObjective(

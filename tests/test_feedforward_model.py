@@ -145,6 +145,7 @@ def test_inception_is_cut_at_mixed_6e(inception):
     torch.testing.assert_close(features, seen[0])
 
 
+@pytest.mark.slow
 def test_inception_learns_but_its_batch_statistics_stay(inception):
     settings = ModelSettings(channels=1, blocks=1, dimension=2)
     assert settings.style_network == "inception_v3", "the document's"

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from waiting import HANGS
 
+pytestmark = pytest.mark.slow  # a process that imports nearly everything
+
 IMPORTS = """
 import importlib, json, sys
 loaded = {}

@@ -727,7 +727,9 @@ def test_a_file_of_torchvisions_is_known_by_its_tensors(tmp_path, architecture):
     assert found.network.state_dict().keys() == expected.state_dict().keys()
 
 
-@pytest.mark.parametrize("architecture", architectures.TORCHVISION)
+@pytest.mark.parametrize(
+    "architecture", [slow(name) if "resnet" in name else name for name in architectures.TORCHVISION]
+)
 def test_the_strides_are_those_of_the_backbones(architecture):
     with torch.device("meta"):
         network = get_model(architecture, weights=None, weights_backbone=None).eval()

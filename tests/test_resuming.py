@@ -82,7 +82,10 @@ def test_broken_off_after_any_step_it_ends_in_the_same_bytes(
 # The command
 
 RUN = "run --content photo.jpg --style sunset.jpg --device cpu --threads 1 --no-metrics".split()
-SOLVE = [*RUN, *"--preset patches --size 64 --coarsest 32 --iterations 4 5 --patch-draws 4 --boldness 1".split()]
+SOLVE = [
+    *RUN,
+    *"--preset patches --size 64 --coarsest 32 --iterations 4 5 --patch-draws 4 --boldness 1".split(),
+]
 CHECKPOINT = Path("out-checkpoint.safetensors")
 
 

@@ -27,7 +27,14 @@ from photostyle.search.trials import Trial, placed, prepare, scored_in, solve_wi
 from photostyle.settings import KINDS
 
 # One stage of a tenth of a second.
-SMALL: dict[str, Any] = {"size": 64, "iterations": (2,), "patch_draws": 4, "boldness": 1.0, "device": "cpu", "download": False}
+SMALL: dict[str, Any] = {
+    "size": 64,
+    "iterations": (2,),
+    "patch_draws": 4,
+    "boldness": 1.0,
+    "device": "cpu",
+    "download": False,
+}
 
 
 def write_photo(path: Path, image: Any, height: int, width: int) -> None:
