@@ -22,7 +22,7 @@ from photostyle.files.images import sha256_of
 from photostyle.imaging.filters import resize
 from photostyle.optimisers import Step
 
-QUICK = {"size": 48, "coarsest": 32, "iterations": (3, 3), "patch_draws": 4, "boldness": 1.0}
+QUICK = {"size": 48, "coarsest": 32, "iterations": (2, 4), "patch_draws": 4, "boldness": 1.0}
 LAYERS = ("relu1_1", "relu2_1")
 GRAM = {"gram_weight": 1.0, "style_layers": LAYERS, "content_weight": 1.0, "content_layers": ("relu2_1",)}
 RECIPES: dict[str, dict[str, Any]] = {
