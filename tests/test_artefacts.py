@@ -172,7 +172,9 @@ STRENGTHS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "haze" else name for name in NAMES]
+)
 def test_more_of_an_artefact_is_a_larger_number(name):
     content = rounded(scene())
     found = [own(name, rounded(INJECTIONS[name](content, strength)), content) for strength in STRENGTHS[name]]

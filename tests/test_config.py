@@ -236,7 +236,13 @@ def run(
     return observe
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(field.name, marks=pytest.mark.slow) if field.name == "refine_masks" else field.name
+        for field in fields(Config)
+    ],
+)
 def test_every_field_changes_what_comes_out(
     name: str, run: Callable[..., dict], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

