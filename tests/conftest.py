@@ -93,7 +93,7 @@ def chelsea() -> Tensor:
 
 @pytest.fixture(scope="session")
 def small_photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with photo.jpg and sunset.jpg, to be copied: made for every test they took 7 s of all."""
+    """A folder with photo.jpg and sunset.jpg, to be copied: made for every test they took 4 s in all."""
     folder = tmp_path_factory.mktemp("photographs")
     for name, image, size in (("photo", data.coffee(), (96, 64)), ("sunset", data.rocket(), (90, 60))):
         Image.fromarray(image).resize(size).save(folder / f"{name}.jpg", quality=95)
