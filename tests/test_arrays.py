@@ -293,7 +293,14 @@ def test_a_pil_image_that_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
             read(image)
 
 
-@pytest.mark.parametrize("mode", ["float64", "float16", "no_grad", "inference_mode", "autocast"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "float64",
+        "inference_mode",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("float16", "no_grad", "autocast")),
+    ],
+)
 @pytest.mark.situation("torch in another mode")
 def test_a_transfer_is_the_same_in_every_mode_of_torch(mode: str) -> None:
     """Another default dtype, no gradients, casts: the caller's own, and theirs again afterwards."""

@@ -139,6 +139,7 @@ def test_the_transparent_grey_of_a_png_of_few_bits(tmp_path: Path, bits: int) ->
     np.testing.assert_array_equal(alpha, np.where(numbers == 1, 0, 255))
 
 
+@pytest.mark.slow
 def test_a_large_mask_of_one_bit_does_not_claim_too_much(tmp_path: Path) -> None:
     """36 million pixels of black and white are a few thousand bytes: eight in a byte, a thousand bytes in one."""
     mask = np.zeros((6000, 6000), bool)

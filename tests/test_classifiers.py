@@ -215,6 +215,7 @@ def test_the_cache_is_used_and_a_download_is_checked(cache, tmp_path, monkeypatc
     assert (found.source, found.path) == ("cache", cache / "squeezenet1_1-b8a52dc0.pth")
 
 
+@pytest.mark.slow
 def test_older_files_of_torchvision_load(tmp_path):
     """DenseNet's have dots where its names have none now; those from before torch 0.4.1 count no batches."""
     state = state_of("densenet121")
@@ -235,7 +236,7 @@ def test_a_file_that_says_no_version_is_read_as_of_this_one(tmp_path):
     assert find_network("mnasnet0_5", tmp_path / "w.safetensors").module.layers[0].out_channels == 16
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)])
 def test_ported_networks_give_what_torchvision_gives_them(tmp_path, name):
     """torchvision takes their input as ImageNet-normalised, ours as they were trained: the logits are the same."""
     with torch.random.fork_rng(devices=[]):

@@ -57,6 +57,8 @@ QUICK = [
     "--iterations",
     "3",
     "2",
+    "--patch-draws",
+    "4",
     "--boldness",
     "1",
     "--no-metrics",
@@ -309,6 +311,7 @@ def test_on_a_terminal_there_is_a_bar(folder: Path, monkeypatch: pytest.MonkeyPa
     assert terminal.getvalue().endswith("\n")
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(folder: Path, capfd: Any) -> None:
     assert main(["run", *PHOTOS, *MASKS, *QUICK, "--quiet", "--plot", "--save-every", "2"]) == DONE
     assert tuple(capfd.readouterr()) == ("", "")
@@ -326,6 +329,7 @@ def test_save_every_writes_the_unfinished_pictures_of_each_stage(folder: Path) -
     assert sizes == {"out-00002.png": (32, 21), "out-00004.png": (64, 43)}
 
 
+@pytest.mark.slow
 def test_plot_draws_the_losses(folder: Path) -> None:
     assert main(["run", *PHOTOS, *NONE, *QUICK, "--plot"]) == DONE
     assert size_of(Path("out-losses.png")) == (1080, 600)
@@ -507,6 +511,7 @@ def test_masks_does_not_overwrite_a_mask_with_its_picture(folder: Path, capsys: 
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_masks_are_made_for_every_reference_and_a_rerun_reads_them(folder: Path, capsys: Any) -> None:
     several = [
         "--content",
@@ -552,6 +557,7 @@ def test_score_takes_what_a_result_was_made_from_out_of_its_record(folder: Path,
     assert all(0 < float(row.split()[-7]) < 1 for row in rows[4:])
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_doubted_is_said_to_be(folder: Path, capsys: Any, monkeypatch: Any) -> None:
     for limit, said in ((0.0, True), (1.0, False)):
         monkeypatch.setattr("photostyle.evaluation.doubt.DOUBTFUL", limit)
@@ -567,6 +573,7 @@ def test_a_picture_that_is_doubted_is_said_to_be(folder: Path, capsys: Any, monk
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *NONE, *INSTANT])
     capsys.readouterr()
@@ -576,6 +583,7 @@ def test_score_says_in_what_features_the_style_was_measured(folder: Path, capsys
     assert "Gram relu1_1-relu5_1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_score_without_a_record_takes_the_pictures_it_is_given(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *MASKS, *INSTANT])
     recorded = main(["score", "out.png"]), capsys.readouterr().out.splitlines()[-12:]
@@ -584,6 +592,7 @@ def test_score_without_a_record_takes_the_pictures_it_is_given(folder: Path, cap
     assert recorded == given
 
 
+@pytest.mark.slow
 def test_score_takes_recorded_masks_where_only_the_pictures_are_given(folder: Path, capsys: Any) -> None:
     main(["run", *PHOTOS, *MASKS, *INSTANT])
     capsys.readouterr()

@@ -80,6 +80,7 @@ def test_every_region_is_in_every_picture(pair):
     assert shares.min() > FLOOR - 0.005
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_masks_and_leaves_the_global_random_state_alone(photographs, pair):
     np.random.seed(3)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -88,6 +89,7 @@ def test_the_same_seed_gives_the_same_masks_and_leaves_the_global_random_state_a
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_a_flat_picture_is_one_region():
     flat = torch.full((3, 60, 80), 0.4)
     sets, notes = cluster((flat, landscape(DAY, 70)), SEED)
@@ -95,6 +97,7 @@ def test_a_flat_picture_is_one_region():
     assert "each is one region" in notes[0]
 
 
+@pytest.mark.slow
 def test_no_border_is_drawn_where_the_content_has_none():
     """The reference has two halves, the content is one smooth slope: splitting it would draw an edge."""
     slope = torch.linspace(0.3, 0.7, 160).expand(3, 120, 160)
@@ -105,6 +108,7 @@ def test_no_border_is_drawn_where_the_content_has_none():
     assert len(content.masks) == 2  # the other way round the border is the content's own
 
 
+@pytest.mark.slow
 def test_regions_are_numbered_from_the_top():
     (content, style), _ = cluster((landscape(DAY, 70), landscape(DUSK, 45, seed=1)), SEED)
     rows = torch.arange(120.0)[:, None]
@@ -124,6 +128,7 @@ def test_one_picture_alone_has_regions_too():
     )
 
 
+@pytest.mark.slow
 def test_a_picture_of_another_size_has_the_same_regions():
     """Everything is measured on a copy of 256 px, so three times the size changes only the last pixels."""
     photo = landscape(DAY, 70)
@@ -134,6 +139,7 @@ def test_a_picture_of_another_size_has_the_same_regions():
     assert (back.argmax(0) == small_regions.masks.argmax(0)).float().mean() > 0.97
 
 
+@pytest.mark.slow
 def test_tiny_and_narrow_pictures_have_regions():
     for size in ((32, 32), (32, 400), (400, 33)):
         photo = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from left import Left
 from PIL import Image
 from skimage import data
 
@@ -22,19 +23,27 @@ QUICK = (
 MASKS = ["--masks", "mask.png", "their-mask.png"]
 
 
+@pytest.fixture(scope="module")
+def left() -> Left:
+    return Left()
+
+
 @pytest.fixture
-def finished(photographs: Path) -> Callable[..., dict[str, Any]]:
-    """photostyle photo.jpg sunset.jpg -o out.png with what is given besides; returns its record."""
+def finished(photographs: Path, left: Left) -> Callable[..., dict[str, Any]]:
+    """What photostyle photo.jpg sunset.jpg -o out.png leaves with what is given besides; returns its record."""
     for name, size in (("mask", (96, 64)), ("their-mask", (90, 60))):
         mask = Image.new("RGB", size, "#0000ff")
         mask.paste("#ff0000", (0, 0, size[0] // 2, size[1]))
         mask.save(f"{name}.png")
 
-    def run(*options: str) -> dict[str, Any]:
+    def run(*options: str) -> None:
         assert main(["photo.jpg", "sunset.jpg", *QUICK, "-o", "out.png", *options]) == DONE
+
+    def finished(*options: str) -> dict[str, Any]:
+        left.by(run, *options)
         return record("out.json")
 
-    return run
+    return finished
 
 
 def record(name: str) -> dict[str, Any]:
@@ -128,6 +137,7 @@ def test_an_adjusted_picture_can_be_adjusted(finished: Callable[..., dict[str, A
     assert np.abs(pixels("none.png") - pixels("photo.jpg")).max() <= 1  # to 8 bits and back
 
 
+@pytest.mark.slow
 def test_a_run_can_be_adjusted_in_its_place(finished: Callable[..., dict[str, Any]]) -> None:
     finished(*MASKS)
     before = Path("out.png").read_bytes()

@@ -83,6 +83,7 @@ def test_every_photograph_is_what_run_makes_of_it(album: Path, capsys: Any) -> N
     assert summary()["ended"] == "done"
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_what_is_missing_damaged_or_of_another_time(album: Path, capsys: Any) -> None:
     assert main(command()) == DONE
     before = {path: path.read_bytes() for path in Path("out").glob("*.jp*g")}
@@ -160,7 +161,7 @@ def test_interrupted_it_shows_what_there_is_and_goes_on(
     assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
 
 
-@pytest.mark.parametrize("moment", ["_scores", "encode_image"])
+@pytest.mark.parametrize("moment", [pytest.param("_scores", marks=pytest.mark.slow), "encode_image"])
 def test_a_signal_while_a_picture_is_finished_ends_the_batch_after_it(
     moment: str, album: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_signal_while_a_picture_is_finished_ends_the_batch_after_it(
     assert states() == {"a-x.jpg": "kept", "b-x.jpg": "made", "y.png": "made"}
 
 
+@pytest.mark.slow
 def test_nothing_that_is_not_the_batch_s_own_is_written_over(album: Path, capsys: Any) -> None:
     Path("out").mkdir()
     for name, said in (
@@ -274,6 +276,7 @@ def test_bad_input_is_one_line(words: list[str], said: str, album: Path, capsys:
     assert said in line and line.startswith("photostyle: ")
 
 
+@pytest.mark.slow
 def test_a_consistent_set_has_one_map_and_a_new_photograph_changes_it(album: Path, capsys: Any) -> None:
     assert main(command("--consistent")) == DONE
     looks = [json.loads(each.read_text(encoding="utf-8"))["look"] for each in Path("out").glob("[!b]*.json")]
@@ -291,6 +294,7 @@ def test_a_consistent_set_has_one_map_and_a_new_photograph_changes_it(album: Pat
     assert set(states().values()) == {"made"}, "of its own look each"
 
 
+@pytest.mark.slow
 def test_crops_of_one_picture_join_without_a_seam(album: Path) -> None:
     Path("parts").mkdir()
     whole = Image.open("photo.jpg")
@@ -317,6 +321,7 @@ class Unreadable(Hashes):
         self.of = of
 
 
+@pytest.mark.slow
 def test_a_photograph_that_cannot_be_read_is_no_part_of_the_look(
     album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +347,7 @@ def test_on_processes_pictures_are_the_same(album: Path, monkeypatch: pytest.Mon
     }
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_are_given_absolute_paths(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their working folder may be another, on another machine."""
 

@@ -92,6 +92,7 @@ def test_a_rerun_needs_no_segmenter(folder: Path, capsys: Any, monkeypatch: pyte
     assert record("out-rerun.json")["segmentation"] == record()["segmentation"]
 
 
+@pytest.mark.slow
 def test_the_same_run_again_replaces_its_own_masks(folder: Path) -> None:
     main([*RUN, "--masks", "cluster", "--quiet"])
     before = contents(folder / "out-masks")
@@ -99,6 +100,7 @@ def test_the_same_run_again_replaces_its_own_masks(folder: Path) -> None:
     assert contents(folder / "out-masks") == before
 
 
+@pytest.mark.slow
 def test_masks_that_were_edited_are_never_overwritten(folder: Path, capsys: Any) -> None:
     main([*RUN, "--masks", "cluster", "--quiet"])
     painted = next(Path("out-masks/content").glob("*.png"))
@@ -111,12 +113,14 @@ def test_masks_that_were_edited_are_never_overwritten(folder: Path, capsys: Any)
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_cluster_asks_for_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr(make, "find_segmenter", lambda *_, **__: pytest.fail("a segmenter was asked for"))
     assert main([*RUN, "--masks", "cluster"]) == DONE
     assert record()["segmentation"]["asked"] == "cluster"
 
 
+@pytest.mark.slow
 def test_auto_runs_a_local_checkpoint_and_records_which(
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +185,7 @@ def test_a_folder_of_masks_that_cannot_be_is_refused_before_any_work(folder: Pat
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_flat_picture_to_repaint(folder: Path) -> None:
     options = ["--method", "cluster", "--kind", "colours", "--output", "paint"]
     assert main(["segment", "photo.png", "style.png", *options]) == DONE
@@ -194,6 +199,7 @@ def test_a_flat_picture_to_repaint(folder: Path) -> None:
     assert after.masks[after.names.index("#ff00ff"), :20, :30].min() == 1
 
 
+@pytest.mark.slow
 def test_sixteen_bits_come_back(folder: Path) -> None:
     main(["segment", "photo.png", "--method", "cluster", "--depth", "16"])
     with Image.open(next(Path("masks/photo").glob("*.png"))) as mask:
@@ -202,6 +208,7 @@ def test_sixteen_bits_come_back(folder: Path) -> None:
     assert torch.allclose(masks.sum(0), torch.ones(64, 96), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_are_merged_as_asked_and_wrong_names_are_one_line(folder: Path, capsys: Any) -> None:
     options = ["segment", "photo.png", "style.png", "--method", "cluster", "--no-refine-masks"]
     assert main([*options, "-o", "zero"]) == DONE
@@ -215,6 +222,7 @@ def test_labels_are_merged_as_asked_and_wrong_names_are_one_line(folder: Path, c
     assert first in capsys.readouterr().err.splitlines()[-1] and not Path("three").exists()
 
 
+@pytest.mark.slow
 def test_how_sure_a_region_is_is_in_the_table_and_in_the_legend(
     folder: Path, checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +251,7 @@ def test_photos_are_segmented_one_by_one_where_asked(
     assert main([*options, "-o", "apart", "--each"]) == DONE and asked == [2, 1, 1]
 
 
+@pytest.mark.slow
 def test_photos_of_one_name_get_folders_of_their_own(folder: Path) -> None:
     Path("other").mkdir()
     Path("style.png").rename("other/photo.png")

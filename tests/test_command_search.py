@@ -61,6 +61,7 @@ def one_line(arguments: list[str], capsys: Any, code: int = BAD_INPUT) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_a_search_says_how_far_it_is_and_ends_with_the_front_and_what_to_do(
     folder: Path, capsys: Any
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_same_command_goes_on(folder: Path, capsys: Any, monkeypatch: pytest
     assert main([*SEARCH[:-1], "4"]) == DONE
 
 
+@pytest.mark.slow
 def test_interrupted_it_keeps_and_shows_what_is_done(
     folder: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_style_classes_answers_a_query(folder: Path, capsys: pytest.CaptureFixtu
     assert "red" in capsys.readouterr().out.splitlines()[-4]
 
 
+@pytest.mark.slow
 def test_a_model_that_may_be_passed_on_comes_with_the_package(root: Path) -> None:
     path = packaged_model()
     assert path.stat().st_size <= 4e6

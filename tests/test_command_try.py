@@ -50,6 +50,7 @@ def test_every_command_is_understood_as_the_candidate_it_stands_for(photographs:
         assert config.output == Path(f"photo-sunset-{number}.png")
 
 
+@pytest.mark.slow
 def test_a_closed_form_candidate_is_what_its_command_makes(
     photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_closed_form_candidate_is_what_its_command_makes(
     torch.testing.assert_close(shown[0], full, atol=0.5 / 255 + 1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_large_photographs_are_made_small_first(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Image.open("photo.jpg") as photo:
         photo.resize((1200, 800)).save("photo.jpg")

@@ -125,7 +125,8 @@ def test_structure_does_not_weigh_chroma():
     assert times(curvature, direction).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize(("seed", "regions"), [(0, 1), pytest.param(1, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "regions"), [(0, 1), (1, 2)])
 def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, regions: int):
     """With so many filters that the mean is the expectation: every change of a picture costs at most what it says."""
     size = 32, 32  # the least for two levels
@@ -153,6 +154,7 @@ def test_patches_lie_below_their_model_on_average_over_the_filters(seed: int, re
             assert measured(moved, everything) <= model + slack + 1e-5
 
 
+@pytest.mark.slow
 def test_the_patches_model_is_no_looser_than_it_must_be():
     """Along a change that keeps all ranks, where the transport does not give way, it is met."""
     size = 16, SIZE[1]  # every row is the same

@@ -207,7 +207,10 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "photostyle run" else pytest.param(name, marks=pytest.mark.slow) for name in WRITERS],
+)
 def test_a_command_that_writes_a_picture(name: str, step: int, photographs: Path, tried: Tried) -> None:
     earlier, command, module, writer = WRITERS[name]
     save_model("m.safetensors")
@@ -260,7 +263,8 @@ def test_a_checkpoint(step: int, tmp_path: Path, tried: Tried) -> None:
         tried("deaths", "a checkpoint", count)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [17, 1])
 def test_a_batch(step: int, photographs: Path, tried: Tried) -> None:
     command = "batch photo.jpg sunset.jpg --style sunset.jpg --preset instant --masks none".split()
     command += "--no-metrics --device cpu --threads 1 --quiet -o out".split()
@@ -317,7 +321,8 @@ def test_an_experiment(
         tried("deaths", "an experiment", count)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [17, 1])
 def test_a_trial_of_a_search(
     step: int, photographs: Path, monkeypatch: pytest.MonkeyPatch, tried: Tried
 ) -> None:

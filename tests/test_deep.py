@@ -65,6 +65,7 @@ def test_another_file_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_global_random_state_is_left_alone(weights):
     before = torch.get_rng_state()
     load_network(weights[0])
@@ -80,6 +81,7 @@ def test_superpixels_have_the_mean_of_their_pixels(coffee):
         np.testing.assert_allclose(found[number], values[inside].mean(0))
 
 
+@pytest.mark.slow
 def test_any_shape_of_photo_is_seen(weights):
     network = load_network(weights[0])
     for size in ((20, 20), (32, 300)):
@@ -119,6 +121,7 @@ def test_flat_features_have_no_components():
     np.testing.assert_array_equal(found, 0)
 
 
+@pytest.mark.slow
 def test_the_real_network_knows_a_cat_from_a_cup(chelsea, coffee):
     file = weights_file()
     if file is None:

@@ -20,7 +20,10 @@ from photostyle.files.images import read_image, sha256_of, write_image
 
 RUN = "run --content photo.jpg --style sunset.jpg --masks none --device cpu --threads 1".split()
 INSTANT = [*RUN, "--preset", "instant", "--metrics"]
-QUICK = [*RUN, *"--preset patches --size 64 --coarsest 64 --iterations 4 --boldness 1".split()]
+QUICK = [
+    *RUN,
+    *"--preset patches --size 64 --coarsest 64 --iterations 4 --patch-draws 4 --boldness 1".split(),
+]
 OUT = Path("out.png")
 
 
@@ -329,13 +332,8 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(
     assert said in line and Path(name).is_symlink()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "solved.tif",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("losses.png", "regions.png", "00002.png")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["solved.tif", "losses.png", "regions.png", "00002.png"])
 def test_a_record_says_which_files_beside_its_picture_are_ours(
     name: str, photographs: Path, capsys: Any
 ) -> None:

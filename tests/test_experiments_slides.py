@@ -207,6 +207,7 @@ def test_gradient_norms_are_those_of_the_groups(scene: Scene):
     assert seen["energy"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_experiment_on_readings_runs_from_its_inputs_to_its_tables(data: Path, tmp_path: Path):
     wanted = readings.runs(READING, data)
     assert list(wanted) == READING["readings"]
@@ -411,6 +412,7 @@ def replace_pixels(coffee: Tensor) -> Picture:
     return replace(read_image(ROOT / "docs/images/demo.jpg"), pixels=resize(coffee, 40, 60))
 
 
+@pytest.mark.slow
 def test_the_race_notes_when_each_target_is_reached_and_no_other(scene: Scene, state: dict[str, Tensor]):
     weights = defects.Weights(1.0, 1.0, 1e-4, 3e-5)
     objective = defects.SlidesObjective(
@@ -437,6 +439,7 @@ def test_an_objective_at_another_size_is_the_same_objective(scene: Scene, state:
     assert other.laplacian.shape == (600, 600)
 
 
+@pytest.mark.slow
 def test_an_experiment_on_the_slides_runs_from_its_inputs_to_its_tables(data: Path, tmp_path: Path):
     wanted = slides.runs(SLIDES, data)
     assert list(wanted) == ["44x36 as it was", "44x36 all four off", "40x33 as it was"]

@@ -85,6 +85,7 @@ def run(folder: Path, data: Path) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.slow
 def test_pictures_are_made_doubted_judged_and_shown(experiment: tuple[Path, Path]) -> None:
     folder, data = experiment
     figures = run(folder, data)
@@ -105,6 +106,7 @@ def test_pictures_are_made_doubted_judged_and_shown(experiment: tuple[Path, Path
     assert (folder / "runs" / "sheet 1.png").exists() and not (folder / "sheet.jpg").exists()
 
 
+@pytest.mark.slow
 def test_a_verdict_is_of_the_picture_that_was_looked_at(experiment: tuple[Path, Path]) -> None:
     folder, data = experiment
     found = run(folder, data)["pairs"]["cup from in1"]["variants"]

@@ -68,11 +68,8 @@ def sky() -> tuple[Tensor, Tensor, Callable[[Tensor], float]]:
     return photo, there, strays
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [pytest.param(eyes, marks=pytest.mark.slow), sky],
-    ids=["one eye teal, one brown", "tints in a blank sky"],
-)
+@pytest.mark.slow  # by default test_consistency has what the term does
+@pytest.mark.parametrize("fault", [eyes, sky], ids=["one eye teal, one brown", "tints in a blank sky"])
 def test_equal_colours_come_out_more_alike_than_without_consistency(fault: Callable[[], Any]) -> None:
     photo, reference, measured = fault()
     without = measured(solved(photo, reference, consistency_weight=0.0))

@@ -121,6 +121,7 @@ def test_the_encoder_differentiates_as_numbers_say():
     assert torch.autograd.gradcheck(encoder, pictures(1, 9, 8).double().requires_grad_())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("injection", ["concat", "inject", "film"])
 def test_the_generator_differentiates_as_numbers_say(injection):
     torch.manual_seed(0)
@@ -130,6 +131,7 @@ def test_the_generator_differentiates_as_numbers_say(injection):
     assert torch.autograd.gradcheck(lambda c, z: generator(c, Style(z=z))[..., 2:6, 3:6], (contents, z))
 
 
+@pytest.mark.slow
 def test_inception_is_cut_at_mixed_6e(inception):
     network = style_network("inception_v3", inception)
     assert INCEPTION_LAYERS[-1] == "Mixed_6e" and network.channels == 768
@@ -143,6 +145,7 @@ def test_inception_is_cut_at_mixed_6e(inception):
     torch.testing.assert_close(features, seen[0])
 
 
+@pytest.mark.slow
 def test_inception_learns_but_its_batch_statistics_stay(inception):
     settings = ModelSettings(channels=1, blocks=1, dimension=2)
     assert settings.style_network == "inception_v3", "the document's"

@@ -28,8 +28,14 @@ def model_and_style(settings: ModelSettings) -> tuple[StyleModel, Style]:
         return model, model.style(pictures(1, 3, 24, 31, seed=1))
 
 
-@pytest.mark.parametrize("injection", INJECTIONS)
-@pytest.mark.parametrize("norm", ["instance", "none"])
+@pytest.mark.parametrize(
+    ("norm", "injection"),
+    [
+        (norm, name) if name == "inject" else pytest.param(norm, name, marks=pytest.mark.slow)
+        for norm in ("instance", "none")
+        for name in INJECTIONS
+    ],
+)
 def test_tiles_of_every_size_make_the_picture_that_is_made_in_one_piece(injection, norm):
     model, style = model_and_style(replace(TINY, injection=injection, decoder_norm=norm))
     for height, width in ((33, 50), (34, 47), (36, 45), (20, 64)):  # every remainder by 4
@@ -72,6 +78,7 @@ def test_moments_gathered_piece_by_piece_are_those_of_the_whole():
     )
 
 
+@pytest.mark.slow
 def test_tiles_cost_half_as_much_again():
     # As the module says of Johnson et al.'s generator; a quarter of its channels changes that little.
     model, style = model_and_style(replace(TINY, channels=8, blocks=5))

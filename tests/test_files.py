@@ -242,6 +242,7 @@ def test_any_name_is_quoted_so_that_toml_reads_it_back(name: str) -> None:
 
 @given(names=st.lists(st.text(), min_size=1, max_size=4, unique=True))
 @settings(max_examples=40, deadline=None)
+@pytest.mark.slow
 def test_any_names_come_back_from_both_kinds(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:

@@ -150,6 +150,7 @@ def weights_of(folder: Path) -> bytes:
     return (folder / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_it_learns_and_writes_all_that_it_promises(few_digits: None, tmp_path: Path) -> None:
     said = list[str]()
     settings = replace(TINY, epochs=6, batch=32)
@@ -297,7 +298,7 @@ def test_the_confusion_matrix_counts_rows_as_they_are() -> None:
     ]
 
 
-@pytest.mark.parametrize("classes", [2, 30])
+@pytest.mark.parametrize("classes", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_the_confusion_matrix_is_a_picture_for_few_classes_and_for_many(tmp_path: Path, classes: int) -> None:
     plot_confusion(
         np.eye(classes, dtype=int) * 9, [f"a class named {n}" for n in range(classes)], tmp_path / "a.png"

@@ -77,10 +77,7 @@ def goes_on(command: Callable[[], int], most: int, folder: Path, capsys: Any) ->
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in ("search goes on", "stylise") else ())
-        for name in COMMANDS
-    ],
+    [name if name == "batch" else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS],
 )
 def test_on_a_full_disk_a_command_loses_nothing(name: str, photographs: Path, capsys: Any) -> None:
     before, command, most = COMMANDS[name]

@@ -17,7 +17,7 @@ from photostyle.files.images import read_image
 from photostyle.files.masks import read_masks
 from photostyle.settings import read_settings
 
-SAMPLE, ALL = 100, 2_500  # damaged files of each kind
+SAMPLE, ALL = 40, 2_500  # damaged files of each kind
 # What breaks readers: giant and negative numbers, nesting, quotes, null bytes, line ends, another encoding.
 TOKENS = (
     b"9" * 5000,

@@ -320,12 +320,14 @@ def browsed(path: Path, profile: Path) -> str:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+@pytest.mark.slow
 def test_a_browser_runs_the_script_under_the_policy(written, tmp_path):
     text = browsed(written, tmp_path / "profile")
     assert text.count('href="#pair-') == len(PAIRS)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+@pytest.mark.slow
 def test_choices_sort_and_show_in_a_browser(page, tmp_path):
     # The policy would refuse the actions of this test as it refuses any other script.
     acting = re.sub(r"<meta http-equiv[^>]+>", "", page).replace(

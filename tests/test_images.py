@@ -267,6 +267,7 @@ def test_a_claim_that_the_bytes_cannot_hold_is_refused_before_memory_is_taken(tm
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_flat_picture_may_be_as_small_as_its_format_makes_it(tmp_path: Path) -> None:
     flat = Image.new("L", (3000, 2000), 90)
     flat.save(tmp_path / "a.jpg", quality=5, optimize=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from waiting import HANGS
 
+pytestmark = pytest.mark.slow  # a process that imports nearly everything
+
 IMPORTS = """
 import importlib, json, sys
 loaded = {}
@@ -33,6 +35,7 @@ def loaded(root: Path) -> dict[str, set[str]]:
     return {name: set(modules) for name, modules in json.loads(ended.stdout).items()}
 
 
+@pytest.mark.slow
 def test_the_segmenters_package_imports_none_of_the_heavy_libraries(loaded: dict[str, set[str]]) -> None:
     assert not {"torch", "segmentation_models_pytorch", "timm"} & loaded["segmentation"]
 

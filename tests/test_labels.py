@@ -274,6 +274,7 @@ def test_what_is_kept_apart_is_large_and_no_name_is_new(scenes: list[Scene]) -> 
 
 @given(scenes=st.lists(pictures(), min_size=1, max_size=3), seed=st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_the_order_of_labels_and_of_references_changes_nothing_else(
     scenes: list[Scene], seed: random.Random
 ) -> None:

@@ -44,6 +44,7 @@ class Spring(Curvature):
         return torch.full((3, 1, 1), 0.01, dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_enough_conjugate_gradients_solve_the_equations():
     term = Photorealism(recipe("patches"), STAGE, Scene.of(noise(*SIZE), noise(*SIZE, seed=1)), None)
     models, right = [term.curvature(noise(*SIZE)), Spring()], noise(*SIZE, seed=2) - 0.5
@@ -103,14 +104,8 @@ def test_a_quadratic_objective_is_minimised_in_a_few_steps():
     assert gradient[inside].abs().max() < 1e-5
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"texture_weight": 0.0}, marks=pytest.mark.slow),
-        {"patch_weight": 0.0},
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"texture_weight": 0.0}, {"patch_weight": 0.0}])
 def test_the_objective_falls_to_below_what_adam_reaches_in_three_times_the_steps(
     photographs: Scene, settings: dict[str, float]
 ):
@@ -147,6 +142,7 @@ def test_a_function_without_a_model_is_minimised_by_its_gradient():
     assert values[-1] < 1e-3 * values[0]
 
 
+@pytest.mark.slow
 def test_a_term_without_a_model_stands_beside_those_with_one(photographs: Scene):
     class Warmth(Term):
         name = "warmth"

@@ -140,6 +140,7 @@ def unsure(height: int, width: int) -> dict[str, Tensor]:
     return {"sky": 0.2 + 0.6 * sky, "ground": 0.2 + 0.6 * ground}
 
 
+@pytest.mark.slow
 def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch):
     Oracle(monkeypatch, {(100, 150): unsure(100, 150)})
     said = []
@@ -150,6 +151,7 @@ def test_what_an_unsure_network_says_is_not_used(pictures, monkeypatch):
     assert (made.origin["method"], made.origin["segmenter"]) == ("cluster", "oracle")
 
 
+@pytest.mark.slow
 def test_nor_one_that_sees_one_thing(pictures, monkeypatch):
     sky, ground = halves(100, 150, 5)
     Oracle(monkeypatch, {(100, 150): {"sky": sky, "ground": ground}})
@@ -172,6 +174,7 @@ def test_what_a_network_has_in_no_group_is_a_region(pictures, monkeypatch):
     assert found.keys() == {"sky", make.OTHER} and found[make.OTHER][60:].min() > 0.99
 
 
+@pytest.mark.slow
 def test_the_installed_features_are_clustered_and_recorded(pictures, monkeypatch, tmp_path):
     file = tmp_path / "weights"
     file.write_bytes(b"weights")
@@ -222,6 +225,7 @@ def test_refinement_moves_borders_onto_the_photo_s(tmp_path, monkeypatch):
     assert errors[True] < 0.25 * errors[False]
 
 
+@pytest.mark.slow
 def test_without_a_segmenter_auto_clusters_and_says_both(pictures, monkeypatch):
     def absent(*_, **__):
         raise SegmenterNotFound("light could not be loaded: no network")
@@ -283,6 +287,7 @@ def checkpoint(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_regions_that_nothing_relates_are_united_where_asked(pictures, monkeypatch):
     """Without deep features nothing tells which clusters of two pictures belong together."""
     monkeypatch.setattr(make, "weights_file", lambda: None)

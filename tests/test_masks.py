@@ -172,6 +172,7 @@ def test_a_photograph_is_no_mask(tmp_path: Path, photo: str) -> None:
     refused(path, str(path), "no colour mask", "75%", height=picture.shape[0], width=picture.shape[1])
 
 
+@pytest.mark.slow
 def test_a_mask_of_a_camera_s_size_takes_no_minutes(tmp_path: Path) -> None:
     picture = np.kron(discs(8), np.ones((12, 12, 1), np.uint8))
     path = save(tmp_path / "a.png", picture, compress_level=1)

@@ -180,6 +180,7 @@ def test_the_full_name_is_the_same_model(cache, old):
     assert find_segmenter(LIGHT).revision == find_segmenter("light").revision
 
 
+@pytest.mark.slow
 def test_a_pinned_revision_is_that_one_and_none_pinned_is_main(cache, old, new):
     seed(cache, LIGHT, {OLD: old, NEW: new}, main=NEW, v1=OLD)
     for revision, commit, folder in ((OLD, OLD, old), (NEW, NEW, new), (None, NEW, new), ("v1", OLD, old)):
@@ -187,6 +188,7 @@ def test_a_pinned_revision_is_that_one_and_none_pinned_is_main(cache, old, new):
         assert found.revision == commit and found.sha256 == sha256(folder / hub.MODEL)
 
 
+@pytest.mark.slow
 def test_name_and_revision_find_the_same_network_again(cache, old, new, tmp_path):
     seed(cache, LIGHT, {OLD: old, NEW: new}, main=NEW)
     file = tmp_path / "small.pth"
@@ -344,6 +346,7 @@ def published(folder: Path, *names: str) -> type[Hub]:
     return type("Published", (Hub,), {"files": files, "asked": []})
 
 
+@pytest.mark.slow
 def test_a_download_takes_two_files_and_is_not_repeated(monkeypatch, cache, new, capfd):
     handler = published(new, hub.CONFIG, hub.MODEL)
     said: list[str] = []
@@ -464,6 +467,7 @@ def test_a_head_for_whole_pictures_is_left_out(saved):
     assert torch.equal(logits(find_segmenter(str(folder)).network), logits(two_heads())[0])
 
 
+@pytest.mark.slow
 def test_the_licence_that_forbids_commerce_is_said_aloud(cache, saved):
     folder = saved("segformer", lambda: smp.Segformer("mit_b0", encoder_weights=None, classes=150).eval())
     seed(cache, SEGFORMER, {OLD: folder}, main=OLD)
@@ -498,6 +502,7 @@ def test_a_larger_network_has_seen_larger_pictures_of_ade20k(saved, old, monkeyp
     assert find_segmenter(str(saved("tiny-19", lambda: tiny(19)))).size == 1024
 
 
+@pytest.mark.slow
 def test_a_swin_takes_one_size_only(saved):
     found = find_segmenter(str(saved("swin", tiny_swin)))
     assert (found.fixed, found.size) == (True, 64)
@@ -527,6 +532,7 @@ def test_a_network_has_the_normalisation_of_its_encoder(old):
     assert found.mean == found.std == (0.5, 0.5, 0.5)  # timm's test models
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_caller_stays(old, tmp_path):
     torch.save(lraspp().state_dict(), tmp_path / "small.pth")
     state = torch.get_rng_state()
@@ -604,7 +610,7 @@ def overfull(file: Path) -> None:
         (emptied, "is empty (0 bytes)"),
         (pickled, "is damaged or holds more than tensors"),
         (lacking, "does not fit the config.json beside it"),
-        (overfull, "does not fit the config.json beside it"),
+        slow(overfull, "does not fit the config.json beside it"),
     ],
 )
 def test_damaged_weights_are_refused_in_a_line(tmp_path, cache, old, harm, words):
@@ -657,6 +663,7 @@ def test_the_address_is_that_of_torchvision():
     assert (tuple(transforms.mean), tuple(transforms.std)) == architectures.IMAGENET
 
 
+@pytest.mark.slow
 def test_deeplab_is_found_in_the_torch_hub_cache(monkeypatch):
     file = cached_deeplab(monkeypatch)
     found = find_segmenter("deeplab")
@@ -679,6 +686,7 @@ def test_deeplab_offline_is_one_line(refusing):
     assert "and no download was asked for;" in refusal("deeplab", download=False, kind=SegmenterNotFound)
 
 
+@pytest.mark.slow
 def test_deeplab_is_downloaded_and_checked(monkeypatch, tmp_path):
     content = cached_deeplab(monkeypatch).read_bytes()
     shutil.rmtree(Path(torch.hub.get_dir()))
@@ -719,7 +727,9 @@ def test_a_file_of_torchvisions_is_known_by_its_tensors(tmp_path, architecture):
     assert found.network.state_dict().keys() == expected.state_dict().keys()
 
 
-@pytest.mark.parametrize("architecture", architectures.TORCHVISION)
+@pytest.mark.parametrize(
+    "architecture", [slow(name) if "resnet" in name else name for name in architectures.TORCHVISION]
+)
 def test_the_strides_are_those_of_the_backbones(architecture):
     with torch.device("meta"):
         network = get_model(architecture, weights=None, weights_backbone=None).eval()
@@ -764,7 +774,7 @@ def test_half_precision_is_made_single(tmp_path):
         ({"features.0.weight": torch.zeros(4, 3, 3, 3)}, "fits none of deeplabv3_resnet50, "),
         ({"classifier.4.weight": torch.zeros(21, 256, 1, 1)}, "(found classifier.4.weight)"),
         ({"classifier.4.weight": torch.zeros(())}, "fits none of"),
-        (
+        slow(
             zeros("lraspp_mobilenet_v3_large") | {"classifier.cbr.0.weight": torch.zeros(64, 960, 1, 1)},
             "fits none of",
         ),

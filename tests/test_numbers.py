@@ -1,5 +1,7 @@
 """What no input may do to a picture's numbers: properties of the whole transfer, on small pictures."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ SIDE = (48, 64)
 LEVEL = 1 / 255
 
 
+@cache
 def coffee(height: int = SIDE[0], width: int = SIDE[1]) -> np.ndarray:
     return (255 * resize(data.coffee(), (height, width), anti_aliasing=True)).round().astype(np.uint8)
 
@@ -67,13 +70,22 @@ def test_every_number_is_in_range(photo: str, reference: str) -> None:
     assert image.isfinite().all() and 0 <= image.min() and image.max() <= 1
 
 
-def test_a_region_of_one_pixel_and_hundreds_of_regions() -> None:
-    blocks = np.arange(16 * 16).reshape(16, 16).repeat(3, 0).repeat(4, 1)
-    single = np.zeros(SIDE, int)
-    single[20, 30] = 1
-    for labels in (blocks, single):  # 256 regions and two
-        image = made(coffee(), coffee()[::-1].copy(), masks=[labels, labels])
-        assert image.isfinite().all()
+def one_pixel() -> np.ndarray:
+    labels = np.zeros(SIDE, int)
+    labels[20, 30] = 1
+    return labels
+
+
+def blocks() -> np.ndarray:
+    """256 regions."""
+    return np.arange(16 * 16).reshape(16, 16).repeat(3, 0).repeat(4, 1)
+
+
+@pytest.mark.parametrize("regions", [one_pixel, pytest.param(blocks, marks=pytest.mark.slow)])
+def test_a_region_of_one_pixel_and_hundreds_of_regions(regions: Callable[[], np.ndarray]) -> None:
+    labels = regions()
+    image = made(coffee(), coffee()[::-1].copy(), masks=[labels, labels])
+    assert image.isfinite().all()
 
 
 @pytest.mark.parametrize("preset", ["patches", "best", "instant"])
@@ -157,6 +169,7 @@ def test_a_grey_reference_makes_a_grey_picture(photo: str, preset: str) -> None:
     assert spread.max() <= 4.5 * LEVEL
 
 
+@pytest.mark.slow
 def test_a_region_with_a_grey_reference_is_grey_and_the_other_is_not() -> None:
     labels = np.zeros(SIDE, int)
     labels[:, SIDE[1] // 2 :] = 1

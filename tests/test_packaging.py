@@ -119,13 +119,22 @@ def assert_in_turn(said: list[str], beginnings: Sequence[str]) -> None:
     assert all(line.startswith(beginning) for line, beginning in zip(said, beginnings, strict=True)), said
 
 
-@pytest.mark.parametrize("name", ["scripts/check", ".ci/run"])
-def test_the_check_and_the_continuous_integration_install_what_they_need_and_check_all(command, name):
-    code, said = command(name)
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        (["scripts/check"], ""),
+        (["scripts/check", "--slow"], "-m not gpu and not shared"),
+        ([".ci/run"], "-m not gpu and not shared"),
+    ],
+)
+def test_the_check_and_the_continuous_integration_install_what_they_need_and_check_all(
+    command, given, chosen
+):
+    code, said = command(*given)
     assert code == 0
     assert_in_turn(said, (INSTALL + DEV, *CHECKS, ".venv python -m pytest"))
-    assert "not gpu" not in said[-1]
-    code, said = command(name)
+    assert said[-1].rpartition("--durations=5")[2].strip() == chosen
+    code, said = command(*given)
     assert_in_turn(said, (*CHECKS, ".venv python -m pytest"))  # nothing is installed twice
 
 

@@ -62,6 +62,7 @@ def test_the_front_is_what_no_trial_beats(trials: list[Trial]) -> None:
 
 
 @given(TRIALS.filter(len))
+@pytest.mark.slow
 def test_it_is_optuna_s_too(trials: list[Trial]) -> None:
     study = optuna.create_study(directions=list(OBJECTIVES.values()))
     study.add_trials(
@@ -141,6 +142,7 @@ def test_the_plot_is_a_picture_with_or_without_thumbnails(tmp_path: Path) -> Non
     assert sizes[0] == (1080, 840) and sizes[1] == (1080, 600)
 
 
+@pytest.mark.slow
 def test_the_plot_shows_the_thumbnails(tmp_path: Path) -> None:
     """Two searches that differ in one thumbnail only differ in that place only."""
     found = pictures(tmp_path, [1, 2, 3])

@@ -32,6 +32,7 @@ QUICK: dict[str, Any] = {
     "size": 64,
     "coarsest": 64,
     "iterations": (3,),
+    "patch_draws": 8,
     "boldness": 1.0,
     "device": "cpu",
     "threads": 1,
@@ -253,7 +254,7 @@ def test_strength_blends_from_the_photo_to_the_full_result(make: Callable[..., C
     torch.testing.assert_close(half.image[inside], (none.image + full.image)[inside] / 2)
 
 
-@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("size", [64, pytest.param(128, marks=pytest.mark.slow)])
 def test_a_region_goes_as_far_as_its_own_strength(
     make: Callable[..., Config], masked: dict[str, Any], size: int
 ) -> None:
@@ -297,7 +298,9 @@ def test_several_references_give_different_regions(
     assert len(mixed.masks) == len(mixed.mask_paths) == 3
 
 
-@pytest.mark.parametrize("preset", ["instant", "patches", "photoreal"])
+@pytest.mark.parametrize(
+    "preset", ["instant", *(pytest.param(each, marks=pytest.mark.slow) for each in ("patches", "photoreal"))]
+)
 def test_weights_move_the_colours_from_one_reference_to_the_other(
     make: Callable[..., Config], pictures: Path, preset: str
 ) -> None:
@@ -377,7 +380,7 @@ def hue_shift(result: Result, inside: np.ndarray) -> tuple[float, np.ndarray]:
     return float(np.abs(np.degrees(np.angle(w.mean() * z.mean().conj())))), shifts[np.abs(z) > 8]
 
 
-@pytest.mark.parametrize("preset", ["instant", "patches"])
+@pytest.mark.parametrize("preset", ["instant", pytest.param("patches", marks=pytest.mark.slow)])
 def test_a_face_keeps_its_hue_under_a_green_sea(astronaut: dict[str, Any], preset: str) -> None:
     given = dict(astronaut)
     inside = given.pop("inside")
@@ -394,6 +397,7 @@ def test_a_face_keeps_its_hue_under_a_green_sea(astronaut: dict[str, Any], prese
     assert torch.equal(kept.image[:, 300:], let_go.image[:, 300:])
 
 
+@pytest.mark.slow
 def test_a_face_has_less_of_the_strength_in_no_other_way(astronaut: dict[str, Any]) -> None:
     """At strength 0 it is the photo; with the photo's luminance preserved it has that too."""
     given = {name: value for name, value in astronaut.items() if name != "inside"}

@@ -70,20 +70,6 @@ def test_tasks_are_taken_as_workers_need_them() -> None:
         assert len(list(results)) == 19
 
 
-def test_a_killed_worker_s_task_is_done_by_another(
-    all_workers: Workers, tmp_path: Path, kill_first: Callable[[Path, str], None]
-) -> None:
-    """Nothing is lost, nothing comes twice, and only the victim was begun twice."""
-    said: list[str] = []
-    kill_first(tmp_path, "2")
-    with all_workers(say=said.append) as pool:
-        arguments = [Task(number, on_workers.killed_once, (tmp_path, number, 2)) for number in range(6)]
-        results = sorted(pool.run(arguments))
-    assert results == [(number, number**2) for number in range(6)]
-    assert begun(tmp_path) == ["0", "1", "2", "2", "3", "4", "5"]
-    assert said == [f"task 2: its worker was lost; attempt 2 of {ATTEMPTS}"]
-
-
 @pytest.mark.slow
 def test_a_task_that_ends_every_worker_is_given_up(workers: Workers, tmp_path: Path) -> None:
     with (
@@ -133,6 +119,20 @@ def test_a_study_is_that_of_one_process(photographs: Path, workers: Workers) -> 
     for one, other in zip(trials, found, strict=True):
         assert dataclasses.replace(other, seconds=one.seconds) == one
         assert together.picture(other).read_bytes() == alone.picture(one).read_bytes()
+
+
+def test_a_killed_worker_s_task_is_done_by_another(
+    all_workers: Workers, tmp_path: Path, kill_first: Callable[[Path, str], None]
+) -> None:
+    """Nothing is lost, nothing comes twice, and only the victim was begun twice."""
+    said: list[str] = []
+    kill_first(tmp_path, "2")
+    with all_workers(say=said.append) as pool:
+        arguments = [Task(number, on_workers.killed_once, (tmp_path, number, 2)) for number in range(6)]
+        results = sorted(pool.run(arguments))
+    assert results == [(number, number**2) for number in range(6)]
+    assert begun(tmp_path) == ["0", "1", "2", "2", "3", "4", "5"]
+    assert said == [f"task 2: its worker was lost; attempt 2 of {ATTEMPTS}"]
 
 
 def test_leaving_it_ends_what_is_running(all_workers: Workers, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_the_trial_is_done_once_and_finds_a_ratio():
     assert precision.gain() > 0 and precision.gain() == precision.gain()
 
 
+@pytest.mark.slow
 def test_the_record_has_the_precision_that_was_decided_on_and_repeats_it(
     fast: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

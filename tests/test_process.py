@@ -49,6 +49,7 @@ def test_what_the_user_has_said_of_threads_stays():
     assert said(OMP_WAIT_POLICY="ACTIVE") == "torch with ACTIVE"
 
 
+@pytest.mark.slow
 def test_a_worker_s_threads_sleep_and_its_asker_s_environment_is_as_before(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     with Processes(1, gpu=False, count=1) as pool:
@@ -193,6 +194,7 @@ def test_threads_that_would_end_the_process_are_refused_in_one_line(threads: int
     assert "\n" not in str(no.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("named", "kept"), [("nonsense", False), ("svg", True)])
 @pytest.mark.situation("another program's MPLBACKEND")
 def test_what_is_drawn_needs_no_backend(named: str, kept: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from left import Left
 from PIL import Image
 from skimage import data
 from skimage.transform import resize
@@ -38,6 +39,7 @@ from photostyle.presets import configure
 from photostyle.version import __version__
 
 SIZES = ["--size", "48", "--coarsest", "32", "--iterations", "3", "2", "--device", "cpu", "--threads", "1"]
+PICTURE_ALONE = ["--no-region-sheet", "--no-first-picture"]  # a quarter of the time of so small a run
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,7 @@ def run(folder: Path) -> Callable[..., dict[str, Any]]:
             "soft",
             "--no-download",
         ]
-        assert main(["run", *files, *SIZES, "--output", output, *options]) == code
+        assert main(["run", *files, *SIZES, *PICTURE_ALONE, "--output", output, *options]) == code
         record: dict[str, Any] = json.loads(Path(output).with_suffix(".json").read_text(encoding="utf-8"))
         return record
 
@@ -94,19 +96,18 @@ def run(folder: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[tuple[str, ...], dict[str, Any]]:
-    """Records by the options of their runs."""
-    return {}
+def left() -> Left:
+    return Left()
 
 
 @pytest.fixture
-def record_of(made: dict[tuple[str, ...], dict[str, Any]], run: Callable[..., dict]) -> Callable[..., dict]:
-    """The record of such a run, for tests that look at nothing beside it: each is made once for all of them."""
+def record_of(left: Left, run: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Leaves what such a run leaves, and returns its record; each is made once for all tests."""
 
     def once(*options: str) -> dict[str, Any]:
-        if options not in made:
-            made[options] = run(*options)
-        return made[options]
+        left.by(run, *options)
+        record: dict[str, Any] = json.loads(Path("out.json").read_text(encoding="utf-8"))
+        return record
 
     return once
 
@@ -118,8 +119,10 @@ def sha256(name: str) -> str:
 # What is in it
 
 
-def test_it_has_everything_that_a_reader_or_a_rerun_needs(run: Callable[..., dict], folder: Path) -> None:
-    record = run("--weights", "vgg.pth")
+def test_it_has_everything_that_a_reader_or_a_rerun_needs(
+    record_of: Callable[..., dict], folder: Path
+) -> None:
+    record = record_of("--weights", "vgg.pth")
     assert set(record) == {
         "photostyle", "ended", "config", "environment", "inputs", "weights", "size", "regions", "notes",
         "seconds", "stages", "trace", "metrics", "artefacts", "output", "segmentation", "solved", "beside",
@@ -140,7 +143,7 @@ def test_it_names_the_versions_and_the_machine(record_of: Callable[..., dict]) -
 
 
 def test_it_hashes_every_input_and_the_weights(run: Callable[..., dict], folder: Path) -> None:
-    record = run("--weights", "vgg.pth", "--start", "file", "--start-file", "style.png")
+    record = run("--weights", "vgg.pth", "--start", "file", "--start-file", "style.png", "--no-metrics")
     assert set(record["inputs"]) == {"content", "style", "content mask", "style mask", "start"}
     for name, file in (
         ("content", "photo.png"),
@@ -168,7 +171,8 @@ def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
     write_image(folder / "blue.png", torch.tensor([0.0, 0, 1])[:, None, None].expand(3, 48, 64))
     files = ["--content", "photo.png", "--style", "style.png", "photo.png"]
     masks = ["--masks", "mask.png", "soft", "blue.png"]
-    assert main(["run", *files, "--style-weights", "1", "3", *masks, *SIZES, "--no-download"]) == DONE
+    options = [*SIZES, *PICTURE_ALONE, "--no-download", "--no-metrics"]
+    assert main(["run", *files, "--style-weights", "1", "3", *masks, *options]) == DONE
     record = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert set(record["inputs"]) == {
         "content", "style 1", "style 2", "content mask", "style mask 1", "style mask 2",
@@ -190,8 +194,8 @@ def test_it_tells_what_each_of_several_references_gave(folder: Path) -> None:
         located(read_record(Path("out.json")), Path("out.json"))
 
 
-def test_one_reference_is_recorded_as_one_path(run: Callable[..., dict], folder: Path) -> None:
-    record = run()
+def test_one_reference_is_recorded_as_one_path(record_of: Callable[..., dict], folder: Path) -> None:
+    record = record_of()
     assert record["config"]["style"] == str(folder / "style.png") and "references" not in record
     assert config_from_json(record["config"], folder / "out.json").style == (folder / "style.png",)
 
@@ -280,8 +284,8 @@ def test_the_preset_that_auto_stood_for_is_recorded_with_all_it_sets(record_of: 
     assert set(record["config"]) == {field.name for field in fields(Config)}
 
 
-def test_it_is_strict_json(run: Callable[..., dict]) -> None:
-    run()
+def test_it_is_strict_json(record_of: Callable[..., dict]) -> None:
+    record_of()
 
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is no JSON")
@@ -301,13 +305,14 @@ def test_a_number_that_is_not_finite_becomes_null(tmp_path: Path) -> None:
 
 
 def test_it_reads_back_to_the_same_configuration(run: Callable[..., dict], folder: Path) -> None:
-    run("--weights", "vgg.pth", "--strength", "1")
+    run("--weights", "vgg.pth", "--strength", "1", "--no-metrics")
     config = config_from_json(read_record(Path("out.json"))["config"], Path("out.json"))
     assert config == configure(
         "photoreal",
         content=folder / "photo.png", style=folder / "style.png", output=folder / "out.png",
         masks=(str(folder / "mask.png"), str(folder / "soft")), strength=1.0, weights=folder / "vgg.pth",
-        download=False, size=48, coarsest=32, iterations=(3, 2), device="cpu", threads=1,
+        download=False, size=48, coarsest=32, iterations=(3, 2), device="cpu", threads=1, metrics=False,
+        region_sheet=False, first_picture=False,
     )  # fmt: skip
 
 
@@ -372,11 +377,18 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str, message:
 # The same bytes again
 
 
-@pytest.mark.parametrize("options", [[], ["--weights", "vgg.pth"], ["--preset", "instant"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["--weights", "vgg.pth"], marks=pytest.mark.slow),
+        pytest.param(["--preset", "instant"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_rerun_gives_the_same_bytes_and_says_so(
-    run: Callable[..., dict], options: list[str], capsys: Any
+    record_of: Callable[..., dict], options: list[str], capsys: Any
 ) -> None:
-    run(*options)
+    record_of(*options)
     capsys.readouterr()
     assert main(["rerun", "out.json"]) == DONE
     assert f"the same bytes: SHA-256 {sha256('out.png')}" in capsys.readouterr().out
@@ -386,9 +398,9 @@ def test_a_rerun_gives_the_same_bytes_and_says_so(
 
 
 def test_a_rerun_works_from_another_directory_and_lands_beside_the_record(
-    run: Callable[..., dict], folder: Path, monkeypatch: pytest.MonkeyPatch
+    record_of: Callable[..., dict], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run()
+    record_of()
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
     (folder / "out.json").rename(folder / "elsewhere" / "mine.json")
@@ -396,16 +408,16 @@ def test_a_rerun_works_from_another_directory_and_lands_beside_the_record(
     assert (folder / "elsewhere" / "mine-rerun.png").read_bytes() == (folder / "out.png").read_bytes()
 
 
-def test_a_quiet_rerun_is_quiet(run: Callable[..., dict], capsys: Any) -> None:
-    run()
+def test_a_quiet_rerun_is_quiet(record_of: Callable[..., dict], capsys: Any) -> None:
+    record_of()
     capsys.readouterr()
     assert main(["rerun", "out.json", "--quiet", "--output", "again.png"]) == DONE
     assert tuple(capsys.readouterr()) == ("", "")
     assert Path("again.png").read_bytes() == Path("out.png").read_bytes()
 
 
-def test_other_bytes_are_an_error_that_shows_both_hashes(run: Callable[..., dict], capsys: Any) -> None:
-    record = run()
+def test_other_bytes_are_an_error_that_shows_both_hashes(record_of: Callable[..., dict], capsys: Any) -> None:
+    record = record_of()
     record["output"]["sha256"] = "0" * 64
     write_record(Path("out.json"), record)
     assert main(["rerun", "out.json"]) == FAILED
@@ -442,8 +454,8 @@ def test_a_changed_input_is_refused(run: Callable[..., dict], capsys: Any) -> No
     located(read_record(Path("out.json")), Path("out.json"))  # which were refused for what was changed alone
 
 
-def test_an_input_that_is_gone_is_named(run: Callable[..., dict], capsys: Any) -> None:
-    run()
+def test_an_input_that_is_gone_is_named(record_of: Callable[..., dict], capsys: Any) -> None:
+    record_of()
     Path("photo.png").unlink()
     capsys.readouterr()
     assert main(["rerun", "out.json", "--quiet"]) == BAD_INPUT
@@ -477,6 +489,7 @@ def test_unchanged_inputs_pass_where_one_file_is_described_by_a_legend(folder: P
 # Moved
 
 
+@pytest.mark.slow
 def test_a_moved_folder_is_scored_run_again_and_adjusted(
     run: Callable[..., dict], folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: Any
 ) -> None:
@@ -528,8 +541,8 @@ def test_the_hash_decides_which_file_is_the_recorded_one(tmp_path: Path) -> None
     assert found(entry | {"path": str(tmp_path / "gone" / "b.png")}, source) == far
 
 
-def test_a_run_that_was_cut_short_is_not_run_again(run: Callable[..., dict], capsys: Any) -> None:
-    record = run()
+def test_a_run_that_was_cut_short_is_not_run_again(record_of: Callable[..., dict], capsys: Any) -> None:
+    record = record_of()
     write_record(Path("out.json"), record | {"ended": "interrupted"})
     capsys.readouterr()
     assert main(["rerun", "out.json"]) == BAD_INPUT
@@ -550,5 +563,5 @@ def test_a_json_of_another_kind_is_never_overwritten(
 
 
 def test_an_earlier_record_is_replaced_by_the_next(run: Callable[..., dict]) -> None:
-    assert run("--seed", "1")["output"] != run("--seed", "2")["output"]
+    assert run("--seed", "1", "--no-metrics")["output"] != run("--seed", "2", "--no-metrics")["output"]
     assert read_record(Path("out.json"))["config"]["seed"] == 2

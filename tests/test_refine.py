@@ -143,6 +143,7 @@ def border_gradient(photo: np.ndarray, labels: np.ndarray) -> float:
     return float(gradient[border].mean() / gradient.mean())
 
 
+@pytest.mark.slow
 def test_a_person_s_outline_moves_to_the_edges_of_the_photograph() -> None:
     # Drawn by eye with straight lines around scikit-image's astronaut, x and y in pixels of 512.
     outline = [

@@ -22,14 +22,14 @@ from photostyle.files.images import sha256_of
 from photostyle.imaging.filters import resize
 from photostyle.optimisers import Step
 
-QUICK = {"size": 48, "coarsest": 32, "iterations": (4, 5), "boldness": 1.0}
+QUICK = {"size": 48, "coarsest": 32, "iterations": (2, 4), "patch_draws": 4, "boldness": 1.0}
 LAYERS = ("relu1_1", "relu2_1")
 GRAM = {"gram_weight": 1.0, "style_layers": LAYERS, "content_weight": 1.0, "content_layers": ("relu2_1",)}
 RECIPES: dict[str, dict[str, Any]] = {
     "mm": {},
     "mm with a term without a model": GRAM,
     "adam": {"optimiser": "adam"},
-    "lbfgs": {"optimiser": "lbfgs", "history": 3},
+    "lbfgs": {"optimiser": "lbfgs", "history": 2},
     "averaged": {"averaging": 0.9},
     "lowest": {"keep": "lowest", "optimiser": "adam"},
     "first pass": {"first_pass": 2},
@@ -49,8 +49,8 @@ def encoder() -> Encoder:
     return Encoder(narrow_vgg("vgg19", 4), "vgg19", layers=LAYERS)
 
 
-# By default one of each solver; the others are what a recipe adds to one.
-DEFAULT = ("mm", "adam", "lbfgs")
+# By default a solver that draws and one that remembers; the others are what a recipe adds to one.
+DEFAULT = ("mm", "lbfgs")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,10 @@ def test_broken_off_after_any_step_it_ends_in_the_same_bytes(
 # The command
 
 RUN = "run --content photo.jpg --style sunset.jpg --device cpu --threads 1 --no-metrics".split()
-SOLVE = [*RUN, *"--preset patches --size 64 --coarsest 32 --iterations 4 5 --boldness 1".split()]
+SOLVE = [
+    *RUN,
+    *"--preset patches --size 64 --coarsest 32 --iterations 4 5 --patch-draws 4 --boldness 1".split(),
+]
 CHECKPOINT = Path("out-checkpoint.safetensors")
 
 
@@ -114,7 +117,9 @@ def record(name: str = "out.json") -> dict[str, Any]:
     return entries
 
 
-@pytest.mark.parametrize("evaluations", [4, 6])  # between stages, and within one
+@pytest.mark.parametrize(
+    "evaluations", [4, pytest.param(6, marks=pytest.mark.slow)]
+)  # between stages, and within one
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
     evaluations: int, photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -131,6 +136,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not CHECKPOINT.exists() and not previous_path(CHECKPOINT).exists()
 
 
+@pytest.mark.slow
 def test_masks_that_were_made_are_not_made_again(
     photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,8 +157,8 @@ def test_masks_that_were_made_are_not_made_again(
     ("change", "named"),
     [
         (["--boldness", "0.5"], "boldness = 1.0, not 0.5"),
-        ([], "reference 1 = "),
-        (["--threads", "2"], "threads = 1, not 2"),
+        pytest.param([], "reference 1 = ", marks=pytest.mark.slow),
+        pytest.param(["--threads", "2"], "threads = 1, not 2", marks=pytest.mark.slow),
         (["--iterations", "4", "6"], "iterations = (4, 5), not (4, 6)"),
     ],
 )
@@ -175,6 +181,7 @@ def test_another_run_is_refused_by_what_differs(
     assert CHECKPOINT.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -189,6 +196,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert sha256_of(Path("out.png")) == sha256_of(Path("whole.png"))
 
 
+@pytest.mark.slow
 def test_without_resume_it_begins_and_says_what_is_lost(
     photographs: Path, always: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

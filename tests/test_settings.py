@@ -47,6 +47,7 @@ SETTINGS = st.fixed_dictionaries(
 
 @given(given_settings=SETTINGS, comment=st.text())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@pytest.mark.slow
 def test_what_is_written_is_read_back_to_the_last_digit(
     tmp_path: Path, given_settings: dict[str, Any], comment: str
 ) -> None:

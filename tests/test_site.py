@@ -68,13 +68,18 @@ def test_every_public_name_is_explained(site):
     assert explained == set(photostyle.__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if "arrays" in path.name else pytest.param(path, marks=pytest.mark.slow) for path in EXAMPLES],
+    ids=lambda path: path.stem,
+)
 def test_the_examples_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip(), "it says what came out"
 
 
+@pytest.mark.slow
 def test_the_own_term_goes_into_transfer_as_well():
     script = ast.parse(EXAMPLES[-1].read_text(encoding="utf-8"))
     script.body = [node for node in script.body if isinstance(node, ast.ImportFrom | ast.ClassDef)]

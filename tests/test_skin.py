@@ -51,6 +51,7 @@ def test_suit_wall_flag_and_rocket_are_not(weight: Tensor, y: int, x: int) -> No
     assert weight[y - 5 : y + 5, x - 5 : x + 5].mean() < 0.05
 
 
+@pytest.mark.slow
 def test_its_size_and_its_mirror_change_little(astronaut: Tensor) -> None:
     shares = []
     for photo in (astronaut, astronaut.flip(2), resize(astronaut, 384, 384)):

@@ -251,6 +251,7 @@ def test_compiled_quantiles_are_those_of_torch(count: int, without_kernels: pyte
     torch.testing.assert_close(compiled.double(), exact, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_compiled_quantiles_of_many_values_are_within_a_bin():
     pytest.importorskip("numba")
     values, weights = normal(2, MANY + 7), uniform(MANY + 7, seed=1)

@@ -40,6 +40,7 @@ def test_there_is_a_step_for_every_evaluation_of_every_stage(scene: Scene):
     assert steps == [(0, 1, small), (0, 2, small), (0, 3, small), (1, 1, large), (1, 2, large)]
 
 
+@pytest.mark.slow
 def test_an_objective_from_outside_is_what_is_minimised(scene: Scene):
     steps = list(solve(scene, recipe(**QUICK | {"iterations": (40,)}), pull))
     assert set(steps[0].losses) == {"white"}

@@ -113,6 +113,7 @@ def states(study: Study) -> list[str]:
 # From the start to the end
 
 
+@pytest.mark.slow
 def test_trials_are_yielded_and_kept_and_the_first_is_the_preset(study: Callable[..., Study]) -> None:
     first = study()
     trials = list(first.run(3))
@@ -191,6 +192,7 @@ def test_what_was_seen_guides_what_is_tried(
     assert sum(weight < middle for weight in weights[-10:]) >= 7
 
 
+@pytest.mark.slow
 def test_enough_is_enough(study: Callable[..., Study]) -> None:
     list(study().run(2))
     assert study().missing(2) == 0 and list(study().run(2)) == [] and list(study().run(1)) == []
@@ -210,7 +212,7 @@ def test_a_whole_number_stays_one(study: Callable[..., Study]) -> None:
 # Stopped, and gone on with
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_interrupted_trial_is_tried_again(
     number: int, study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +319,7 @@ def test_an_error_gives_the_trial_back_too(
 # Trials that fail
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_has_failed_and_no_score(study: Callable[..., Study]) -> None:
     """A structure weight beyond float32 makes the first loss infinite."""
     space = (Dimension("structure_weight", 1e-3, 1e300, True, ""),)
@@ -423,6 +426,7 @@ def test_a_last_line_cut_short_by_a_full_disk_is_left_out(study: Callable[..., S
     assert states(study()) == ["complete", "complete"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_it_in_one_line_and_nothing_is_lost(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,6 +450,7 @@ def test_a_disk_that_fills_up_ends_it_in_one_line_and_nothing_is_lost(
 # What it is for
 
 
+@pytest.mark.slow
 def test_the_best_settings_are_a_file_for_any_size(study: Callable[..., Study], problem: Any) -> None:
     first = study(patch_size=4, seed=7)
     *_, trial = first.run(2)

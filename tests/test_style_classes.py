@@ -80,6 +80,7 @@ def test_it_tells_the_movements_apart_and_lays_them_out(tuned: Path) -> None:
         assert picture.width > 500
 
 
+@pytest.mark.slow
 def test_what_was_tuned_is_not_tuned_again(movements: Path, tuned: Path) -> None:
     before, lines = (tuned / RECORD).read_bytes(), list[str]()
     style_space(movements, tuned, SMALL, say=lines.append)

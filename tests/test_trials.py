@@ -27,7 +27,14 @@ from photostyle.search.trials import Trial, placed, prepare, scored_in, solve_wi
 from photostyle.settings import KINDS
 
 # One stage of a tenth of a second.
-SMALL: dict[str, Any] = {"size": 64, "iterations": (2,), "boldness": 1.0, "device": "cpu", "download": False}
+SMALL: dict[str, Any] = {
+    "size": 64,
+    "iterations": (2,),
+    "patch_draws": 4,
+    "boldness": 1.0,
+    "device": "cpu",
+    "download": False,
+}
 
 
 def write_photo(path: Path, image: Any, height: int, width: int) -> None:
@@ -77,10 +84,10 @@ def config(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
     "settings",
     [
         {},
-        {"coarsest": 32, "iterations": (2, 1)},
+        pytest.param({"coarsest": 32, "iterations": (2, 1)}, marks=pytest.mark.slow),
         {"preset": "photoreal", "weights": "vgg.pth", "pooling": "average"},
         {"region_strength": ("0000ff=0.5",), "smooth_radius": 2, "preserve_luminance": True},
-        {"protect": ("0000ff",)},
+        pytest.param({"protect": ("0000ff",)}, marks=pytest.mark.slow),
         {"masks": ("none",), "start": "noise"},
     ],
     ids=["patches", "two stages", "photoreal", "rendered", "protected", "no masks"],
@@ -94,6 +101,7 @@ def test_a_trial_makes_the_picture_that_transfer_makes(settings: dict, config: C
     assert not torch.equal(outcome.picture, transfer(asked).image)
 
 
+@pytest.mark.slow
 def test_of_larger_photographs_a_trial_is_the_run_at_that_size(config: Callable[..., Config]) -> None:
     asked = config(content="large.png", style="large-style.png", masks=("none",), coarsest=32)
     steps: list[torch.Tensor] = []
