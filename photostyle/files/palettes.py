@@ -55,6 +55,7 @@ def positions_of(palette: Palette, colours: Sequence[Colour]) -> Array:
 
 
 def tuples(colours: Array) -> list[Colour]:
+    """(N, 3) as a list of colours."""
     return [(red, green, blue) for red, green, blue in colours.tolist()]
 
 
