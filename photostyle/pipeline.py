@@ -9,7 +9,6 @@ from torch import Tensor
 
 from photostyle.config import TERMS, Config, Recipe
 from photostyle.errors import ComputationError, is_out_of_memory, one_line
-from photostyle.evaluation.second_look import look_again
 from photostyle.files.arrays import read_photograph
 from photostyle.files.images import Picture, as_kept
 from photostyle.files.masks import MaskSet
@@ -213,6 +212,9 @@ def _finished(
     picture = render(plan.how)
     if not recipe.second_look or not bool(held.any()):
         return picture, plan
+    # What scores stand on is imported after the last step, not before the first.
+    from photostyle.evaluation.second_look import look_again
+
     seen = look_again(picture, photo.pixels, [each.pixels for each in references], plan.guidance, held)
     if seen.share == 1:
         return picture, plan

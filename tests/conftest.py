@@ -59,10 +59,13 @@ def tried(request: pytest.FixtureRequest) -> Callable[[str, str, int], None]:
 
 @pytest.fixture
 def as_in_a_terminal() -> Iterator[None]:
-    """A shell that starts the tests in the background has SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A shell that starts the tests in the background has SIGINT ignored, and nohup SIGHUP."""
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    known = {getattr(signal, name): each for name, each in handlers.items() if hasattr(signal, name)}
+    before = {number: signal.signal(number, handler) for number, handler in known.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
