@@ -65,6 +65,7 @@ def photographs(pair) -> tuple[MaskSet, ...]:
         return cluster(pair, SEED)[0]
 
 
+@pytest.mark.slow
 def test_masks_are_hard_and_cover_every_pixel(photographs, pair):
     for regions, photo in zip(photographs, pair, strict=True):
         assert regions.masks.shape[1:] == photo.shape[1:]
@@ -73,6 +74,7 @@ def test_masks_are_hard_and_cover_every_pixel(photographs, pair):
         assert len(regions.names) == len(regions.colours) == len(regions.masks)
 
 
+@pytest.mark.slow
 def test_every_region_is_in_every_picture(pair):
     sets, _ = cluster((*pair, landscape(DAY, 60)), SEED)
     shares = torch.stack([regions.masks.mean((1, 2)) for regions in sets])

@@ -429,6 +429,7 @@ def test_a_browser_shows_the_pictures(album: Path, tmp_path: Path) -> None:
     assert b"<title>" + b",".join([b"96"] * 6) + b"</title>" in seen.stdout
 
 
+@pytest.mark.slow
 def test_weights_are_read_once_for_all(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(narrow_vgg(), "vgg.pth")
     read, read_state = list[Path](), weight_files.read_state

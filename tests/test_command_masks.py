@@ -167,6 +167,7 @@ def test_segment_writes_a_folder_for_each_photo_a_preview_and_says_what_to_do(
     assert main([*RUN, "--masks", "masks/photo", "masks/style", "--quiet"]) == DONE
 
 
+@pytest.mark.slow
 @pytest.mark.situation("a command to copy")
 def test_the_command_that_segment_prints_names_its_files(folder: Path, capsys: Any) -> None:
     photos = ["my photo's.png", "-style.png"]

@@ -47,6 +47,7 @@ def multistyle(folder: Path, *more: str) -> int:
     return main([*words, "--weights", str(folder / "vgg.pth"), *more])
 
 
+@pytest.mark.slow
 def test_one_line_trains_a_model_from_folders(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert multistyle(folder, "--licence", "CC0") == 0
     said = capsys.readouterr()

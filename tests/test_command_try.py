@@ -24,6 +24,7 @@ def few_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS["search"], "size", 64)
 
 
+@pytest.mark.slow
 def test_it_prints_a_command_for_each_and_draws_them(
     photographs: Path, few_evaluations: None, capsys: Any
 ) -> None:

@@ -46,6 +46,7 @@ def test_each_injection_is_a_run_and_so_is_the_rival(tmp_path: Path) -> None:
     assert (patch.steps, patch.joint_steps) == (4, 4)
 
 
+@pytest.mark.slow
 def test_a_run_trains_and_measures_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manystyles, "SET", 4)
     parameters = manystyles.runs(SETTINGS, tmp_path)["1 film"]

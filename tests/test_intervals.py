@@ -46,6 +46,7 @@ def test_the_interval_of_a_mean_holds_95_per_cent_of_the_resamples():
     np.testing.assert_allclose(bootstrap(OURS), expected, rtol=0, atol=tolerance(means.std()))
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ratio_draws_pairs_together():
     ratios = resampled(ratio, OURS, THEIRS)
     expected = np.percentile(ratios, (2.5, 97.5))

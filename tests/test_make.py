@@ -265,6 +265,7 @@ def test_a_large_photo_is_searched_on_a_small_copy_and_comes_back_at_its_size(tm
     assert found[:78].min() == pytest.approx(1, abs=1e-4) and found[82:].max() == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_a_folder_is_run(pictures, checkpoint):
     """Random weights prove the path, not the masks, and are sure of nothing."""
     made = make_masks(pictures, MaskOptions(segmenter=str(checkpoint), sure=0, refine=False))

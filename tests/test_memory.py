@@ -129,6 +129,7 @@ class Ends:
             yield step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluations", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_where_memory_ends_fit_tries_again_at_smaller_sizes(
     evaluations: int,

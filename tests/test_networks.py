@@ -462,6 +462,7 @@ def test_neither_encoder_weights_nor_an_activation_is_taken_from_the_configurati
     assert torch.equal(logits(found.network), logits(tiny()))
 
 
+@pytest.mark.slow
 def test_a_head_for_whole_pictures_is_left_out(saved):
     folder = saved("two-heads", two_heads)
     assert torch.equal(logits(find_segmenter(str(folder)).network), logits(two_heads())[0])

@@ -50,6 +50,7 @@ def imports(path: Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"photostyle", "segmentation", "experiments"}
 
 
+@pytest.mark.slow
 def test_what_the_code_imports_is_declared():
     sources = [
         path

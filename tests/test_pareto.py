@@ -132,6 +132,7 @@ def pictures(folder: Path, numbers: list[int]) -> dict[int, Path]:
     return found
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture_with_or_without_thumbnails(tmp_path: Path) -> None:
     sizes = []
     for name, there in (("with", [0, 1, 2, 3]), ("without", [])):

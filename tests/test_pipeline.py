@@ -417,6 +417,7 @@ def first_evaluation(config: Config) -> dict[str, float]:
     return transfer(config).trace[0]
 
 
+@pytest.mark.slow
 def test_a_start_from_the_photo_has_its_structure_and_not_its_style(make: Callable[..., Config]) -> None:
     content, colour, noise = (
         first_evaluation(make(start=start, iterations=(1,))) for start in ("content", "colour", "noise")

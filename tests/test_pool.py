@@ -105,6 +105,7 @@ def test_what_is_shared_arrives(workers: Workers) -> None:
     assert results == dict.fromkeys(range(4), len(content))
 
 
+@pytest.mark.slow
 def test_a_study_is_that_of_one_process(photographs: Path, workers: Workers) -> None:
     """Trials and pictures, to the bit. More of it, killed workers too, is test_study's."""
     given = {"content": photographs / "photo.jpg", "style": photographs / "sunset.jpg", "device": "cpu"}

@@ -45,6 +45,7 @@ def test_pictures_that_are_not_compared_are_all_coloured(tmp_path):
     assert left[0] / right[0] == pytest.approx(2, abs=0.05) and not bars(sheet, coloured=False)
 
 
+@pytest.mark.slow
 def test_a_fifth_picture_begins_a_row(tmp_path):
     each = Recognised("costs $5 or $6 {x}_1", GREY, [Guess("cat", 1.0)])
     sizes = []

@@ -156,6 +156,7 @@ def test_every_trial_is_a_record(study: Callable[..., Study]) -> None:
     assert json.loads(Path("search/study.json").read_text())["identity"] == study().problem.identity
 
 
+@pytest.mark.slow
 def test_two_sittings_are_one(study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the ten random trials too, where what is tried follows from what was seen."""
 

@@ -70,6 +70,7 @@ def test_embeddings_that_are_none_are_one_line_and_no_pickle_is_read(damage: byt
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_it_tells_the_movements_apart_and_lays_them_out(tuned: Path) -> None:
     space = Embeddings.load(tuned / SPACE)
     assert space.z.shape == (12, 8)

@@ -50,6 +50,7 @@ def test_time_as_people_read_it(seconds: float, text: str) -> None:
     assert clock_text(seconds) == text
 
 
+@pytest.mark.slow
 def test_curves_are_a_picture_and_equal_histories_equal_bytes(tmp_path: Path) -> None:
     history = [
         {"epoch": n + 1, "training": 1 / (n + 1), "validation": 2 / (n + 1), "rate": 0.1} for n in range(4)
