@@ -154,24 +154,14 @@ def _solved(
     trace: list[dict[str, Any]],
     checkpoints: Checkpoints | None,
 ) -> tuple[Tensor | None, str]:
-    """The last good picture, if any, without foreign chroma, and how the solve ended."""
-    solved, ended = _followed(scene, config, objective, start, watch, trace, checkpoints)
-    return None if solved is None else within_chroma(config, scene, solved), ended
+    """Solve, each step watched, traced and kept.
 
-
-def _followed(
-    scene: Scene,
-    config: Config,
-    objective: MakeObjective,
-    start: Callable[[Scene], Tensor],
-    watch: Callable[[Step], None],
-    trace: list[dict[str, Any]],
-    checkpoints: Checkpoints | None,
-) -> tuple[Tensor | None, str]:
-    """Solve, each step watched, traced and kept. Returns the last good picture, if any, and how it ended."""
+    Returns the last good picture, if any, without foreign chroma, and how the solve ended.
+    """
     state, earlier = (None, []) if checkpoints is None else checkpoints.begin(scene.content.device)
     trace += earlier
     solved: Tensor | None = None if state is None else state["image"]
+    ended = "done"
     try:
         for step in solve(scene, config, objective, start=start, state=state):
             solved = step.image
@@ -180,17 +170,16 @@ def _followed(
             if checkpoints is not None:
                 checkpoints.after(step, trace)
     except KeyboardInterrupt:
-        return solved, "interrupted"
+        ended = "interrupted"
     except Diverged as error:
-        return error.image, str(error)
+        solved, ended = error.image, str(error)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         ended = _out_of_memory(config, error)
         if solved is None:
             raise ComputationError(ended) from error
-        return solved, ended
-    return solved, "done"
+    return None if solved is None else within_chroma(config, scene, solved), ended
 
 
 def _finished(
